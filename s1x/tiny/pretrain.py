@@ -24,7 +24,7 @@ SHAPE = dict(
 
 @dataclass(frozen=True)
 class Recipe:
-    steps: int = 4000
+    steps: int = 3000
     rows: int = 4
     length: int = 1024  # tokens per row
     muon_lr: float = 0.02
@@ -62,6 +62,8 @@ def pretrain(out: Path, recipe: Recipe = Recipe(), log=print) -> Path:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
+    from .muon import Muon
+
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     tok = tokenizer.build(tokenizer.corpus())
@@ -72,7 +74,7 @@ def pretrain(out: Path, recipe: Recipe = Recipe(), log=print) -> Path:
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     optimizers = [
-        torch.optim.Muon(matrices, lr=recipe.muon_lr, momentum=0.95, weight_decay=0.1),
+        Muon(matrices, lr=recipe.muon_lr, momentum=0.95, weight_decay=0.1),
         torch.optim.AdamW(rest, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 

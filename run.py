@@ -1,0 +1,69 @@
+"""s1x: test-time scaling, one command per ablation. `python run.py --help` says what there is.
+
+The one entry point: Hydra composes a configuration, s1x.config checks it, and each stage it names runs. Nothing heavy is
+imported before that.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from s1x.callbacks import failures
+from s1x.config import SettingError, register, stages, validate
+from s1x.errors import explain
+
+register()
+running = False  # set when the first job starts: an operating system's error before that is about the output directory
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def run(cfg: DictConfig) -> float | None:
+    """Run the stages of one job; the value is its accuracy when it evaluates."""
+    global running
+    running = True
+    try:
+        validate(cfg)
+        values = {name: importlib.import_module(f"s1x.stages.{name}").run(cfg) for name in stages(cfg)}
+    except SettingError as error:
+        sys.exit(fail(error, str(error), 2))  # raised on, Hydra would print more than the sentence
+    return values.get("evaluate")
+
+
+def main() -> int:
+    """Run, and turn whatever goes wrong into a sentence and an exit status: 2 wrong input, 1 failure, 130 interrupted."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
+    try:
+        run()
+    except KeyboardInterrupt:
+        print("\nStopped. What was generated so far is kept: the same command goes on from here.", file=sys.stderr, flush=True)
+        os._exit(130)  # at once: a library's exit handlers may wait for the network
+    except (SettingError, HydraException, OmegaConfBaseException) as error:
+        return fail(error, str(error) if isinstance(error, SettingError) else explain(error), 2)
+    except OSError as error:
+        if running or error.filename is None:
+            raise
+        sentence = f"{error.filename}: {error.strerror}; set hydra.run.dir or hydra.sweep.dir to a place you can write to"
+        return fail(error, sentence, 2)
+    for sentence in failures:
+        print(sentence, file=sys.stderr)
+    return 1 if failures else 0
+
+
+def fail(error: BaseException, sentence: str, status: int) -> int:
+    """Print the sentence, and the traceback when debug or hydra.verbose asks for it."""
+    if any(argument.split("=")[0] in ("debug", "hydra.verbose") for argument in sys.argv[1:]):
+        traceback.print_exception(error)
+    print(sentence, file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

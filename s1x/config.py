@@ -1,0 +1,230 @@
+"""What a configuration may hold: types, ranges, and one clear sentence for everything that is wrong.
+
+Types and unknown keys are checked while Hydra composes (the dataclasses below are the schema of `conf/`); ranges, files and
+whatever needs two settings at once by `validate`, before anything heavy is imported. Groups whose settings depend on the
+chosen member (task, method, engine, data, train, scale) are typed by their own YAML: a key it does not list is an error too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+PACKAGE = Path(__file__).parent
+STAGES = ("data", "train", "evaluate", "report")  # in the order in which a list of them runs
+TRACKING_MODES = ("auto", "online", "offline", "disabled")
+
+
+class SettingError(ValueError):
+    """A setting is wrong. The message is for people: it names the setting, its value and what would be valid."""
+
+
+@dataclass
+class Model:
+    """A model: `path` is a directory or a hub id, `name` what tables and figures call it."""
+
+    name: str = MISSING
+    path: str = MISSING
+    revision: str | None = None
+    tokenizer: str | None = None  # a directory or hub id, where it is not the model's own
+
+
+@dataclass
+class Chat:
+    """The strings of a chat format (s1x.chat.ChatFormat says what each is)."""
+
+    name: str = MISSING
+    system: str | None = None
+    thinking_start: str = MISSING
+    thinking_end: str = MISSING
+    final_answer: str = MISSING
+    thinking_stop: list[str] = MISSING
+    answer_stop: list[str] = MISSING
+
+
+@dataclass
+class Sampling:
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+@dataclass
+class Store:
+    dir: str = MISSING
+
+
+@dataclass
+class Tracking:
+    """Weights & Biases. `mode`: auto (online when logged in, else offline), online, offline, disabled."""
+
+    mode: str = "auto"
+    project: str = "s1x"
+    entity: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Config:
+    """The top level of a configuration."""
+
+    name: str = MISSING
+    stage: Any = "evaluate"
+    scale: Any = MISSING
+    model: Model = field(default_factory=Model)
+    chat: Chat = field(default_factory=Chat)
+    task: Any = MISSING
+    method: Any = MISSING
+    engine: Any = MISSING
+    data: Any = None
+    train: Any = None
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int = 0
+    store: Store = field(default_factory=Store)
+    tracking: Tracking = field(default_factory=Tracking)
+    plan: bool = False
+    debug: bool = False
+
+
+def register() -> None:
+    """Make known to Hydra: the schema, the `${s1x:path}` resolver (a file that ships with s1x), sweeper and launcher."""
+    ConfigStore.instance().store(name="s1x_schema", node=Config)
+    OmegaConf.register_new_resolver("s1x", lambda path: str(PACKAGE / path), replace=True)
+    if find_spec("hydra_plugins") is None or find_spec("hydra_plugins.s1x_sweeps") is None:  # a checkout that is not installed
+        sys.path.append(str(PACKAGE / "plugins"))
+
+
+def stages(cfg: Mapping[str, Any]) -> list[str]:
+    """The stages of a job in the order in which they run.
+
+    Raises SettingError for an unknown one.
+    """
+    stage = cfg["stage"]
+    wanted = [stage] if isinstance(stage, str) or stage is None else list(stage)
+    if not wanted or any(name not in STAGES for name in wanted):
+        raise SettingError(f"stage={stage}: must be one of {', '.join(STAGES)}, or a list of them")
+    return [name for name in STAGES if name in wanted]
+
+
+def validate(cfg: DictConfig) -> None:
+    """Check one job's configuration (resolvable, without the `hydra` node) before anything heavy is loaded.
+
+    Raises SettingError with the first problem found.
+    """
+    names = stages(cfg)
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise SettingError(f"{error.full_key or 'the configuration'}: {str(error).splitlines()[0]}") from error
+    _check_ranges(plain)
+    for name in names:
+        if name in ("data", "train") and plain[name] is None:
+            raise SettingError(f"stage={name}: no {name} is chosen; add {name}=... (python run.py --help lists them)")
+    check_writable("store.dir", plain["store"]["dir"])
+    _check_method(plain)
+    if "evaluate" in names:
+        _check_task(json.dumps(plain["task"]))
+
+
+Check = Callable[[Any], bool]
+
+
+def _whole(low: int) -> Check:
+    return lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low
+
+
+RANGES: dict[str, tuple[Check, str]] = {
+    "seed": (_whole(0), "a whole number, 0 or more"),
+    "sampling.temperature": (lambda v: 0 <= v <= 100, "0 (greedy) or more"),
+    "sampling.top_p": (lambda v: 0 < v <= 1, "more than 0 and at most 1"),
+    "sampling.top_k": (_whole(0), "a whole number, 0 (all tokens) or more"),
+    "tracking.mode": (lambda v: v in TRACKING_MODES, f"one of {', '.join(TRACKING_MODES)}"),
+}
+
+def _check_ranges(plain: dict[str, Any]) -> None:
+    for key, (valid, words) in RANGES.items():
+        value: Any = plain
+        for part in key.split("."):
+            value = value[part]
+        if not valid(value):
+            raise SettingError(f"{key}={value}: must be {words}")
+
+
+def _check_method(plain: dict[str, Any]) -> None:
+    """Every method knows its own settings (and the methods it is composed of); the model's context bounds its budgets."""
+    from .methods.checks import check
+
+    method = plain["method"]
+    if not isinstance(method, dict) or "_target_" not in method:
+        raise SettingError(f"method={method}: must be a method of conf/method")
+    context = None
+    if "evaluate" in stages(plain) and not ("train" in stages(plain) and is_local(plain["model"]["path"])):
+        context = context_length(plain)
+    with sentences():
+        check(method, context_length=context, temperature=plain["sampling"]["temperature"], chat=None)
+
+
+def context_length(plain: dict[str, Any]) -> int | None:
+    """Tokens of context of the configured model, from its files; None for an engine without a model.
+
+    Raises SettingError when there is no such model.
+    """
+    if plain["engine"]["name"] == "scripted":
+        return plain["engine"]["context_length"]
+    with sentences():
+        known = _model_context(plain["model"]["path"], plain["model"]["revision"])
+    return min(known, plain["engine"].get("max_model_len") or known)
+
+
+@cache
+def _model_context(path: str, revision: str | None) -> int:
+    from .engines.fingerprint import model_facts
+
+    return model_facts(path, revision)["context_length"]
+
+
+@cache
+def _check_task(task: str) -> None:
+    """`task` is the node as JSON, so that the cells of a sweep read a task file once."""
+    from .tasks.task import check_task
+
+    with sentences():
+        check_task(json.loads(task))
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Errors of other rooms about settings (ValueError, FileNotFoundError with a sentence) become SettingErrors."""
+    try:
+        yield
+    except SettingError:
+        raise
+    except (ValueError, FileNotFoundError) as error:
+        raise SettingError(str(error)) from error
+
+
+def is_local(path: str) -> bool:
+    """True for a directory, False for a hub id such as `simplescaling/s1-32B`."""
+    return path.startswith((".", "/", "~")) or path.count("/") != 1 or Path(path).exists()
+
+
+def check_writable(key: str, directory: str | Path) -> None:
+    """Raise SettingError unless `directory` can be made or written to."""
+    folder = Path(directory).expanduser().absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        reason = "is not a directory" if not folder.is_dir() else "cannot be written"
+        raise SettingError(f"{key}={directory}: {folder} {reason}; choose a place you can write to")

@@ -1,0 +1,226 @@
+"""From a `data` config to a data set on disk: pool, steps, subset, card and funnel, each step cached by content.
+
+    built = build(cfg)                 # cfg: the whole configuration; cfg.data says what to do (conf/data)
+    built.dataset()                    # datasets.Dataset: id, question, thinking, answer, solution, domain, source, ...
+    built.path / "train.parquet"       # with README.md (the card) and funnel.json beside it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from ..config import SettingError
+from . import card, funnel, records, sources, steps
+from .steps import ORDER, Outcome
+
+Prepared = tuple[list[Any], Callable[[], Outcome]]  # what else the outcome depends on, and how to get it
+SETTINGS = {"name", "dir", "sources", "control", "step_separator", *ORDER}
+
+
+@dataclass
+class Built:
+    """A built data set: its name, where it is, its rows and its funnel. `key` names everything it was made from."""
+
+    name: str
+    path: Path
+    key: str
+    table: pa.Table
+    rows: list[funnel.Row]
+
+    def dataset(self):
+        """The rows as a `datasets.Dataset`, as training takes them."""
+        from datasets import Dataset
+
+        return Dataset(self.table)
+
+
+def build(cfg: DictConfig) -> Built:
+    """Run all steps of `cfg.data` and write the data set; what is there already is not made again.
+
+    Raises SettingError with one sentence when a setting, a file or a download is missing.
+    """
+    data = cfg.data
+    unknown = set(data) - SETTINGS
+    if unknown:
+        raise SettingError(f"data.{sorted(unknown)[0]}: no such setting; data has {', '.join(sorted(SETTINGS))}")
+    root = Path(data.dir).expanduser()
+    table = pool(data)
+    key = records.digest(table)
+    rows = [funnel.Row("pool", len(table), len(table))]
+    for step in ORDER:
+        if data.get(step) is None:
+            continue
+        settings = OmegaConf.to_container(data[step], resolve=True)
+        depends, run = PREPARE[step](cfg, settings, table)
+        key = _key(key, step, settings, depends)
+        outcome = _cached(root / "steps" / f"{key}.parquet", run)
+        rows.append(funnel.row(step, table, outcome.dropped))
+        table = _apply(table, outcome)
+    path = root / f"{data.name}-{key[:8]}"
+    _write(path, cfg, key, table, rows)
+    return Built(data.name, path, key, table, rows)
+
+
+def pool(data: DictConfig) -> pa.Table:
+    """All sources of a `data` config in one table."""
+    if not data.get("sources"):
+        raise SettingError(f"data.sources is empty for data={data.get('name')}: name at least one source (conf/data/source)")
+    return records.concat([sources.load(name, _source(source)) for name, source in data.sources.items() if source is not None])
+
+
+def _source(source: DictConfig) -> dict:
+    return instantiate(source, _convert_="all")
+
+
+# --- what each step needs besides its settings ----------------------------------------------------------------------
+
+def _decontaminate(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:
+    texts = {}
+    for task in settings.pop("tasks", None) or ():
+        from ..tasks.task import load_task
+
+        try:
+            texts[task] = [question.text for question in load_task({"name": task}).questions]
+        except ValueError as error:
+            raise SettingError(f"data.decontaminate.tasks={task}: {error}") from error
+    for name in settings.pop("benchmarks", None) or {}:
+        source = _source(cfg.data.decontaminate.benchmarks[name])
+        texts[name] = [q for q in sources.load(name, source, "data.decontaminate.benchmarks")["question"].to_pylist() if q]
+    if not texts:
+        raise SettingError("data.decontaminate: name tasks or benchmarks to compare with, or set data.decontaminate=null")
+    return [texts], lambda: steps.decontaminate(table, benchmarks=texts, **settings)
+
+
+def _duplicates(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:
+    return [], lambda: steps.duplicates(table, **settings)
+
+
+def _quality(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:
+    return [], lambda: steps.quality(table, instantiate(cfg.data.quality, _convert_="all"))
+
+
+def _difficulty(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:
+    columns, models = settings.get("columns") or {}, settings.get("models") or {}
+    if not columns and not models:
+        raise SettingError("data.difficulty: give columns with labels, or models that attempt each question")
+
+    def run() -> Outcome:
+        solved = {name: records.column(table, column, f"data.difficulty.columns.{name}") for name, column in columns.items()}
+        if models:
+            from . import probe
+
+            solved |= {name: probe.solved(cfg, table, name, model, settings) for name, model in models.items()}
+        return steps.difficulty(table, solved=solved)
+
+    from ..engines.fingerprint import fingerprint
+
+    return [fingerprint("transformers", m["path"], revision=m.get("revision"), dtype=None) for m in models.values()], run
+
+
+def _domains(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:
+    column, server = settings.get("column"), settings.get("server")
+    if (column is None) == (server is None):
+        raise SettingError("data.domains: give either column (where domains are) or server (a model that classifies), not both")
+
+    def run() -> Outcome:
+        if column:
+            return steps.domains(table, labels=records.column(table, column, "data.domains.column"))
+        from . import asking, classify
+
+        questions = table["question"].to_pylist()
+        return steps.domains(table, labels=classify.domains(asking.Server(**server), questions, Path(cfg.data.dir) / "asked"))
+
+    return [], run
+
+
+def _length(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:
+    def run() -> Outcome:
+        tokenizer = settings.get("tokenizer")
+        if tokenizer is not None:
+            tokenizer = _tokenizer(tokenizer)
+        return steps.length(table, tokenizer=tokenizer, of=settings.get("of"))
+
+    return [], run
+
+
+def _select(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:
+    return [], lambda: steps.select(table, **settings)
+
+
+PREPARE: dict[str, Callable[[DictConfig, dict, pa.Table], Prepared]] = {
+    "decontaminate": _decontaminate, "duplicates": _duplicates, "quality": _quality, "difficulty": _difficulty,
+    "domains": _domains, "length": _length, "select": _select,
+}
+
+
+def _tokenizer(path: str):
+    from transformers import AutoTokenizer
+
+    from ..tasks.sources import hub
+
+    try:
+        with hub():
+            return AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise SettingError(f"data.length.tokenizer={path}: cannot be loaded ({str(error).splitlines()[0]}); give a hub id or a folder") from None
+
+
+# --- caching and writing ----------------------------------------------------------------------------------------
+
+def _key(parent: str, step: str, settings: Mapping[str, Any], depends: Sequence[Any]) -> str:
+    """What an outcome depends on: the rows, the settings, the benchmarks or models, and the code of the steps."""
+    described = json.dumps([parent, step, settings, depends, _code()], sort_keys=True, default=str)
+    return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
+
+
+def _code() -> str:
+    folder = Path(__file__).parent
+    names = ("steps.py", "quality.py", "selection.py", "ngrams.py", "duplicates.py", "attempts.py", "classify.py")
+    return hashlib.blake2b(b"".join((folder / name).read_bytes() for name in names), digest_size=8).hexdigest()
+
+
+def _cached(file: Path, run: Callable[[], Outcome]) -> Outcome:
+    if file.exists():
+        stored = pq.read_table(file)
+        columns = {name: stored[name].to_pylist() for name in stored.column_names if name != "dropped"}
+        return Outcome(stored["dropped"].to_pylist(), columns)
+    outcome = run()
+    stored = pa.table({"dropped": pa.array(outcome.dropped, pa.string()), **outcome.columns})
+    _replace(file, lambda tmp: pq.write_table(stored, tmp))
+    return outcome
+
+
+def _apply(table: pa.Table, outcome: Outcome) -> pa.Table:
+    for name, values in outcome.columns.items():
+        array = pa.array(values, table[name].type if name in table.column_names else None)
+        at = table.column_names.index(name) if name in table.column_names else None
+        table = table.append_column(name, array) if at is None else table.set_column(at, name, array)
+    return table.filter(pa.array([reason is None for reason in outcome.dropped], pa.bool_()))
+
+
+def _write(path: Path, cfg: DictConfig, key: str, table: pa.Table, rows: list[funnel.Row]) -> None:
+    table = table.replace_schema_metadata(None)
+    _replace(path / "train.parquet", lambda tmp: pq.write_table(table, tmp, compression="zstd", store_schema=False))
+    text = card.render(cfg.data, key, table, rows)
+    _replace(path / "README.md", lambda tmp: tmp.write_text(text, encoding="utf-8"))
+    described = {"name": cfg.data.name, "key": key, "rows": len(table), "digest": records.digest(table), "steps": funnel.as_dicts(rows)}
+    _replace(path / "funnel.json", lambda tmp: tmp.write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8"))
+
+
+def _replace(file: Path, write: Callable[[Path], Any]) -> None:
+    """Write beside the file and move into place, so that readers and other writers never see half of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tmp = file.with_name(f".{file.name}.{os.getpid()}")
+    write(tmp)
+    os.replace(tmp, file)

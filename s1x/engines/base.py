@@ -1,0 +1,72 @@
+"""The engine protocol: token ids in, token ids out, many streams at once. No text, no tasks, no budgets.
+
+An engine is step-driven: `open` queues a stream, `poll` does some work and returns what is new. Engines may batch, reuse
+prefixes and reorder as they like, as long as each opened stream's tokens are what the model would write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from ..streams.types import GREEDY, Forbid, Ids, Sampling
+
+
+@dataclass(frozen=True)
+class Open:
+    """A request for up to `limit` tokens after `prefix`.
+
+    Noise applies at the absolute position (length of `prefix` plus tokens generated so far), so a stream opened again from
+    its last stored token goes on with the same noise. `forbid.first` counts from here. The engine may end after any id of
+    `stop_ids` (a hint; the stop id itself is returned). Lower `priority` goes first. `logprobs` asks for the untempered
+    log-probability of every token.
+    """
+
+    prefix: Ids
+    limit: int
+    sampling: Sampling = GREEDY
+    forbid: Forbid | None = None
+    stop_ids: frozenset[int] = frozenset()
+    priority: tuple[int, ...] = ()
+    logprobs: bool = False
+
+
+class Chunk(NamedTuple):
+    """New tokens of one open stream; `done` when the engine will send no more (limit, stop hint or context reached)."""
+
+    handle: int
+    ids: list[int]
+    logprobs: list[float] | None
+    done: bool
+
+
+@dataclass
+class Counters:
+    """What an engine has done so far, in tokens. `prefill_cached` is the part of `prefill` that was already in the KV cache."""
+
+    decoded: int = 0
+    prefill: int = 0
+    prefill_cached: int = 0
+    starts: int = 0
+    extra: dict[str, float] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """What the scheduler drives. `capacity` is how many streams decode at once; more may be open (they queue)."""
+
+    fingerprint: str
+    context_length: int
+    capacity: int
+    counters: Counters
+
+    def open(self, request: Open) -> int:
+        """Queue a stream; returns its handle."""
+
+    def poll(self) -> list[Chunk]:
+        """Do a bounded amount of work (one model step) and return new tokens; [] only when nothing is open."""
+
+    def cancel(self, handle: int) -> None:
+        """Forget a stream; its tokens so far stay valid. Unknown handles are ignored."""
+
+    def close(self) -> None:
+        """Free devices and processes."""

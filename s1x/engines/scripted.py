@@ -1,0 +1,106 @@
+"""A hash-function "language model" for tests and scheduler benchmarks: deterministic, instant, no dependencies.
+
+The next token is a hash of everything before it (and, when sampling, of the noise key and the position), so it does not
+matter how a stream was batched, resumed or shared. `ends` programs stop tokens: {id: chance per 10,000 tokens}.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+
+from ..streams.types import Ids, Sampling
+from .base import Chunk, Counters, Open
+
+_MASK = (1 << 64) - 1
+
+
+class ScriptedEngine:
+    """`tokens_per_poll` tokens for each of up to `capacity` streams per poll, served by (priority, arrival)."""
+
+    def __init__(self, *, vocab: int = 1000, first_id: int = 0, ends: dict[int, int] | None = None, context_length: int = 1 << 20,
+                 capacity: int = 64, tokens_per_poll: int = 1, seed: int = 0):
+        self.vocab, self.first_id, self.ends, self.seed = vocab, first_id, dict(ends or {}), seed
+        self.context_length, self.capacity, self.tokens_per_poll = context_length, capacity, tokens_per_poll
+        self.fingerprint = f"scripted-{seed}-{vocab}-{first_id}-{sorted(self.ends.items())}"
+        self.counters = Counters(starts=1)
+        self._handles = count()
+        self._queue: list[tuple[tuple[int, ...], int, _Active]] = []
+        self._active: dict[int, _Active] = {}
+
+    def open(self, request: Open) -> int:
+        handle = next(self._handles)
+        self._queue.append((request.priority, handle, _Active(self, request)))
+        return handle
+
+    def cancel(self, handle: int) -> None:
+        if self._active.pop(handle, None) is None:
+            self._queue = [entry for entry in self._queue if entry[1] != handle]
+
+    def poll(self) -> list[Chunk]:
+        if self._queue and len(self._active) < self.capacity:
+            self._queue.sort(key=lambda entry: entry[:2])
+            free = self.capacity - len(self._active)
+            for _, handle, active in self._queue[:free]:
+                self._active[handle] = active
+                self.counters.prefill += active.position
+            del self._queue[:free]
+        chunks = []
+        for handle, active in list(self._active.items()):
+            ids, done = active.take(self.tokens_per_poll)
+            self.counters.decoded += len(ids)
+            if done:
+                del self._active[handle]
+            chunks.append(Chunk(handle, ids, [-float(i % 7) / 4 for i in ids] if active.request.logprobs else None, done))
+        return chunks
+
+    def close(self) -> None:
+        self._active.clear()
+        self._queue.clear()
+
+    def next_token(self, ids: Ids, sampling: Sampling = Sampling(), forbidden: frozenset[int] = frozenset()) -> int:
+        """The model itself, one token at a time: what follows `ids`."""
+        return _Active(self, Open(ids, 1, sampling)).draw(forbidden)
+
+
+class _Active:
+    """A rolling hash over the ids of one stream."""
+
+    def __init__(self, engine: ScriptedEngine, request: Open):
+        self.engine, self.request = engine, request
+        self.state = engine.seed + 0x9E3779B97F4A7C15
+        for i in request.prefix:
+            self.push(i)
+        self.position, self.made = len(request.prefix), 0
+
+    def push(self, token: int) -> None:
+        self.state = (self.state * 6364136223846793005 + token + 1442695040888963407) & _MASK
+
+    def draw(self, forbidden: frozenset[int] = frozenset()) -> int:
+        noise, engine = self.request.sampling.noise, self.engine
+        h = self.state if noise is None else self.state ^ ((noise + self.position * 0xBF58476D1CE4E5B9) & _MASK)
+        while True:
+            h = ((h ^ (h >> 29)) * 0x94D049BB133111EB) & _MASK
+            low = (h >> 40) % 10_000
+            token = engine.first_id + (h >> 17) % engine.vocab
+            for stop, chance in engine.ends.items():
+                if low < chance:
+                    token = stop
+                    break
+                low -= chance
+            if token not in forbidden:
+                return token
+
+    def take(self, n: int) -> tuple[list[int], bool]:
+        request, ids = self.request, []
+        room = self.engine.context_length - len(request.prefix)
+        limit = min(request.limit, room)
+        while len(ids) < n and self.made < limit:
+            banned = request.forbid.ids if request.forbid and self.made < request.forbid.first else frozenset()
+            token = self.draw(banned)
+            self.push(token)
+            self.position += 1
+            self.made += 1
+            ids.append(token)
+            if token in request.stop_ids:
+                return ids, True
+        return ids, self.made >= limit

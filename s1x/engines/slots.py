@@ -1,0 +1,98 @@
+"""Which token ids each slot of a KV cache holds, and which slot a new stream should take.
+
+Everything here is bookkeeping in numpy on the CPU; the tensors live in kv_cache.py.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Match(NamedTuple):
+    """The slot that shares the longest leading run with a prefix, and that run's length in tokens."""
+
+    slot: int
+    length: int
+
+
+class SlotTable:
+    """Per slot: its ids, how many of them are `known` (cached, or waiting to be fed) and how many are `cached` in the KV cache.
+
+    A slot with `known == cached + 1` decodes, one with more to feed is being prefilled. A slot without an owner is idle: its
+    ids stay as a reusable prefix until another stream overwrites them.
+    """
+
+    def __init__(self, slots: int, length: int) -> None:
+        self.ids = np.zeros((slots, length), dtype=np.int64)
+        self.known = np.zeros(slots, dtype=np.int64)
+        self.cached = np.zeros(slots, dtype=np.int64)
+        self.owner = np.full(slots, -1, dtype=np.int64)  # a stream's handle, -1 when idle
+        self._freed = np.zeros(slots, dtype=np.int64)
+        self._clock = 0
+
+    def grow(self, length: int) -> None:
+        """Make room for `length` ids per slot."""
+        extra = length - self.ids.shape[1]
+        if extra > 0:
+            self.ids = np.pad(self.ids, ((0, 0), (0, extra)))
+
+    def keep(self, slots: np.ndarray) -> None:
+        """Drop all other slots and number these anew, in the given order."""
+        self.ids, self.known, self.cached = self.ids[slots], self.known[slots], self.cached[slots]
+        self.owner, self._freed = self.owner[slots], self._freed[slots]
+
+    def idle(self) -> np.ndarray:
+        return np.flatnonzero(self.owner < 0)
+
+    def shared(self, prefix: np.ndarray) -> np.ndarray:
+        """[slots]: length of the leading run of known ids that each slot shares with `prefix`."""
+        n = min(len(prefix), self.ids.shape[1])
+        same = self.ids[:, :n] == prefix[:n]
+        run = np.where(same.all(axis=1), n, same.argmin(axis=1)) if n else np.zeros(len(self.owner), dtype=np.int64)
+        return np.minimum(run, self.known)
+
+    def best(self, prefix: np.ndarray) -> tuple[Match, int]:
+        """The best cached match of `prefix` (idle slots win ties), and the longest run once pending prefills are done."""
+        run = self.shared(prefix)
+        # The last id of a prefix must be fed for its logits, so it never counts as cached.
+        cached = np.minimum(np.minimum(run, self.cached), len(prefix) - 1)
+        slot = int((cached * 2 + (self.owner < 0)).argmax())
+        return Match(slot, int(cached[slot])), int(run.max())
+
+    def choose(self, match: Match, needed: np.ndarray) -> int:
+        """The idle slot a stream should take, when its prefix is best matched by `match`.
+
+        `needed` [slots] is how many of each slot's ids waiting streams still hope to reuse. In order: run on in the matched
+        slot if nobody needs what would be overwritten; else the least recently used slot that nobody needs; else the matched
+        slot; else the least recently used one. There is always an answer while one slot is idle, so streams never deadlock.
+        """
+        idle = self.idle()
+        in_place = match.length > 0 and self.owner[match.slot] < 0
+        if in_place and needed[match.slot] <= match.length:
+            return match.slot
+        free = idle[needed[idle] == 0]
+        if in_place and not len(free):
+            return match.slot
+        candidates = free if len(free) else idle
+        return int(candidates[self._freed[candidates].argmin()])
+
+    def take(self, slot: int, owner: int, prefix: np.ndarray, cached: int) -> None:
+        """Give `slot` to `owner`: `prefix` is known, its first `cached` ids are in the KV cache."""
+        self.grow(len(prefix))
+        self.ids[slot, : len(prefix)] = prefix
+        self.known[slot], self.cached[slot], self.owner[slot] = len(prefix), cached, owner
+
+    def append(self, slots: np.ndarray, tokens: np.ndarray) -> None:
+        """Add one known id to each of `slots`."""
+        if self.known[slots].max() >= self.ids.shape[1]:
+            self.grow(2 * self.ids.shape[1])
+        self.ids[slots, self.known[slots]] = tokens
+        self.known[slots] += 1
+
+    def free(self, slot: int) -> None:
+        """The owner is done; what is cached stays."""
+        self._clock += 1
+        self.owner[slot], self._freed[slot] = -1, self._clock
+        self.known[slot] = self.cached[slot]

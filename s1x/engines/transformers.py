@@ -1,0 +1,345 @@
+"""The embedded engine: continuous batching over slots of a static KV cache, on any Hugging Face causal LM.
+
+One poll is one model step: every decoding slot gets its next token, and prefills ride along, bounded per step. The
+Hugging Face model code is used as it is; only its attention is ours (kv_cache.py), registered through transformers' attention
+interface. A stream whose prefix begins like the ids of some slot reuses that slot's keys and values instead of prefilling.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .base import Chunk, Counters, Open
+from .fingerprint import fingerprint, locate, locate_tokenizer, model_facts, resolve_device, resolve_dtype
+from .slots import Match, SlotTable
+
+_FIRST_LENGTH = 256  # positions per slot at the start; grown by doubling
+_WORTH_WAITING = 16  # a queued stream waits for a running prefill that gives it this many cached tokens more
+_PREFILL_PER_STEP = {"cpu": 2048, "cuda": 8192}  # tokens; bounds how long decoding streams wait for a prefill
+_FREE_SHARE = {"cpu": 0.5, "cuda": 0.85}  # of the memory free after loading, for keys and values
+_SETTINGS = [("prefix", "i8"), ("temperature", "f8"), ("top_p", "f8"), ("top_k", "i8"), ("noise", "i8")]
+
+
+@dataclass(eq=False)
+class _Stream:
+    """An open stream; `best` is the slot it hopes to reuse while it waits."""
+
+    handle: int
+    request: Open
+    prefix: np.ndarray
+    best: Match
+    slot: int = -1
+    produced: int = 0
+
+
+class TransformersEngine:
+    """Engine protocol (base.py) over a Hugging Face causal LM, on the CPU or one CUDA GPU.
+
+    model: folder or hub id. tokenizer: where it differs from the model. dtype: float32 on CPU and bfloat16 on CUDA by default.
+    threads: CPU threads of torch (None leaves them). slots: streams decoded at once. max_model_len: tokens per stream, prefix
+    included (None: the model's). kv_memory_gib: what keys and values may take (None: a share of what is free after loading);
+    when long streams outgrow it, fewer slots are used and their streams queue again. compile: run the model through
+    torch.compile. The constructor only reads small files and raises one-sentence errors; weights load at the first poll.
+
+    Sampled streams depend on (sampling.noise, absolute position) alone, not on batching. Ids beyond the tokenizer's are never
+    drawn; log-probabilities are of the raw logits over the tokenizer's ids, before temperature and `forbid`.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        tokenizer: str | None = None,
+        dtype: str | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+        slots: int = 64,
+        max_model_len: int | None = None,
+        kv_memory_gib: float | None = None,
+        compile: bool = False,
+        trust_remote_code: bool = False,
+    ) -> None:
+        if slots < 1:
+            raise ValueError(f"engine.slots={slots} is too small; it must be at least 1.")
+        self.device = resolve_device(device)
+        self.dtype = resolve_dtype(dtype, self.device)
+        self._files = locate(model, revision)
+        self._model_name, self._revision, self._tokenizer = model, revision, tokenizer
+        self._threads, self._kv_memory_gib, self._compile = threads, kv_memory_gib, compile
+        self._trust_remote_code = trust_remote_code
+        self._facts = model_facts(model, revision)
+        longest = self._facts["context_length"]
+        if max_model_len is not None and not 1 <= max_model_len <= longest:
+            raise ValueError(f"engine.max_model_len={max_model_len} is out of range; {model} takes 1 to {longest} tokens.")
+        self.fingerprint = fingerprint("transformers", model, revision=revision, tokenizer=tokenizer, dtype=self.dtype)
+        self.context_length = max_model_len or longest
+        self.capacity = slots
+        self.counters = Counters()
+
+        self._model: Any = None
+        self._slots = SlotTable(slots, min(_FIRST_LENGTH, self.context_length))
+        self._streams: dict[int, _Stream] = {}
+        self._full: list[int] = []  # opened with no room for a token
+        self._queue: list[tuple] = []  # heap of (priority, -prefix length, handle)
+        self._running: dict[int, _Stream] = {}  # slot -> stream
+        self._waiting: dict[int, set[_Stream]] = {}  # slot -> queued streams that hope to reuse it
+        self._next_handle = 0
+        self._settings = np.zeros(slots, dtype=_SETTINGS)  # per slot, of the stream that owns it
+        self._forbidding: set[_Stream] = set()
+
+    # --- the protocol ---
+
+    def open(self, request: Open) -> int:
+        """Queue a stream; returns its handle. A prefix must not be empty."""
+        if not request.prefix:
+            raise ValueError("Open.prefix is empty; a stream needs at least one token to start from.")
+        handle, self._next_handle = self._next_handle, self._next_handle + 1
+        stream = _Stream(handle, request, np.array(request.prefix, dtype=np.int64), Match(0, 0))
+        self._streams[handle] = stream
+        if request.limit < 1 or len(request.prefix) >= self.context_length:
+            self._full.append(handle)
+        else:
+            self._hope(stream)
+            heapq.heappush(self._queue, (request.priority, -len(request.prefix), handle))
+        return handle
+
+    def poll(self) -> list[Chunk]:
+        """One model step over all slots. While nothing but prefill is under way, it reports an empty chunk."""
+        full = [self._streams.pop(handle) for handle in self._full if handle in self._streams]
+        self._full.clear()
+        chunks = [Chunk(s.handle, [], [] if s.request.logprobs else None, True) for s in full]
+        if self._streams:
+            import torch
+
+            if self._model is None:
+                self._load()
+            with torch.inference_mode():
+                self._admit()
+                chunks += self._step()
+        return chunks
+
+    def cancel(self, handle: int) -> None:
+        """Forget a stream; what its slot has cached stays reusable."""
+        stream = self._streams.pop(handle, None)
+        if stream is None:
+            return
+        if stream.slot < 0:
+            self._waiting.get(stream.best.slot, set()).discard(stream)
+        else:
+            self._release(stream)
+
+    def close(self) -> None:
+        """Drop the model, its cache and every stream."""
+        self._model = self._cache = None
+        for state in (self._streams, self._running, self._waiting, self._queue, self._full):
+            state.clear()
+
+    # --- loading ---
+
+    def _load(self) -> None:
+        import torch
+        from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
+
+        from .kv_cache import NAME, KVCache, attention
+        from .packing import Packer
+
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)
+        AttentionInterface.register(NAME, attention)
+        local = self._files.hub is None
+        source = str(self._files.folder) if local else self._files.hub
+        options = {"trust_remote_code": self._trust_remote_code, "local_files_only": local}
+        revision = {} if local else {"revision": self._files.commit}
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=getattr(torch, self.dtype), attn_implementation=NAME, **options, **revision
+        )
+        if not model._supports_attention_backend:
+            raise ValueError(
+                f"model.path={source}: {type(model).__name__} does not use transformers' attention interface, "
+                "so engine=transformers cannot run it; use engine=vllm."
+            )
+        self._model = model.to(self.device).eval()
+        if self._compile:
+            self._model.compile(dynamic=True)
+        home = self._tokenizer or source
+        tokenizer = AutoTokenizer.from_pretrained(home, **options, **({} if self._tokenizer else revision))
+        self.vocabulary = max(tokenizer.get_vocab().values()) + 1
+
+        dtype, device = getattr(torch, self.dtype), torch.device(self.device)
+        self._position_bytes = 2 * self._facts["kv_heads"] * self._facts["head_dim"] * dtype.itemsize
+        self._memory = self._kv_memory_gib * 2**30 if self._kv_memory_gib else _FREE_SHARE[self.device] * free_memory(self.device)
+        self._cache = KVCache(self.capacity, self._slots.ids.shape[1], dtype, device)
+        self._packer = Packer(self._slots, self._cache, _PREFILL_PER_STEP[self.device], self._position_bytes)
+        self.counters.starts += 1
+
+    # --- from the queue into slots ---
+
+    def _hope(self, stream: _Stream) -> None:
+        """Note the slot whose cached ids a queued stream would reuse, so that it is spared while others will do."""
+        stream.best, _ = self._slots.best(stream.prefix)
+        if stream.best.length:
+            self._waiting.setdefault(stream.best.slot, set()).add(stream)
+
+    def _admit(self) -> None:
+        """Give idle slots to queued streams, by priority, then longest prefix, then arrival."""
+        idle = len(self._slots.idle())
+        later = []
+        while self._queue and idle > len(later):
+            entry = heapq.heappop(self._queue)
+            stream = self._streams.get(entry[-1])
+            if stream is None:  # cancelled
+                continue
+            match, coming = self._slots.best(stream.prefix)
+            if coming > match.length + _WORTH_WAITING:  # its beginning is being prefilled right now: one slot is kept for it
+                later.append(entry)
+                continue
+            self._waiting.get(stream.best.slot, set()).discard(stream)
+            self._start(stream, match)
+            idle -= 1
+        for entry in later:
+            heapq.heappush(self._queue, entry)
+
+    def _start(self, stream: _Stream, match: Match) -> None:
+        needed = np.zeros(len(self._slots.owner), dtype=np.int64)
+        for slot, streams in self._waiting.items():
+            needed[slot] = max((s.best.length for s in streams), default=0)
+        slot = self._slots.choose(match, needed)
+        if match.length and slot != match.slot:
+            self._cache.copy(match.slot, slot, match.length)
+        self._slots.take(slot, stream.handle, stream.prefix, match.length)
+        stream.slot = slot
+        self._running[slot] = stream
+        self.counters.prefill += match.length
+        self.counters.prefill_cached += match.length
+
+        s, forbid = stream.request.sampling, stream.request.forbid
+        noise = np.uint64((s.noise or 0) % 2**64).astype(np.int64)
+        self._settings[slot] = (len(stream.prefix), s.temperature, s.top_p, s.top_k, noise)
+        if forbid and forbid.ids and forbid.first > stream.produced:
+            self._forbidding.add(stream)
+        for other in [s for s in self._waiting.pop(slot, ()) if s.best.length > match.length]:
+            self._hope(other)  # what it hoped for is being overwritten
+
+    def _release(self, stream: _Stream) -> None:
+        self._slots.free(stream.slot)
+        self._forbidding.discard(stream)
+        del self._running[stream.slot]
+
+    # --- memory ---
+
+    def _make_room(self) -> None:
+        """Grow the cache for the longest stream. Where memory does not allow that for all slots, give up the shortest ones."""
+        table, cache = self._slots, self._cache
+        needed = int(table.known[table.owner >= 0].max())
+        if needed <= cache.length:
+            return
+        for length in (min(max(needed, 2 * cache.length), self.context_length), needed):
+            fits = int(self._memory // (self._facts["layers"] * self._position_bytes * (length + 1)))
+            if fits >= cache.slots:
+                break
+        if fits < 1:
+            raise MemoryError(
+                f"A stream of {needed} tokens does not fit into the {self._memory / 2**30:.1f} GiB for keys and values; "
+                "lower engine.max_model_len or raise engine.kv_memory_gib."
+            )
+        order = np.argsort(-(table.known + (table.owner >= 0) * self.context_length), kind="stable")  # busy first, then longest
+        keep, dropped = np.sort(order[:fits]), order[fits:]
+        for slot in dropped.tolist():
+            if slot in self._running:
+                self._requeue(self._running[slot])
+        cache.resize(keep, length)
+        if len(dropped):
+            table.keep(keep)
+            self._settings = self._settings[keep]
+            self._running = {table_slot: self._running[old] for table_slot, old in enumerate(keep.tolist()) if old in self._running}
+            for slot, stream in self._running.items():
+                stream.slot = slot
+            self._waiting.clear()
+            for stream in self._streams.values():
+                if stream.slot < 0:
+                    self._hope(stream)
+
+    def _requeue(self, stream: _Stream) -> None:
+        """Back to the queue with what it has written; it goes on the same, as noise depends on positions alone."""
+        slot = stream.slot
+        stream.prefix = self._slots.ids[slot, : self._slots.known[slot]].copy()
+        self._release(stream)
+        stream.slot = -1
+        heapq.heappush(self._queue, (stream.request.priority, -len(stream.prefix), stream.handle))
+
+    # --- one model step ---
+
+    def _step(self) -> list[Chunk]:
+        import torch
+
+        table = self._slots
+        self._make_room()
+        pack = self._packer.pack()
+        prefix = self._settings["prefix"]
+        self.counters.prefill += int(np.minimum(pack.fed, np.maximum(prefix - table.cached, 0)).sum())
+        table.cached += pack.fed
+        logits = self._model(
+            input_ids=torch.from_numpy(pack.tokens)[None].to(self.device),
+            position_ids=torch.from_numpy(pack.positions)[None].to(self.device),
+            logits_to_keep=torch.from_numpy(pack.outputs).to(self.device),
+            use_cache=False,
+            step=pack.step,
+        ).logits[0, :, : self.vocabulary]
+        if not len(pack.slots):
+            stream = next(iter(self._running.values()))
+            return [Chunk(stream.handle, [], [] if stream.request.logprobs else None, False)]
+        ids, logprobs = self._sample(logits.float(), pack.slots)
+        table.append(pack.slots, ids)
+        self.counters.decoded += len(ids)
+        chunks = []
+        for i, (slot, token) in enumerate(zip(pack.slots.tolist(), ids.tolist(), strict=True)):
+            stream = self._running[slot]
+            request = stream.request
+            stream.produced += 1
+            full = table.known[slot] >= self.context_length
+            done = stream.produced >= request.limit or token in request.stop_ids or bool(full)
+            chunks.append(Chunk(stream.handle, [token], [float(logprobs[i])] if request.logprobs else None, done))
+            if done:
+                self._release(stream)
+                del self._streams[stream.handle]
+        return chunks
+
+    def _sample(self, logits: Any, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Draw one id per row of `logits` [rows, vocabulary] -> (ids, untempered log-probabilities if any stream asks)."""
+        import torch
+
+        from . import sampler
+
+        wanted = any(self._running[slot].request.logprobs for slot in slots.tolist())
+        raw = logits.clone() if wanted and self._forbidding else logits
+        for stream in list(self._forbidding):
+            row = np.flatnonzero(slots == stream.slot)
+            if stream.produced >= stream.request.forbid.first:
+                self._forbidding.discard(stream)
+            elif len(row):
+                logits[int(row[0]), [i for i in stream.request.forbid.ids if i < logits.shape[1]]] = float("-inf")
+        ids = logits.argmax(-1)
+        warm = np.flatnonzero(self._settings["temperature"][slots] > 0)
+        if len(warm):
+            owners = slots[warm]
+            settings = [self._settings[name][owners] for name in ("temperature", "top_p", "top_k", "noise")]
+            settings = [torch.from_numpy(x).to(logits.device) for x in (*settings, self._slots.known[owners])]
+            rows = torch.from_numpy(warm).to(logits.device)
+            ids[rows] = sampler.draw(logits[rows], *settings)
+        logprobs = sampler.logprob(raw, ids).cpu().numpy() if wanted else None
+        return ids.cpu().numpy(), logprobs
+
+
+def free_memory(device: str) -> int:
+    """Free bytes on the CUDA device, or of main memory."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info()[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

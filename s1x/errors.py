@@ -1,0 +1,59 @@
+"""Hydra's error messages as one sentence each."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException, ValidationError
+
+
+def explain(error: BaseException) -> str:
+    """One sentence that says which setting is wrong and what would be valid, as far as the error knows."""
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _missing(error.missing_cfg_file, list(error.options or ()))
+    if match := re.match(r"Ambiguous value for argument '(.+)'", text):
+        key, value = match[1].split("=", 1)
+        return f"{match[1]}: add -m to sweep over these values, or write {key}='\"{value}\"' or {key}=[{value}]"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not a valid override; write key=value, and quote a value that holds spaces or commas"
+    if match := re.match(r"Could not override '(.+)'\.\s*No match in the defaults list", text):
+        key = match[1]
+        return f"{key}: the defaults choose none, so there is nothing to replace; add one with +{key}=..."
+    if match := re.match(r"Could not override '(.+)'", text):
+        return _unknown(match[1], error.__cause__)
+    if match := re.match(r"Error merging override (.+)", text.splitlines()[0] if text else ""):
+        cause = error.__cause__
+        reason = str(cause).splitlines()[0] if cause else "it does not fit"
+        return f"{match[1].rstrip('.')}: {reason}"
+    return " ".join(line.strip() for line in text.splitlines() if line.strip()) or type(error).__name__
+
+
+def _missing(file: str, options: list[str]) -> str:
+    group, _, name = file.rpartition("/")
+    if not group:
+        return f"There is no configuration named {name!r}"
+    close = difflib.get_close_matches(name, options, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{group}={name}: there is no such {group.split('/')[-1]}; {hint}choose one of {', '.join(sorted(options))}"
+
+
+def _unknown(key: str, cause: BaseException | None) -> str:
+    if isinstance(cause, ValidationError):
+        return f"{key}: {str(cause).splitlines()[0]}"
+    known = _siblings(key, cause)
+    close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
+    if close:
+        return f"{key}: there is no such setting; did you mean {'.'.join([*key.split('.')[:-1], close[0]])}?"
+    return f"{key}: there is no such setting" + (f"; choose one of {', '.join(sorted(known))}" if known else "")
+
+
+def _siblings(key: str, cause: BaseException | None) -> list[str]:
+    """The settings that stand where `key` was looked for."""
+    node = getattr(cause, "parent_node", None) if isinstance(cause, OmegaConfBaseException) else None
+    try:
+        return [str(name) for name in node.keys()]
+    except (AttributeError, OmegaConfBaseException):
+        return []

@@ -1,0 +1,51 @@
+"""From the sample lines of one cell to its record, with exactly the keys of a cell in `summary.json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .compute import ModelFacts, line_flops
+from .intervals import accuracy_interval, question_means
+
+IDENTITY = (
+    "cell_id", "job", "series", "model", "task", "method", "overrides", "seed", "temperature", "budget", "limit_tokens",
+)  # fmt: skip
+
+
+def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str, Any]:
+    """Measure one cell.
+
+    samples: lines of `samples_<task>.jsonl`, one per (question, repeat).
+    meta: the keys of IDENTITY (absent ones become None) and, for `flops`, `model_facts` {parameters, layers, hidden}.
+    Accuracy is the mean over questions of the mean over repeats, a fraction; its interval is Wilson's. Thinking tokens are
+    thinking and injected ids without delimiters, over all lines. Raises ValueError when there is no line.
+    """
+    if not samples:
+        raise ValueError(f"cell {meta.get('cell_id')}: no samples to measure; the task needs at least one question")
+    _, means, counts = question_means((s["doc_id"] for s in samples), [s["score"] for s in samples])
+    thinking = np.array([s["thinking_tokens"] for s in samples])
+    facts = meta.get("model_facts")
+    return {key: meta.get(key) for key in IDENTITY} | {
+        "n_questions": len(means),
+        "samples_per_question": round(float(np.mean(counts)), 3) if len(set(counts.tolist())) > 1 else int(counts[0]),
+        "accuracy": float(means.mean()),
+        "accuracy_ci95": list(accuracy_interval(means, float(np.mean(counts)))),
+        "thinking_tokens": {
+            "mean": float(thinking.mean()),
+            "median": float(np.median(thinking)),
+            "p95": float(np.quantile(thinking, 0.95)),
+            "max": int(thinking.max()),
+        },
+        "answer_tokens": {"mean": _mean(samples, "answer_tokens")},
+        "forced_end_rate": float(np.mean([s["end"] == "forced" for s in samples])),
+        "waits_mean": _mean(samples, "waits"),
+        "no_answer_rate": _mean(samples, "no_answer"),
+        "path_tokens": sum(s["path_tokens"] for s in samples),
+        "flops": sum(line_flops(s, ModelFacts(**facts)) for s in samples) if facts else None,
+    }
+
+
+def _mean(samples: list[dict[str, Any]], key: str) -> float:
+    return float(np.mean([s[key] for s in samples]))

@@ -1,0 +1,168 @@
+"""A sweep is a union of grids: `hydra.sweeper.grids: [{key: values, ...}, {...}]`.
+
+Values are a list, or Hydra's sweep syntax in a string ("1,2,4", "range(0,9)"); `${scale.budgets}` works. A value on the command
+line replaces that key in every grid (several values, `task=a,b`, are crossed with it); a grid it does not fit is left out with
+a sentence; identical cells run once. Without grids it is Hydra's basic sweeper: `python run.py -m seed=0,1`.
+"""
+
+import itertools
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from s1x.callbacks import failures
+from s1x.config import SettingError, check_writable
+from s1x.errors import explain
+
+from ._jobs import check, compose, task_config
+
+log = logging.getLogger(__name__)
+
+Choices = dict[str, list[str]]  # key -> the overrides it is swept over, e.g. {"seed": ["seed=0", "seed=1"]}
+
+
+@dataclass
+class GridSweeperConf:
+    _target_: str = "hydra_plugins.s1x_sweeps.sweeper.GridSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+    grids: list[dict[str, Any]] | None = None
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="s1x", node=GridSweeperConf, provider="s1x")
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's basic sweeper over a union of grids (see the module)."""
+
+    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, grids: Sequence[Mapping[str, Any]] | None):
+        super().__init__(max_batch_size, params)
+        self.grids = grids
+
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        check_writable("hydra.sweep.dir", self.config.hydra.sweep.dir)
+        cells = self.cells(arguments)
+        check(cells.values())
+        if hasattr(self.launcher, "composed"):
+            self.launcher.composed.update(cells)
+
+        directory = Path(self.config.hydra.sweep.dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, directory / "multirun.yaml")
+
+        returns = []
+        for batch in self.split_overrides_to_chunks([list(cell) for cell in cells], self.max_batch_size):
+            returns.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
+        for job in itertools.chain.from_iterable(returns):
+            if job.status == JobStatus.FAILED:
+                failures.append(f"job {job.hydra_cfg.hydra.job.num} failed: {explain(job._return_value)}")
+        return returns
+
+    def cells(self, arguments: list[str]) -> dict[tuple[str, ...], DictConfig]:
+        """The distinct cells: the overrides of each and its composed configuration, numbered from 0.
+
+        Raises SettingError when no grid fits the command line.
+        """
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        typed = {o.key_or_group: expand(o) for o in parser.parse_overrides(arguments)}
+        params = {key: choices(parser, key, value) for key, value in self.params.items()}
+        if self.grids and len(typed.get("scale", ())) > 1:
+            raise SettingError("scale: the grids of an experiment take their values from one scale; run once for each")
+
+        cells: dict[tuple[str, ...], DictConfig] = {}
+        seen: set[str] = set()
+        left_out = []
+        for grid in self.grids or [{}]:
+            own = params | {key: choices(parser, key, value) for key, value in grid.items()}
+            try:
+                found = self.compose_grid(own | typed, first=len(cells), seen=seen)
+            except (HydraException, OmegaConfBaseException) as error:
+                if not self.composes(own):
+                    raise
+                left_out.append(f"Left out, since the command line does not fit it: {describe(own)} ({explain(error)})")
+                continue
+            cells |= found
+        if not cells:
+            raise SettingError("\n".join(left_out))
+        for sentence in left_out:
+            log.warning(sentence)
+        return cells
+
+    def compose_grid(self, grid: Choices, first: int, seen: set[str]) -> dict[tuple[str, ...], DictConfig]:
+        """The cells of one grid that are not in `seen` (which grows), numbered from `first`."""
+        cells: dict[tuple[str, ...], DictConfig] = {}
+        identities = set(seen)
+        for overrides in itertools.product(*grid.values()):
+            config = compose(self.hydra_context, self.config, overrides, first + len(cells))
+            identity = json.dumps(OmegaConf.to_container(task_config(config), resolve=True), sort_keys=True)
+            if identity not in identities:
+                identities.add(identity)
+                cells[overrides] = config
+        seen |= identities
+        return cells
+
+    def composes(self, grid: Choices) -> bool:
+        """Whether the first cell of a grid is sound without the command line."""
+        if not self.grids:
+            return False
+        try:
+            compose(self.hydra_context, self.config, [values[0] for values in grid.values()], 0)
+        except (HydraException, OmegaConfBaseException):
+            return False
+        return True
+
+
+def choices(parser: OverridesParser, key: str, value: Any) -> list[str]:
+    """The overrides a grid's value stands for: every element of a list, or what Hydra's sweep syntax says."""
+    if OmegaConf.is_list(value):
+        return [f"{key}={literal(element)}" for element in value]
+    if isinstance(value, str):
+        return expand(parser.parse_override(f"{key}={value}"))
+    return [f"{key}={literal(value)}"]
+
+
+def expand(override: Override) -> list[str]:
+    """The single-valued overrides of one that may sweep.
+
+    Raises SettingError for a sweep over a continuous range.
+    """
+    if not override.is_sweep_override():
+        return [override.input_line]
+    if not override.is_discrete_sweep():
+        raise SettingError(f"{override.input_line}: a grid needs single values; list them, or choose another hydra/sweeper")
+    key = override.get_key_element()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def literal(value: Any) -> str:
+    """A value in Hydra's override grammar, quoted where it would mean something else without."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        plain = re.fullmatch(r"[A-Za-z_][\w./:-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf")
+        return value if plain else QuotedString(text=value, quote=Quote.single).with_quotes()
+    if OmegaConf.is_list(value):
+        return f"[{','.join(literal(element) for element in value)}]"
+    if OmegaConf.is_dict(value):
+        return f"{{{','.join(f'{key}:{literal(element)}' for key, element in value.items())}}}"
+    return str(value)
+
+
+def describe(grid: Choices) -> str:
+    """A grid in a few words."""
+    return ", ".join(values[0] if len(values) == 1 else f"{key} ({len(values)} values)" for key, values in grid.items())

@@ -1,0 +1,143 @@
+"""A sweep directory's results from its files alone: `summary.json`, `cells.csv`, the figure and the report page.
+
+    aggregate(Path("outputs/budget_sweep"))
+
+reads every job's `cell.json` and `samples_<task>.jsonl` (a single job's own directory works too) and the sweep's `run.json`: the
+counters of this very run and, beside them, `experiment`, `command`, `git` and `versions`. The same files give the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..metrics.scaling import Series, measure
+from .compare import comparisons, scores_on, shared_questions
+from .figure import draw
+from .html import write_report
+from .load import Cell, load_cells
+from .paper import load_paper
+
+ABOUT = ("experiment", "command", "git", "versions")
+RUN = ("decode_tokens", "prefill_tokens", "prefill_tokens_cached", "engine_starts", "wall_s")
+X = ("thinking_tokens", "path_tokens")
+
+
+def aggregate(
+    directory: Path, *, paper: Path | None = None, x: str = "thinking_tokens", compat: str | None = None
+) -> dict[str, Any]:
+    """Write everything a sweep directory holds and return its summary.
+
+    paper: published numbers to draw beside (paper.py). x: the figure's axis; "path_tokens" counts all tokens decoded for a question, for
+    comparing sequential with parallel methods. compat="s1" keeps close pairs in Scaling. Jobs that are missing or cut short are
+    named under `problems`, not raised; ValueError only when nothing was measured or a setting is wrong.
+    """
+    if x not in X:
+        raise ValueError(f"report: x={x!r} is not known; valid are {', '.join(X)}")
+    published = load_paper(paper) if paper else None
+    directory = Path(directory)
+    cells, problems = load_cells(directory)
+    if not cells:
+        found = f": {'; '.join(problems)}" if problems else ""
+        raise ValueError(f"report: {directory} holds no measured cell (cell.json){found}; run the evaluation first")
+    run = _read_run(directory, problems)
+    summary = _rounded({
+        **{key: run.get(key) for key in ABOUT},
+        "cells": [cell.record for cell in cells],
+        "metrics": _metrics(cells, compat),
+        "comparisons": comparisons([c for c in cells if c.questions]),
+        "cost": _cost(cells) | {"run": {key: run.get(key) for key in RUN}},
+        "problems": problems,
+    })  # fmt: skip
+    _write(directory / "summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
+    _write_csv(directory / "cells.csv", summary["cells"])
+    draw(summary["cells"], directory / "scaling.png", directory / "scaling.svg", paper=published, x=x)
+    write_report(directory / "report.html", summary, cells, (directory / "scaling.svg").read_text(), published)
+    return summary
+
+
+def _metrics(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
+    rows = []
+    for group in dict.fromkeys(cell.group for cell in cells):
+        members = [cell for cell in cells if cell.group == group and cell.questions]
+        questions = shared_questions(members) if members else ()
+        if not questions:
+            continue
+        series = Series(
+            tuple(c.record["cell_id"] for c in members),
+            np.stack([scores_on(c, questions) for c in members], 1),
+            np.stack([scores_on(c, questions, "tokens") for c in members], 1),
+            tuple(c.record.get("limit_tokens") for c in members),
+        )
+        task, model, name = group
+        rows.append({"model": model, "task": task, "series": name, "n_questions": len(questions)} | measure(series, compat=compat))
+    return rows
+
+
+def _cost(cells: list[Cell]) -> dict[str, Any]:
+    """Tokens of the cells run one by one, and of the union of their streams (each stream once, to its longest read)."""
+    union: dict[str, int] = {}
+    for cell in cells:
+        for key, read in cell.reads.items():
+            union[key] = max(read, union.get(key, 0))
+    independent, together = sum(c.record.get("path_tokens") or 0 for c in cells), sum(union.values())
+    return {
+        "path_tokens_independent": independent,
+        "path_tokens_union": together,
+        "sharing_ratio": independent / together if together else None,
+    }
+
+
+def _read_run(directory: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        return json.loads((directory / "run.json").read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        problems.append("run.json is cut short: what this run did is not known")
+        return {}
+
+
+def _write_csv(path: Path, records: list[dict[str, Any]]) -> None:
+    """One row per cell; nested figures become columns such as thinking_tokens.mean, intervals ..._lo and ..._hi."""
+    rows = [dict(_flat(record)) for record in records]
+    part = path.with_suffix(".part")
+    with part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(part, path)
+
+
+def _flat(record: dict[str, Any]) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in record.items():
+        if isinstance(value, dict):
+            pairs += [(f"{key}.{inner}", v) for inner, v in value.items()]
+        elif key in ("accuracy_ci95", "limit_tokens"):
+            low, high = ("lo", "hi") if key == "accuracy_ci95" else ("min", "max")
+            pairs += zip((f"{key}_{low}", f"{key}_{high}"), value or (None, None), strict=True)
+        else:
+            pairs.append((key, " ".join(value) if key == "overrides" and value else value))
+    return pairs
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to 6 decimals, so that files are readable and do not depend on the last bit of a sum."""
+    if isinstance(value, dict):
+        return {key: _rounded(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(v) for v in value]
+    return round(float(value), 6) if isinstance(value, float) else value
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file whole, so that a reader never sees half of it."""
+    part = path.with_suffix(path.suffix + ".part")
+    part.write_text(text)
+    os.replace(part, path)

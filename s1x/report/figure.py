@@ -1,0 +1,132 @@
+"""The figure: accuracy over mean thinking tokens, one panel per task (the look of the paper's Figures 1 and 4)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .labels import point_label, series_names
+from .load import ignored_ends
+
+INK, GRID, FAINT = "#1f2328", "#d8dee4", "#8c959f"
+COLOURS = ("#0969b8", "#d1600a", "#14866d", "#b3328c", "#8a6a00", "#5a4fcf", "#c2403d", "#4d7a1f")  # readable on white and black
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+STYLE = {
+    "svg.hashsalt": "s1x", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 11, "axes.edgecolor": INK,
+    "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
+    "axes.spines.right": False, "legend.frameon": False,
+}  # fmt: skip
+AXIS = {"thinking_tokens": "Average thinking tokens", "path_tokens": "Average decoded tokens per question"}
+
+
+def draw(
+    records: list[dict[str, Any]], png: Path, svg: Path, *, paper: dict[str, Any] | None = None, x: str = "thinking_tokens"
+) -> None:
+    """Draw cell records (and published points, faint) to both files; the same records give the same bytes."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    points = paper["points"] if paper else []
+    ours = list(dict.fromkeys(r["task"] for r in records))
+    panels = ours + [task for task in dict.fromkeys(p["task"] for p in points) if task not in ours]
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(max(8, 5.2 * columns), 5.2 * rows), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        styles = {name: i for i, name in enumerate(dict.fromkeys(series_names(records).values()))}
+        for axis, task in zip(axes, panels, strict=False):
+            of_task = [r for r in records if r["task"] == task]
+            _panel(axis, of_task, series_names(records), styles, x)
+            _published(axis, [p for p in points if p["task"] == task], alone=not of_task)
+            _finish(axis, task if of_task else f"{task} (published)", x)
+        for axis in axes[len(panels) :]:
+            axis.set_visible(False)
+        figure.savefig(png, dpi=1600 / figure.get_figwidth() if columns == 1 else 150, metadata={"Software": None})
+        figure.savefig(svg, transparent=True, metadata={"Date": None, "Creator": None})
+
+
+def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[str, int], x: str) -> None:
+    for group, name in names.items():
+        series = [r for r in records if (r["task"], r["model"], r["series"]) == group]
+        colour, marker = COLOURS[styles[name] % len(COLOURS)], MARKERS[styles[name] % len(MARKERS)]
+        placed = [r for r in series if _tokens(r, x) > 0]
+        for r in series:
+            if r not in placed:  # a logarithmic axis has no zero
+                axis.axhline(100 * r["accuracy"], color=colour, lw=1.2, ls=":", label=f"{name}: no thinking")
+        capped = sorted((r for r in placed if not ignored_ends(r)), key=lambda r: _tokens(r, x))
+        extended = sorted((r for r in placed if ignored_ends(r)), key=ignored_ends)
+        _points(axis, capped, x, colour, marker, name)
+        if len(capped) > 1:
+            axis.plot([_tokens(r, x) for r in capped], [100 * r["accuracy"] for r in capped], color=colour, lw=1.8, zorder=2)
+        if extended:
+            _points(axis, extended, x, colour, "*", f"{name}: end of thinking ignored", size=190)
+            way = capped[-1:] + extended
+            axis.plot([_tokens(r, x) for r in way], [100 * r["accuracy"] for r in way], color=colour, lw=1.4, ls="--", zorder=2)
+        _annotate(axis, capped if len(capped) > 1 else [], x, colour, below=True)
+        _annotate(axis, extended, x, colour, below=False)
+
+
+def _points(axis: Any, records: list[dict[str, Any]], x: str, colour: str, marker: str, label: str, size: float = 60) -> None:
+    if not records:
+        return
+    at, height = [_tokens(r, x) for r in records], [100 * r["accuracy"] for r in records]
+    low, high = zip(*([100 * v for v in r["accuracy_ci95"]] for r in records), strict=True)
+    axis.vlines(at, low, high, color=colour, lw=1.3, alpha=0.55, zorder=1)
+    axis.scatter(at, height, s=size, color=colour, marker=marker, edgecolor="white", lw=0.8, zorder=3, label=label)
+
+
+def _annotate(axis: Any, records: list[dict[str, Any]], x: str, colour: str, *, below: bool) -> None:
+    """Budgets to the lower right of their points, counts of ignored ends to the upper left of theirs."""
+    for r in records:
+        offset, side = ((6, -5), ("left", "top")) if below else ((-6, 5), ("right", "bottom"))
+        axis.annotate(
+            point_label(r), (_tokens(r, x), 100 * r["accuracy"]), offset, textcoords="offset points", fontsize=9, color=colour,
+            ha=side[0], va=side[1], zorder=4,
+        )  # fmt: skip
+
+
+def _published(axis: Any, points: list[dict[str, Any]], *, alone: bool) -> None:
+    """Published points: faint grey beside ours, in faint colours in a panel of their own."""
+    for number, name in enumerate(dict.fromkeys(p["series"] for p in points)):
+        series = sorted((p for p in points if p["series"] == name), key=lambda p: p["tokens"])
+        at, height = [p["tokens"] for p in series], [100 * p["accuracy"] for p in series]
+        colour = COLOURS[number % len(COLOURS)] if alone else FAINT
+        axis.plot(
+            at, height, color=colour, lw=1.2, ls="-" if alone else ":", marker=MARKERS[number % len(MARKERS)], ms=6, mfc="none",
+            alpha=0.65 if alone else 1, zorder=1, label=name if alone else f"{name} (published)",
+        )  # fmt: skip
+        for p in (p for p in series if p.get("label")):
+            axis.annotate(
+                p["label"], (p["tokens"], 100 * p["accuracy"]), (5, -4), textcoords="offset points", fontsize=8, color=colour, va="top",
+                alpha=0.8,
+            )  # fmt: skip
+
+
+def _finish(axis: Any, title: str, x: str) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+    axis.set_title(title, fontsize=12.5, fontweight="bold")
+    axis.set_xscale("log", base=2)
+    axis.set_xlabel(AXIS[x])
+    axis.set_ylabel("Accuracy (%)")
+    axis.xaxis.set_major_locator(LogLocator(base=2, numticks=12))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.grid(color=GRID, lw=0.7)
+    axis.set_axisbelow(True)
+    axis.margins(x=0.08, y=0.1)
+    low, high = axis.get_ylim()
+    axis.set_ylim(max(low, -3), min(high, 103))
+    if axis.get_legend_handles_labels()[1]:
+        axis.legend(loc="best", fontsize=9)
+
+
+def _tokens(record: dict[str, Any], x: str) -> float:
+    """Mean tokens of a cell per question and sample; 0 when it does not think."""
+    if x == "thinking_tokens":
+        return record["thinking_tokens"]["mean"]
+    return (record.get("path_tokens") or 0) / (record["n_questions"] * record["samples_per_question"])

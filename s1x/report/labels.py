@@ -1,0 +1,55 @@
+"""Short names for cells in tables, the figure and the page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from .load import ignored_ends
+
+HIDDEN = ("ignore_end", "max_thinking_tokens", "model", "task", "method", "budget")
+
+
+def series_names(records: list[dict[str, Any]]) -> dict[tuple[str, str, str], str]:
+    """A name per (task, model, series): the series, and the model where it is not the one that most cells use."""
+    counts = Counter(r["model"] for r in records)
+    main = counts.most_common(1)[0][0]
+    return {
+        (r["task"], r["model"], r["series"]): r["series"] if r["model"] == main else f"{r['series']} ({r['model']})" for r in records
+    }
+
+
+def cell_labels(records: list[dict[str, Any]]) -> list[str]:
+    """What tells a cell from the others beside series, budget and ignored ends: the overrides that not all cells share."""
+    sets = [set(r.get("overrides") or []) for r in records]
+    common = set.intersection(*sets) if len(sets) > 1 else set()
+    labels = []
+    for record in records:
+        own = [o for o in record.get("overrides") or [] if o not in common and o.split("=")[0].split(".")[-1] not in HIDDEN]
+        labels.append(", ".join(map(_short, own)))
+    return labels
+
+
+def budget_label(record: dict[str, Any]) -> str:
+    return "-" if record.get("budget") is None else f"{record['budget']:,}"
+
+
+def point_label(record: dict[str, Any]) -> str:
+    """What stands beside a point: how often the end was ignored, else the budget."""
+    ignored = ignored_ends(record)
+    return f"{ignored}x" if ignored else ("" if record.get("budget") is None else budget_label(record))
+
+
+def figure_text(figure: dict[str, Any], scale: float = 1, digits: int = 1, unit: str = "") -> str:
+    """`12.3 [10.1, 14.0]` of a {value, ci95}; a dash when it is not defined."""
+    if figure["value"] is None:
+        return "-"
+    text = f"{scale * figure['value']:.{digits}f}{unit}"
+    if figure.get("ci95"):
+        text += " [{:.{d}f}, {:.{d}f}]".format(*(scale * v for v in figure["ci95"]), d=digits)
+    return text
+
+
+def _short(override: str) -> str:
+    key, _, value = override.partition("=")
+    return f"{key.lstrip('+').split('.')[-1]}={value}"

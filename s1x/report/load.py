@@ -1,0 +1,182 @@
+"""Cells back from their files: records, per-question scores and tokens, stream reads, and texts for the trace browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..metrics.intervals import question_means
+
+KINDS = ("thinking", "injected", "delimiter", "answer")
+TRACE_BYTES = 5_000_000  # text kept per cell; the page holds as much for all cells together
+MEMBERS = 8  # of a pool, in the trace browser
+QUESTION_KEYS = ("question", "problem", "Question", "Problem", "query", "input", "prompt")
+
+
+@dataclass
+class Cell:
+    """One measured cell: its record, and per question (in `questions` order) mean score and mean thinking tokens."""
+
+    record: dict[str, Any]
+    questions: list[Any] = field(default_factory=list)
+    scores: np.ndarray = field(default_factory=lambda: np.empty(0))
+    tokens: np.ndarray = field(default_factory=lambda: np.empty(0))
+    reads: dict[str, int] = field(default_factory=dict)  # stream key -> most tokens read
+    traces: list[dict[str, Any]] = field(default_factory=list)  # compact, see `_trace`
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        return (self.record["task"], self.record["model"], self.record["series"])
+
+    @property
+    def ignored_ends(self) -> int:
+        return ignored_ends(self.record)
+
+
+def load_cells(directory: Path) -> tuple[list[Cell], list[str]]:
+    """All cells of a sweep directory (or of a single job's), identical ones once, and a sentence per job that is not whole."""
+    cells: list[Cell] = []
+    problems: list[str] = []
+    seen: set[Any] = set()
+    for job in job_directories(directory):
+        name = job.relative_to(directory).as_posix()
+        try:
+            record = json.loads((job / "cell.json").read_text())
+            record["task"], record["model"], record["series"], record["accuracy"], record["thinking_tokens"]["mean"]  # noqa: B018
+        except FileNotFoundError:
+            problems.append(f"job {name} has no cell.json: it did not finish")
+            continue
+        except (ValueError, KeyError, TypeError):
+            problems.append(f"job {name}: cell.json is cut short or lacks keys")
+            continue
+        if not seen.isdisjoint(_identities(record)):
+            continue
+        seen |= _identities(record)
+        cell = Cell(record)
+        problems += [f"job {name}: {problem}" for problem in _read_samples(cell, job)]
+        cells.append(cell)
+    return _in_order(cells), problems
+
+
+def job_directories(directory: Path) -> list[Path]:
+    """Directories of jobs: those with a cell.json or a hydra record, below `directory`, else `directory` itself; 2 before 10."""
+    found = {path.parent for pattern in ("cell.json", ".hydra") for path in directory.rglob(pattern)}
+    below = found - {directory}
+    return sorted(below or found, key=lambda path: _natural(path.relative_to(directory).as_posix()))
+
+
+def ignored_ends(record: dict[str, Any]) -> int:
+    """How often the cell ignores the end of thinking ("Wait"): the ignore_end among its overrides, else what its traces did."""
+    for override in record.get("overrides") or []:
+        if match := re.fullmatch(r"[+\w.]*\bignore_end=(\d+)", override):
+            return int(match[1])
+    return round(record.get("waits_mean") or 0)
+
+
+def trace_bytes(trace: dict[str, Any]) -> int:
+    """About how much page a compact trace takes."""
+    members = [segment for *_, segments in trace["members"] for segment in segments]
+    return 200 + sum(len(segment[2]) + 10 for segment in trace["segments"] + members)
+
+
+def question_text(line: dict[str, Any]) -> str:
+    """The question as the document has it, else the prompt that lm-eval stored."""
+    doc = line.get("doc")
+    if isinstance(doc, dict):
+        for key in QUESTION_KEYS:
+            if isinstance(doc.get(key), str):
+                return doc[key]
+    arguments = line.get("arguments")
+    while isinstance(arguments, (list, tuple, dict)) and arguments:
+        arguments = next(iter(arguments.values())) if isinstance(arguments, dict) else arguments[0]
+    return arguments if isinstance(arguments, str) else str(doc or "")
+
+
+def _read_samples(cell: Cell, job: Path) -> list[str]:
+    """Fill in the cell from its sample file, line by line (files of long traces do not fit in memory at once)."""
+    paths = sorted(job.glob("samples_*.jsonl"))
+    if not paths:
+        return ["no samples file: intervals, comparisons and traces leave it out"]
+    columns: list[tuple[Any, float, float]] = []
+    size = torn = 0
+    for line in _lines(paths[0]):
+        if line is None:
+            torn += 1
+            continue
+        columns.append((line["doc_id"], line["score"], line["thinking_tokens"]))
+        for key, read in (line.get("reads") or {}).items():
+            cell.reads[key] = max(read, cell.reads.get(key, 0))
+        if size < TRACE_BYTES:
+            cell.traces.append(_trace(line))
+            size += trace_bytes(cell.traces[-1])
+    questions, scores, tokens = zip(*columns, strict=True) if columns else ((), (), ())
+    cell.questions, cell.scores, _ = question_means(questions, scores)
+    _, cell.tokens, _ = question_means(questions, tokens)
+    problems = [f"{torn} of the lines in {paths[0].name} cannot be read"] if torn else []
+    if len(cell.questions) != cell.record.get("n_questions"):
+        problems.append(f"{paths[0].name} has {len(cell.questions)} questions, its record {cell.record.get('n_questions')}")
+    return problems
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
+    """Sample lines; None for one that is cut short or lacks what is measured."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for text in filter(str.strip, file):
+            try:
+                line = json.loads(text)
+                line["doc_id"], float(line["score"]), float(line["thinking_tokens"])
+            except (ValueError, KeyError, TypeError):
+                yield None
+            else:
+                yield line
+
+
+def _trace(line: dict[str, Any]) -> dict[str, Any]:
+    """What the trace browser shows: segments as [index in KINDS, tokens, text]; of a pool its first members too."""
+    return {
+        "question": line["doc_id"],
+        "repeat": line.get("repeat", 0),
+        "text": question_text(line),
+        "target": str(line.get("target", "")),
+        "score": line["score"],
+        "extracted": line.get("extracted"),
+        "end": line.get("end"),
+        "waits": line.get("waits", 0),
+        "thinking": line["thinking_tokens"],
+        "segments": _segments(line),
+        "members": [[m.get("extracted"), m.get("score"), _segments(m)] for m in (line.get("samples") or [])[:MEMBERS]],
+    }
+
+
+def _segments(trace: dict[str, Any]) -> list[list[Any]]:
+    return [[KINDS.index(s["kind"]), len(s["ids"]), s["text"]] for s in trace.get("segments") or []]
+
+
+def _identities(record: dict[str, Any]) -> set[Any]:
+    """Names under which a cell is the same: its id, and what was set."""
+    keys = ("model", "task", "method", "series", "overrides", "seed", "temperature", "budget", "limit_tokens")
+    settings = {key: record.get(key) for key in keys}
+    settings["overrides"] = sorted(settings["overrides"] or [])
+    return {json.dumps(settings, sort_keys=True)} | ({record["cell_id"]} if record.get("cell_id") else set())
+
+
+def _in_order(cells: list[Cell]) -> list[Cell]:
+    """Rows of every table: task by task, series as they were run; in a series caps first, then extensions."""
+    tasks = {task: rank for rank, task in enumerate(dict.fromkeys(cell.record["task"] for cell in cells))}
+    groups = {group: rank for rank, group in enumerate(dict.fromkeys(cell.group for cell in cells))}
+
+    def key(cell: Cell) -> tuple:
+        budget = cell.record.get("budget")
+        return (tasks[cell.record["task"]], groups[cell.group], cell.ignored_ends, budget is None, budget or 0)
+
+    return sorted(cells, key=key)  # stable: cells that differ in something else stay in job order
+
+
+def _natural(text: str) -> list[tuple[int, Any]]:
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]

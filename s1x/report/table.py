@@ -1,0 +1,92 @@
+"""The terminal's view of a summary: cells, the three metrics with their intervals, comparisons, cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .compare import KINDS
+from .labels import budget_label, cell_labels, figure_text, series_names
+from .load import ignored_ends
+
+
+def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
+    """Print what `aggregate` returned. Accuracies are percent here, fractions in files."""
+    console = console or Console()
+    console.print(_cells(summary["cells"]))
+    for row in (row for row in summary["metrics"] if row["n_points"] > 1):  # of one cell they say nothing new
+        console.print(_metrics_line(row, summary), highlight=False)
+    extended = [c for c in summary["comparisons"] if c["kind"] in ("ends", "extended", "reference")]
+    if extended:
+        console.print(_comparisons(extended, summary["cells"]))
+    console.print(cost_line(summary["cost"]), highlight=False)
+    for problem in summary["problems"]:
+        console.print(f"[yellow]not whole:[/] {escape(problem)}", highlight=False)
+
+
+def cost_line(cost: dict[str, Any]) -> str:
+    """One sentence: what the cells cost alone, what their union costs, what this run decoded."""
+    alone, together, ratio, run = (cost[k] for k in ("path_tokens_independent", "path_tokens_union", "sharing_ratio", "run"))
+    text = f"Tokens: {alone:,} cell by cell, {together:,} shared"
+    text += f" ({ratio:.1f} times fewer)" if ratio else ""
+    if run["decode_tokens"] is not None:
+        text += f"; decoded now: {run['decode_tokens']:,}"
+    return text + (f" in {run['wall_s']:.1f} s" if run["wall_s"] is not None else "")
+
+
+def comparison_name(row: dict[str, Any], cells: list[dict[str, Any]]) -> str:
+    """`b against a` in words that fit the kind of comparison."""
+    a, b = (next(c for c in cells if c["cell_id"] == row[side]) for side in ("a", "b"))
+    if row["kind"] == "reference":
+        names = series_names(cells)
+        return f"{names[_group(b)]} against {names[_group(a)]}"
+    if row["kind"] == "extended":
+        return f"{a['series']}: end ignored {ignored_ends(b)}x against natural end"
+    return f"{a['series']}: budget {budget_label(b)} against {budget_label(a)}"
+
+
+def _cells(records: list[dict[str, Any]]) -> Table:
+    names, labels = series_names(records), cell_labels(records)
+    several = len({r["task"] for r in records}) > 1
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in (["task"] if several else []) + ["cell"] + (["settings"] if any(labels) else []):
+        table.add_column(title, overflow="fold")
+    for title in ("budget", "Wait", "accuracy % [95%]", "thinking", "forced %", "no answer"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for r, label in zip(records, labels, strict=True):
+        accuracy = figure_text({"value": r["accuracy"], "ci95": r["accuracy_ci95"]}, 100)
+        table.add_row(
+            *([escape(r["task"])] if several else []), escape(names[_group(r)]), *([escape(label)] if any(labels) else []),
+            budget_label(r), str(ignored_ends(r) or "-"), escape(accuracy), f"{r['thinking_tokens']['mean']:,.1f}",
+            f"{100 * r['forced_end_rate']:.1f}", f"{100 * r['no_answer_rate']:.1f}%",
+        )  # fmt: skip
+    return table
+
+
+def _metrics_line(row: dict[str, Any], summary: dict[str, Any]) -> str:
+    name = series_names(summary["cells"])[_group(row)]
+    scaling, best = row["scaling"], row["performance"]
+    left_out = f", {scaling['n_pairs_left_out']} close pairs left out" if scaling["n_pairs_left_out"] else ""
+    unit = {"percentage points per doubling": "points per doubling"}.get(scaling["unit"], scaling["unit"])
+    return escape(
+        f"{name} on {row['task']}:\n  Control      {figure_text(row['control'], 100, 0, '%')}\n"
+        f"  Scaling      {figure_text(scaling)} {unit} (fitted line {figure_text(scaling['least_squares'])}{left_out})\n"
+        f"  Performance  {figure_text(best, 100, 1, '%')} (held out {figure_text(best['split_half'], 100, 1, '%')})"
+    )
+
+
+def _comparisons(rows: list[dict[str, Any]], cells: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("paired difference", overflow="fold")
+    table.add_column("points [95%]", justify="right", no_wrap=True)
+    for row in sorted(rows, key=lambda row: list(KINDS).index(row["kind"])):
+        difference = figure_text({"value": row["difference"], "ci95": row["ci95"]}, 100)
+        table.add_row(escape(comparison_name(row, cells)), escape(difference))
+    return table
+
+
+def _group(record: dict[str, Any]) -> tuple[str, str, str]:
+    return (record["task"], record["model"], record["series"])

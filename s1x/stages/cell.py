@@ -1,0 +1,41 @@
+"""A cell: one point of a sweep, which is one resolved configuration and one Hydra job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+
+@dataclass
+class Cell:
+    """One configuration to evaluate and where its results go.
+
+    `directory` is the job's own directory (cell.json, samples, results and Hydra's `.hydra` live there), `sweep` the directory
+    of the whole sweep (the same one for a job that runs alone), `job` its number in the sweep, `overrides` what made it differ
+    from the defaults.
+    """
+
+    cfg: DictConfig
+    directory: Path
+    sweep: Path
+    job: int = 0
+    overrides: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of_job(cls, cfg: DictConfig) -> Cell:
+        """The cell of the Hydra job that is running now (single runs, and launchers that run one job at a time)."""
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        hydra = HydraConfig.get()
+        directory = Path(hydra.runtime.output_dir)
+        multirun = hydra.mode == RunMode.MULTIRUN
+        return cls(
+            cfg=cfg,
+            directory=directory,
+            sweep=Path(hydra.sweep.dir).resolve() if multirun else directory,
+            job=int(hydra.job.num) if multirun else 0,
+            overrides=list(hydra.overrides.task),
+        )

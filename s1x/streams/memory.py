@@ -1,0 +1,31 @@
+"""A store that lives and dies with its process: for tests, benchmarks and `store.dir=null`."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+
+
+@dataclass
+class Kept:
+    ids: array
+    logprobs: list[float] | None
+
+
+class MemoryStore:
+    def __init__(self):
+        self.streams: dict[bytes, Kept] = {}
+
+    def load(self, key: bytes) -> Kept | None:
+        return self.streams.get(key)
+
+    def append(self, key: bytes, ids, logprobs=None) -> None:
+        kept = self.streams.setdefault(key, Kept(array("i"), []))
+        kept.ids.extend(ids)
+        kept.logprobs = None if logprobs is None or kept.logprobs is None else kept.logprobs + list(logprobs)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

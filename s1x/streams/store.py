@@ -1,0 +1,277 @@
+"""The stream store: where token streams live on disk, addressed by content.
+
+    with Store(Path("outputs/store"), fingerprint) as store:
+        stored = store.load(key)                  # Stored(ids, logprobs), or None
+        store.append(key, new_ids, new_logprobs)  # buffered; continues what this process knows of the stream
+        store.flush()                             # one write; from here on a kill cannot take these tokens away
+
+Every process writes one append-only file of its own, a row of frames (frames.py), so there are no locks, and nobody ever writes
+behind a torn tail. A frame is believed only where its parent hash and every overlapping id match: whatever several writers on
+several hosts did, what is read is the beginning of something that one of them saw in one piece. Where they disagree
+(floating-point ties) the first file in name order wins, so all readers agree.
+
+What damage costs: a kill tears at most the last frame of a file, which the scan sees by its length. The scan trusts lengths
+and looks at no payload (startup stays fast); `load` checks the checksum, so a damaged frame is never returned. A header that
+is none ends its file until a later `refresh`. Nothing is fsynced: killing a process loses nothing that was flushed, a power
+cut may lose the newest frames.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import re
+import secrets
+import socket
+import time
+from array import array
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from .frames import HEAD, MAGIC, MISSING, Chain, Draft, Frame, id_hash, pack_half, pack_ids, unpack_half, unpack_ids
+from .types import Ids, digest
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".streams"
+FLUSH_BYTES = 1 << 20  # buffered tokens are written at the latest when they fill this many bytes
+READ_BYTES = 1 << 13  # one read gets most frames whole
+OPEN_FILES = 64  # read handles kept open
+POSITION = 40  # bits of a location that hold the byte position; the file's number stands above them
+
+
+class StoreError(OSError):
+    """The store cannot be written; the message names `store.dir`."""
+
+
+class Stored(NamedTuple):
+    """A stream's first tokens. `logprobs` (as rounded by `frames.half`) is None when any token lacks one."""
+
+    ids: Ids
+    logprobs: list[float] | None
+
+
+@dataclass(slots=True)
+class _File:
+    name: str
+    end: int = 0  # bytes of whole frames that we know of
+    warned: bool = False
+
+
+@dataclass(slots=True)
+class _Tail:
+    """What this process knows of a stream: length, hash of all ids, and the frames it is made of (not the ids)."""
+
+    tokens: int = 0
+    hash: Any = field(default_factory=id_hash)
+    path: array[int] = field(default_factory=lambda: array("Q"))
+
+
+class Store:
+    """The streams of one model fingerprint under `directory`. Not for use by several threads at once.
+
+    Raises StoreError at once if `directory` cannot be written; makes no file before the first flush.
+    """
+
+    def __init__(self, directory: Path, fingerprint: str) -> None:
+        self.root = Path(directory)
+        self.directory = self.root / digest(fingerprint).hex()[:16]
+        self.fingerprint = fingerprint
+        self._files: list[_File] = []
+        self._numbers: dict[str, int] = {}
+        self._index: dict[bytes, array[int]] = defaultdict(lambda: array("Q"))  # key -> locations of its frames
+        self._tails: dict[bytes, _Tail] = {}
+        self._drafts: dict[bytes, Draft] = {}
+        self._draft_bytes = 0
+        self._out = bytearray()  # frames on their way into our file
+        self._own: _File | None = None
+        self._own_fd = -1
+        self._read_fds: dict[int, int] = {}
+        self._check_writable()
+        self.refresh()
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes that this process has put into the store."""
+        return self._own.end if self._own else 0
+
+    def load(self, key: bytes) -> Stored | None:
+        """All that is stored of a stream, None if nothing is. Sees own appends, and other writers up to the last refresh.
+
+        A later load never takes back or changes what this process was shown or has written before; it may be longer. The
+        next append goes behind what is returned here, so do not load a stream whose new tokens are still on their way.
+        """
+        if key in self._drafts or self._out:
+            self.flush()
+        chain, path = Chain(), array("Q")
+        known = self._tails[key].path if key in self._tails else ()
+        others = sorted(self._index.get(key, ()), key=lambda at: (self._files[at >> POSITION].name, at))
+        frames = {at: frame for at in dict.fromkeys([*known, *others]) if (frame := self._frame(at))}
+        while used := [at for at, frame in frames.items() if chain.take(frame)]:
+            path.extend(used)
+            for at in used:
+                del frames[at]
+        if not chain.ids:
+            return None
+        self._tails[key] = _Tail(len(chain.ids) // 4, chain.hash, path)
+        return Stored(unpack_ids(chain.ids), None if MISSING in chain.logprobs else unpack_half(chain.logprobs))
+
+    def append(self, key: bytes, ids: Sequence[int], logprobs: Sequence[float] | None = None) -> None:
+        """Continue a stream behind what this process knows of it: what `load` returned (nothing if it was not asked), then
+        its own appends. Buffered until `flush`, or until about 1 MiB is waiting."""
+        if logprobs is not None and len(logprobs) != len(ids):
+            raise ValueError(f"{len(ids)} ids came with {len(logprobs)} log-probabilities; give one for each id, or None.")
+        if not len(ids):
+            return
+        packed, halves = pack_ids(ids), None if logprobs is None else pack_half(logprobs)
+        tail = self._tails.setdefault(key, _Tail())
+        if key not in self._drafts:
+            self._drafts[key] = Draft(tail.hash.digest(), tail.tokens)
+            self._draft_bytes += HEAD.size
+        self._drafts[key].add(packed, halves)
+        tail.hash.update(packed)
+        tail.tokens += len(ids)
+        self._draft_bytes += len(packed) + len(halves or ())
+        if self._draft_bytes >= FLUSH_BYTES:
+            self.flush()
+
+    def restart(self, key: bytes) -> None:
+        """Let the next append begin at position 0 again: how a stream that was stored without log-probabilities gets them.
+
+        What is stored stays; `load` fills in log-probabilities from frames that agree with it.
+        """
+        if key in self._drafts:
+            self.flush()
+        self._tails[key] = _Tail()
+
+    def flush(self) -> None:
+        """Write what is buffered, with one write. Raises StoreError (disk full, ...); nothing is lost then, flush again."""
+        if not self._drafts and not self._out:
+            return
+        try:
+            own = self._own if self._own and self._own_fd >= 0 else self._create()
+            for key in list(self._drafts):
+                at = self._numbers[own.name] << POSITION | own.end + len(self._out)
+                self._out += self._drafts[key].pack(key)
+                self._index[key].append(at)
+                self._tails[key].path.append(at)
+                del self._drafts[key]
+            self._draft_bytes = 0
+            while True:
+                # The file itself knows what has arrived, even if a write was short or an interrupt came right behind it.
+                size = os.fstat(self._own_fd).st_size
+                self._out, own.end = self._out[size - own.end :], size
+                if not self._out:
+                    break
+                os.write(self._own_fd, self._out)
+        except OSError as error:
+            raise self._unwritable(error.strerror) from error
+
+    def refresh(self) -> None:
+        """Notice what other processes have written since the last look."""
+        names = os.listdir(self.directory) if self.directory.is_dir() else []
+        for name in sorted(name for name in names if name.endswith(SUFFIX)):
+            file = self._files[self._numbers[name]] if name in self._numbers else self._register(name)
+            if file is not self._own:
+                self._scan(file)
+
+    def close(self) -> None:
+        """Flush and let go of all files."""
+        self.flush()
+        if self._own_fd >= 0:
+            os.close(self._own_fd)
+            self._own_fd = -1
+        self._close_readers()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _register(self, name: str) -> _File:
+        self._numbers[name] = len(self._files)
+        self._files.append(_File(name))
+        return self._files[-1]
+
+    def _create(self) -> _File:
+        """Our own file; the name's time stamp makes the order of files the same for every reader."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if not (about := self.directory / "fingerprint.txt").exists():
+            about.write_text(self.fingerprint + "\n", encoding="utf-8")
+        now = time.time_ns()
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09d}"
+        host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40]
+        name = f"{stamp}-{host}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
+        self._own_fd = os.open(self.directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+        self._own = self._register(name)
+        return self._own
+
+    def _scan(self, file: _File) -> None:
+        """Index the frames behind `file.end`, up to the first one that is incomplete or no frame at all."""
+        path, number = self.directory / file.name, self._numbers[file.name]
+        try:
+            size = path.stat().st_size
+            if size < file.end + HEAD.size:
+                return
+            with path.open("rb") as handle, mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_READ) as data:
+                position = file.end
+                while position + HEAD.size <= size:
+                    magic, key, _, _, count, flags, _ = HEAD.unpack_from(data, position)
+                    if magic != MAGIC:
+                        self._warn(file, position, "the rest of the file is left out")
+                        break
+                    end = position + Frame.size(count, flags)
+                    if end > size:
+                        break
+                    self._index[key].append(number << POSITION | position)
+                    position = end
+                file.end = position
+        except OSError as error:
+            self._warn(file, file.end, f"it cannot be read: {error.strerror}")
+
+    def _frame(self, at: int) -> Frame | None:
+        """The frame at a location; None, with a warning once per file, if it is damaged."""
+        number, position = at >> POSITION, at & ((1 << POSITION) - 1)
+        file, data = self._files[number], b""
+        try:
+            if number not in self._read_fds:
+                if len(self._read_fds) >= OPEN_FILES:
+                    self._close_readers()
+                self._read_fds[number] = os.open(self.directory / file.name, os.O_RDONLY)
+            data = os.pread(self._read_fds[number], READ_BYTES, position)
+            if len(data) == READ_BYTES:
+                *_, count, flags, _ = HEAD.unpack_from(data)
+                whole = min(Frame.size(count, flags), file.end - position)
+                data += os.pread(self._read_fds[number], max(0, whole - len(data)), position + len(data))
+        except OSError:
+            pass  # a file that went away or cannot be read is as good as damaged
+        frame = Frame.parse(data)
+        if frame is None:
+            self._warn(file, position, "this frame is left out")
+        return frame
+
+    def _warn(self, file: _File, position: int, consequence: str) -> None:
+        if not file.warned:
+            log.warning("The store's file %s is damaged at byte %d; %s.", self.directory / file.name, position, consequence)
+        file.warned = True
+
+    def _close_readers(self) -> None:
+        while self._read_fds:
+            os.close(self._read_fds.popitem()[1])
+
+    def _check_writable(self) -> None:
+        place = self.directory.absolute()
+        while not os.path.lexists(place):
+            place = place.parent
+        if not place.is_dir():
+            raise self._unwritable(f"{place} is not a directory")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise self._unwritable(f"no permission to write in {place}")
+
+    def _unwritable(self, reason: str | None) -> StoreError:
+        return StoreError(f"store.dir={self.root} cannot be written ({reason}); give a directory where you may create files.")

@@ -1,0 +1,185 @@
+"""Streams, reads and traces: the words everything else is written in.
+
+Fix a model, a prefix of token ids, the sampling settings and a seed: what the model would write next is one endless token
+*stream*. Every generation is a *read* of such a stream; a scaling method is a generator that yields reads and returns a
+*trace*. Nothing here knows text, engines or files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+Ids = tuple[int, ...]
+
+
+def digest(*parts: object) -> bytes:
+    """A 16-byte content hash of strings, numbers, None and tuples of ids."""
+    h = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = array("q", part).tobytes() if isinstance(part, tuple) else repr(part).encode()
+        h.update(len(data).to_bytes(8, "little"))
+        h.update(data)
+    return h.digest()
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn. `noise` is the stream's noise key (64 bits), None exactly when greedy."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0  # 0: all
+    noise: int | None = None
+
+    @classmethod
+    def of(cls, prompt: Ids, *, seed: int, index: int = 0, temperature: float, top_p: float = 1.0, top_k: int = 0) -> Sampling:
+        """Settings for sample `index` of the root `prompt`: every question and every sample draws noise of its own."""
+        if temperature == 0:
+            return cls()
+        noise = int.from_bytes(digest("noise", seed, prompt, index)[:8], "little") >> 1
+        return cls(temperature, top_p, top_k, noise)
+
+    def sample(self, index: int) -> Sampling:
+        """The same settings with the noise of pool member `index`; member 0 is this one. Greedy stays greedy."""
+        if index == 0 or self.noise is None:
+            return self
+        return replace(self, noise=int.from_bytes(digest("member", self.noise, index)[:8], "little") >> 1)
+
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True)
+class Stops:
+    """Where a read may end: single ids, id sequences, strings. The scheduler matches them, engines only see `ids` as a hint."""
+
+    ids: frozenset[int] = frozenset()
+    sequences: tuple[Ids, ...] = ()
+    strings: tuple[str, ...] = ()
+
+    def __or__(self, other: Stops) -> Stops:
+        return Stops(self.ids | other.ids, self.sequences + other.sequences, self.strings + other.strings)
+
+
+@dataclass(frozen=True)
+class Forbid:
+    """Ids banned on the first `first` tokens of a stream (part of what the stream is)."""
+
+    ids: frozenset[int]
+    first: int
+
+
+@dataclass(frozen=True)
+class Read:
+    """Read the stream (prefix, sampling, forbid) from position `start` until a stop or `limit` tokens.
+
+    `limit` counts from `start` and includes the stop tokens; a stop that ends exactly at the limit is a stop. None reads to
+    the end of the context.
+    """
+
+    prefix: Ids
+    sampling: Sampling = GREEDY
+    stop: Stops = Stops()
+    limit: int | None = None
+    start: int = 0
+    forbid: Forbid | None = None
+    logprobs: bool = False
+
+    def key(self, fingerprint: str) -> bytes:
+        """The stream's content address (16 bytes)."""
+        s, f = self.sampling, self.forbid
+        banned = (tuple(sorted(f.ids)), f.first) if f and f.first > 0 and f.ids else (None, None)
+        return digest(fingerprint, self.prefix, s.temperature, s.top_p, s.top_k, s.noise, *banned)
+
+
+@dataclass(frozen=True)
+class Span:
+    """What a read returned: `ids` without the stop, the matched `stop` ids, and where it stands in its stream.
+
+    A string stop keeps the tokens that hold text before the match; `stop_string` names it. `reason` is "context" when the
+    model's context was full before stop or limit.
+    """
+
+    ids: Ids
+    reason: Literal["stop", "limit", "context"]
+    start: int
+    end: int  # position after the stop
+    stop: Ids = ()
+    stop_string: str | None = None
+    logprobs: tuple[float, ...] | None = None  # of `ids`, untempered
+
+
+@dataclass(frozen=True)
+class All:
+    """Run all members (reads or methods) at the same time; the value is the list of their results in member order."""
+
+    members: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class First:
+    """Run members until `accept(results)` holds for the results of a leading run of members; cancel the rest.
+
+    `accept` sees the results of members 0..i, for i = 0, 1, 2, ...; the value is the list of results up to and including the
+    accepted one (all results when none was). Members may come from a lazy iterable; at most `ahead` of them are begun beyond the
+    results already seen.
+    """
+
+    accept: Callable[[list[Any]], bool]
+    members: Iterable[Any]
+    ahead: int = 1
+
+
+Kind = Literal["thinking", "injected", "delimiter", "answer"]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of ids of one kind. `injected` and `delimiter` ids were put in by the method, the others by the model."""
+
+    kind: Kind
+    ids: Ids
+    logprobs: tuple[float, ...] | None = None
+
+
+@dataclass
+class Trace:
+    """One finished attempt at a question: prompt, segments, and how thinking ended.
+
+    `end` is "natural" (the model stopped), "forced" (a budget cut it), "context" (no room was left) or "none" (there was no
+    separate thinking). `samples` holds the members of a pool (voting, rejection). `reads` (stream key -> tokens read) is
+    filled in by the scheduler: path tokens and sharing are computed from it.
+    """
+
+    prompt: Ids
+    segments: list[Segment] = field(default_factory=list)
+    end: Literal["natural", "forced", "context", "none"] = "none"
+    waits: int = 0
+    samples: list[Trace] = field(default_factory=list)
+    info: dict[str, Any] = field(default_factory=dict)
+    reads: dict[bytes, int] = field(default_factory=dict)
+
+    def ids(self, *kinds: Kind) -> Ids:
+        """All ids of the given kinds (of every kind when none is given), in order."""
+        return tuple(i for s in self.segments if not kinds or s.kind in kinds for i in s.ids)
+
+    @property
+    def thinking_tokens(self) -> int:
+        """Thinking and injected ids, without delimiters (paper section 3.2: the x of every figure)."""
+        return sum(len(s.ids) for s in self.segments if s.kind in ("thinking", "injected"))
+
+    @property
+    def answer_tokens(self) -> int:
+        return sum(len(s.ids) for s in self.segments if s.kind == "answer")
+
+    @property
+    def path_tokens(self) -> int:
+        """Tokens the model decodes for this trace alone, each stream once."""
+        return sum(self.reads.values())
+
+
+Method = Generator[Any, Any, Trace]

@@ -1,0 +1,12 @@
+"""Benchmarks: lm-eval tasks, their questions, and grading.
+
+    task = load_task({"lm_eval": "tiny_math", "limit": 10})
+    task.questions[0].text                           # what the user asks
+    task.grade([(task.questions[0], "Answer: 523")])  # [Grade(score=..., extracted="523", ...)]
+"""
+
+from .answers import answer_text
+from .equivalence import equivalent, group_answers
+from .task import Grade, Question, Task, check_task, load_task
+
+__all__ = ["Grade", "Question", "Task", "answer_text", "check_task", "equivalent", "group_answers", "load_task"]

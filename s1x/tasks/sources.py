@@ -1,0 +1,108 @@
+"""Where questions come from: shipped files, the tiny world's generator, a user's file, the Hugging Face hub.
+
+Nothing but the hub touches the network, and files are read here rather than by `datasets`, whose builders copy everything
+into a cache directory first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SHIPPED = Path(__file__).parent / "data"
+
+
+def read_rows(path: Path, setting: str = "task.file") -> list[dict[str, Any]]:
+    """The rows of a .jsonl, .json (a list of objects) or .parquet file; a ValueError that names the line otherwise."""
+    if not path.is_file():
+        raise ValueError(f"{setting}={path}: there is no such file")
+    readers = {".jsonl": _jsonl, ".json": _json, ".parquet": _parquet}
+    if path.suffix not in readers:
+        raise ValueError(f"{setting}={path}: a task file must end in .json, .jsonl or .parquet")
+    rows = []
+    try:
+        for where, row in readers[path.suffix](path):
+            if not isinstance(row, dict):
+                raise ValueError(f"{where} is {type(row).__name__}, expected an object like {{\"question\": ..., \"answer\": ...}}")
+            rows.append(row)
+    except (ValueError, OSError) as error:  # JSON, Unicode and parquet errors are ValueErrors
+        raise ValueError(f"{setting}={path}: {error}") from None
+    if not rows:
+        raise ValueError(f"{setting}={path}: the file has no questions")
+    return rows
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if line.strip():
+            try:
+                yield f"line {number}", json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number} is not JSON ({error.msg} at column {error.colno})") from None
+
+
+def _json(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno} is not JSON ({error.msg} at column {error.colno})") from None
+    if not isinstance(rows, list):
+        raise ValueError("a .json task file must hold one list of objects")
+    return ((f"entry {number}", row) for number, row in enumerate(rows, start=1))
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
+    import pyarrow.parquet
+
+    rows = pyarrow.parquet.read_table(path).to_pylist()
+    return ((f"row {number}", row) for number, row in enumerate(rows, start=1))
+
+
+def file(path: Path, columns: list[str], splits: list[str]) -> dict:
+    """A user's file as every split that a task asks for. `columns` must be in each row (other columns are kept)."""
+    rows = read_rows(path)
+    for number, row in enumerate(rows, start=1):
+        if missing := [c for c in columns if row.get(c) is None]:
+            raise ValueError(f"task.file={path}: question {number} has no {missing[0]!r}; this task reads {', '.join(columns)}")
+    return dict.fromkeys(splits, _dataset(rows))
+
+
+def tiny(*, task: str, split: str, **_: Any) -> dict:
+    """The tiny benchmark `task` (tiny_math, tiny_mc): `test` from the shipped file, `design` and `confirm` from the generator."""
+    from ..tiny import benchmarks
+
+    if split not in benchmarks.SEEDS:
+        raise ValueError(f"task.split={split}: {task} has the splits {', '.join(benchmarks.SEEDS)}")
+    rows = read_rows(SHIPPED / f"{task}.jsonl") if split == "test" else benchmarks.rows(task, split)
+    return {split: _dataset(rows)}
+
+
+def _dataset(rows: list[dict]):
+    from datasets import Dataset
+
+    return Dataset.from_list(rows)
+
+
+@contextmanager
+def hub(seconds: float = 3.0) -> Iterator[None]:
+    """Use the hub if it answers within `seconds`, else only what was downloaded before.
+
+    Without this, `datasets` retries an unreachable hub for half a minute.
+    """
+    import datasets.config
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    try:
+        if not any(before):
+            try:
+                get_session().head(constants.ENDPOINT, timeout=seconds)
+            except Exception:  # no route, no name, a proxy that refuses: whatever the cause, go on with the cache
+                datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before

@@ -1,0 +1,179 @@
+"""One benchmark as s1x uses it: questions with lm-eval's hashes, stop strings, and grading of single responses.
+
+lm-eval's Task objects are built once; we call their doc_to_text, filters and process_results ourselves, and repeat i is
+sample index i of the model, so lm-eval's generation loop and its `repeats` are not used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import library, sources
+
+DEFAULTS = {"name": None, "lm_eval": None, "file": None, "split": None, "limit": None, "repeats": 1,
+            "max_answer_tokens": None, "filter": None, "metric": None}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A document of the task. `text` is the user's message; the rest is as lm-eval logs it."""
+
+    doc_id: int
+    text: str
+    target: str
+    doc: dict[str, Any] = field(repr=False)
+    arguments: tuple[str, dict[str, Any]] = field(repr=False)
+    doc_hash: str = field(repr=False)
+    prompt_hash: str = field(repr=False)
+    target_hash: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Grade:
+    """The grade of one response. `score` is the task's main metric (0 to 1), `extracted` the answer that was read, if any.
+
+    `metrics` holds every numeric metric; those of further filters are named "metric,filter", as in lm-eval's results.
+    """
+
+    score: float
+    extracted: str | None
+    no_answer: bool
+    metrics: dict[str, float]
+    filtered: Any
+    filter: str
+
+
+class Task:
+    """A benchmark: `questions` in order, `until` (stop strings of the answer), and grading.
+
+    `lm_eval` is the lm-eval Task underneath, `metric` and `filter` name what `score` is.
+    """
+
+    def __init__(self, lm_task, cfg: Mapping[str, Any]):
+        self.lm_eval = lm_task
+        self.name: str = cfg["name"] or lm_task.task_name
+        self.repeats: int = cfg["repeats"]
+        self.generation: dict[str, Any] = dict(lm_task.config.generation_kwargs)
+        self.max_answer_tokens: int = cfg["max_answer_tokens"] or self.generation.get("max_gen_toks", 256)
+        self.generation["max_gen_toks"] = self.max_answer_tokens
+        until = self.generation.get("until") or []
+        self.until: tuple[str, ...] = (until,) if isinstance(until, str) else tuple(until)
+        self.filter = _member("filter", cfg["filter"], [f.name for f in lm_task._filters])
+        self.metric = _member("metric", cfg["metric"], list(lm_task.higher_is_better()))
+        self.questions: list[Question] = [self._question(i, doc) for i, doc in self._docs(cfg["limit"])]
+
+    def grade(self, responses: Iterable[tuple[Question, str]]) -> list[Grade]:
+        """Grade (question, text of the answer) pairs, each on its own. Blocks until slow comparisons are done."""
+        items = [(question, self._filtered(question, text)) for question, text in responses]
+        for question, filtered in items:  # all comparisons under way before the first is waited for
+            self._submit(question, filtered)
+        return [self._grade(question, filtered) for question, filtered in items]
+
+    def start_grading(self, question: Question, text: str) -> None:
+        """Let the workers begin with a response that `grade` will be asked about later. Returns at once."""
+        self._submit(question, self._filtered(question, text))
+
+    def record(self, question: Question, text: str, grade: Grade) -> dict[str, Any]:
+        """The keys of lm-eval's sample log for one response (`--log_samples`), with `target` and `resps` as strings."""
+        return {
+            "doc_id": question.doc_id,
+            "doc": question.doc,
+            "target": question.target,
+            "arguments": {"gen_args_0": {"arg_0": question.arguments[0], "arg_1": question.arguments[1]}},
+            "resps": [[text]],
+            "filtered_resps": [grade.filtered if isinstance(grade.filtered, list) else str(grade.filtered)],
+            "filter": grade.filter,
+            "metrics": list(grade.metrics),
+            "doc_hash": question.doc_hash,
+            "prompt_hash": question.prompt_hash,
+            "target_hash": question.target_hash,
+            **grade.metrics,
+        }
+
+    def _docs(self, limit: int | None) -> list[tuple[int, dict]]:
+        docs = self.lm_eval.eval_docs
+        return [(i, docs[i]) for i in range(min(len(docs), limit or len(docs)))]
+
+    def _question(self, doc_id: int, doc: dict) -> Question:
+        from lm_eval.utils import handle_non_serializable, hash_string
+
+        shots = self.lm_eval.config.num_fewshot or 0
+        text, target = self.lm_eval.fewshot_context(doc, num_fewshot=shots), str(self.lm_eval.doc_to_target(doc))
+        if not isinstance(text, str):
+            raise ValueError(f"task={self.name} asks several prompts per question, which s1x does not support")
+        dumped = json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False)
+        return Question(doc_id, text, target, doc, (text, self.generation), *map(hash_string, (dumped, text, target)))
+
+    def _filtered(self, question: Question, text: str) -> dict[str, Any]:
+        """What each filter of the task makes of one response."""
+        from lm_eval.api.instance import Instance
+
+        instance = Instance("generate_until", question.doc, question.arguments, 0, (self.name, question.doc_id, 1), [text])
+        for pipeline in self.lm_eval._filters:
+            pipeline.apply([instance])
+        return instance.filtered_resps
+
+    def _submit(self, question: Question, filtered: dict[str, Any]) -> None:
+        from .equivalence import judge
+        from .graders import NO_ANSWER, grade_math
+
+        if self.lm_eval.config.process_results is grade_math and filtered[self.filter] != NO_ANSWER:
+            judge.submit(filtered[self.filter], question.target)
+
+    def _grade(self, question: Question, filtered: dict[str, Any]) -> Grade:
+        metrics: dict[str, float] = {}
+        for name in (self.filter, *(f for f in filtered if f != self.filter)):
+            for metric, value in self.lm_eval.process_results(question.doc, [filtered[name]]).items():
+                if isinstance(value, bool | int | float) or hasattr(value, "item"):  # some metrics are not per question
+                    metrics[metric if name == self.filter else f"{metric},{name}"] = float(value)
+        score = metrics.get(self.metric)
+        if score is None or not 0 <= score <= 1:
+            raise ValueError(
+                f"task.metric={self.metric}: task {self.name} gives {score} for a single answer, which is no score from 0 to 1; "
+                f"choose another of {', '.join(metrics)}"
+            )
+        answer = filtered[self.filter]
+        missing = answer in (None, "", "[invalid]", [])
+        return Grade(score, None if missing else str(answer), bool(metrics.get("no_answer", missing)), metrics, answer, self.filter)
+
+
+def check_task(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a task with their defaults, checked as far as that takes neither lm-eval nor the network.
+
+    Raises ValueError with one sentence that names the setting.
+    """
+    if unknown := sorted(set(cfg) - set(DEFAULTS)):
+        raise ValueError(f"task.{unknown[0]}: there is no such setting; a task has {', '.join(DEFAULTS)}")
+    cfg = {**DEFAULTS, **cfg}
+    for setting in ("limit", "repeats", "max_answer_tokens"):
+        value = cfg[setting]
+        if value != DEFAULTS[setting] and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            also = " or null (all questions)" if setting == "limit" else ""
+            raise ValueError(f"task.{setting}={value}: must be a whole number of at least 1{also}")
+    if not (cfg["lm_eval"] or cfg["name"]):
+        raise ValueError(f"task.lm_eval=null: name a task: {', '.join(library.ours())}, or any generate_until task of lm-eval")
+    if cfg["name"] and "/" in cfg["name"]:
+        raise ValueError(f"task.name={cfg['name']}: it becomes part of file names, so without '/'; for example task.name=mine")
+    library.find(cfg["lm_eval"] or cfg["name"])
+    if cfg["file"]:
+        sources.read_rows(Path(cfg["file"]).expanduser())
+    return cfg
+
+
+def load_task(cfg: Mapping[str, Any]) -> Task:
+    """Build the task of a `task` config (conf/task).
+
+    Raises ValueError with one sentence that names the setting, also when the questions cannot be had.
+    """
+    cfg = check_task(cfg)
+    return Task(library.build(cfg["lm_eval"] or cfg["name"], file=cfg["file"], split=cfg["split"]), cfg)
+
+
+def _member(setting: str, value: str | None, valid: Sequence[str]) -> str:
+    if value is not None and value not in valid:
+        raise ValueError(f"task.{setting}={value}: this task has {', '.join(valid)}")
+    return value or valid[0]

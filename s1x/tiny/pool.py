@@ -1,0 +1,112 @@
+"""The tiny pool: 4000 questions with reasoning traces, the laptop analog of s1's 59K (paper section 2.1).
+
+Like a crawled pool it is not clean: 15% of the records are damaged (a trace cut short, characters lost, or a wrong final
+answer), many questions are easy, and a trace that stopped before the check it needed ends in a wrong answer. The data
+stage's quality, difficulty and diversity steps make the tiny s1K from it.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+from . import benchmarks, problems
+from .notes import answer_text, trace
+from .problems import DOMAINS, Problem, slip, three
+
+STEPS = (1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 8)
+CHOICES, DAMAGED = 0.15, 0.15
+SHIPPED = Path(__file__).parent / "data" / "pool.parquet"
+
+_FAST = r"\d:\d{3}[-+*]\d{1,3}=\d{3}\n"
+_SO = r"So \d{3}\.\n"
+_COLUMNS = r"(?: \d[-+*]\d(?:[-+]\d)?=\d{2}| \d{2,3})+"
+_CHECK = rf"(?:Wait|Hmm), check \d:\d{{3}}[-+*]\d{{1,3}}{_COLUMNS}\.\n(?:{_FAST})*"
+FORMAT = (rf"(?:{_FAST})+{_SO}(?:(?:{_CHECK}|Alternatively, redo\.\n(?:{_FAST})+|Wait, all steps checked\.\n){_SO})*")
+"""What a whole, undamaged trace looks like (a regular expression for the full text)."""
+
+
+def build(seed: int = 0, n: int = 4000) -> list[dict]:
+    """The pool's records: id, question, thinking, answer, solution, domain, source, steps, slips.
+
+    `answer` is what the trace concludes ("Final Answer: 523"), `solution` what is right ("523"). `slips` are the
+    [start, end) character spans of injected slips in `thinking`: training leaves them out of the loss. No benchmark
+    problem is in it, whatever the words.
+    """
+    from ..data.records import question_id
+
+    rng = random.Random(f"pool-{seed}")
+    held_out = benchmarks.held_out()
+    records = []
+    while len(records) < n:
+        problem = problems.sample(rng, rng.choice(STEPS), tuple(DOMAINS))
+        if rng.random() < CHOICES:
+            problem = problems.with_choices(rng, problem)
+        notes = trace(rng, problem)
+        thinking, answer, slips = notes.text, answer_text(problem, notes.so), notes.slips
+        if rng.random() < DAMAGED:
+            thinking, answer, slips = damage(rng, problem, thinking, answer, slips)
+        if problem.key in held_out:
+            continue
+        records.append({
+            "id": question_id(problem.question), "question": problem.question, "thinking": thinking,
+            "answer": f"Final Answer: {answer}", "solution": problem.answer, "domain": problem.domain,
+            "source": "tiny_choice" if problem.choices else "tiny", "steps": len(problem.steps),
+            "slips": [list(span) for span in slips],
+        })
+    return records
+
+
+def damage(rng: random.Random, problem: Problem, thinking: str, answer: str, slips: list[tuple[int, int]]):
+    """One of three defects a crawled trace can have; the slip spans follow the characters that are left."""
+    defect = rng.choice(("cut", "characters", "answer"))
+    if defect == "answer":
+        others = [c for c in "ABCD" if c != problem.answer] if problem.choices else None
+        return thinking, rng.choice(others) if others else three(slip(rng, int(problem.result))), slips
+    if defect == "cut":
+        kept = list(range(rng.randrange(len(thinking))))
+    else:
+        kept = [i for i in range(len(thinking)) if rng.random() >= 0.03]
+    spans = []
+    for start, end in slips:
+        inside = [j for j, i in enumerate(kept) if start <= i < end]
+        if inside:
+            spans.append((inside[0], inside[-1] + 1))
+    return "".join(thinking[i] for i in kept), answer, spans
+
+
+def load() -> list[dict]:
+    """The shipped pool: `build()` with `base_correct`, whether the tiny base model's own answer is right (greedy, no thinking)."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(SHIPPED).to_pylist()
+
+
+def damaged(table) -> list[bool]:
+    """Quality filter: the trace is not whole (a table column `thinking` in, one flag per row out)."""
+    whole = re.compile(FORMAT)
+    return [whole.fullmatch(text or "") is None for text in table["thinking"].to_pylist()]
+
+
+def benchmark_rows() -> list[dict]:
+    """The questions of all splits of the tiny tasks, for decontamination."""
+    return [row for split in benchmarks.SEEDS for task in ("tiny_math", "tiny_mc") for row in benchmarks.rows(task, split)]
+
+
+def select_s1k(records: list[dict], seed: int = 0, n: int = 1000) -> list[dict]:
+    """The tiny s1K of records with `base_correct`: whole and right, not solved by the base model, diverse and long.
+
+    The data stage does the same with a funnel (`stage=data data=tiny_s1k`); a test holds the two together.
+    """
+    from ..data.selection import ranked
+
+    whole = re.compile(FORMAT)
+    hard = [
+        r for r in records
+        if whole.fullmatch(r["thinking"]) and r["answer"] == f"Final Answer: {r['solution']}" and not r["base_correct"]
+    ]
+    chosen = ranked(
+        [r["id"] for r in hard], [r["domain"] for r in hard], [len(r["thinking"]) for r in hard], n, seed, halving=1 / 8,
+    )
+    return [hard[i] for i in sorted(chosen)]

@@ -1,0 +1,119 @@
+"""Every method config: it composes, is checked, runs; and bad settings get a sentence."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from s1x.methods.checks import check
+from s1x.streams.types import GREEDY, Sampling
+
+from .conftest import CONTEXT, make_chat, make_engine
+from .running import scheduled
+
+CONF = Path(__file__).parents[2] / "conf"
+NAMES = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+SAMPLED = {"majority_voting", "rejection_sampling"}
+CHAT = make_chat()
+
+
+@cache
+def composed(name, *overrides):
+    with initialize_config_dir(str(CONF), version_base=None):
+        return compose(None, [f"+method={name}", "+task.max_answer_tokens=20", *overrides])
+
+
+def settings(name, *overrides):
+    small = {"rejection_sampling": ["method.limit=60"], "majority_voting": ["method.n=4"]}
+    return composed(name, *small.get(name, ()), *overrides).method
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_runs(name):
+    cfg = settings(name)
+    warm = name in SAMPLED
+    check(cfg, context_length=CONTEXT, temperature=float(warm), chat=CHAT)
+    run = instantiate(cfg)
+    (trace,) = scheduled([run(CHAT.prompt("x"), CHAT, Sampling(1.0, noise=3) if warm else GREEDY)], make_engine(4), CHAT)
+    assert trace.prompt and (trace.segments or len(trace.samples) == 4)
+    assert trace.reads
+
+
+def test_forced_variants_take_the_instructed_number():
+    assert settings("token_conditional_forced", "method.tokens=64").inner.maximum == 64
+    assert settings("token_conditional").inner.maximum == "auto"
+    assert settings("step_conditional_forced").forced is True
+
+
+def test_methods_compose_on_the_command_line():
+    cfg = settings("majority_voting", "method@method.inner=token_conditional_forced", "method.inner.tokens=32")
+    check(cfg, context_length=CONTEXT, temperature=1.0, chat=CHAT)
+    (trace,) = scheduled([instantiate(cfg)(CHAT.prompt("x"), CHAT, Sampling(1.0, noise=3))], make_engine(4), CHAT)
+    assert [s.info["instructed"] for s in trace.samples] == [32] * 4
+    assert all(s.thinking_tokens <= 32 for s in trace.samples)
+    settings("token_conditional", "method@method.inner=none")
+    with pytest.raises(ValueError, match=r"method\.inner\.inner\.ignore_end=-1"):
+        bad = settings("majority_voting", "method@method.inner=token_conditional", "method.inner.inner.ignore_end=-1")
+        check(bad, context_length=CONTEXT, temperature=1.0, chat=CHAT)
+
+
+@pytest.mark.parametrize(("name", "override", "says"), [
+    ("budget_forcing", "method.maximum=0", r"method\.maximum=0: must be a whole number of 1 or more, auto, null"),
+    ("budget_forcing", "method.maximum=-5", r"method\.maximum=-5"),
+    ("budget_forcing", "method.maximum=2.5", r"method\.maximum=2\.5"),
+    ("budget_forcing", "method.maximum=true", r"method\.maximum=True"),
+    ("budget_forcing", "method.maximum=lots", r"method\.maximum='lots'"),
+    ("budget_forcing", "method.maximum=419", r"method\.maximum=419: must be at most 3\d\d .*context is 420 tokens"),
+    ("budget_forcing", "method.ignore_end=-1", r"method\.ignore_end=-1: must be a whole number of 0 or more"),
+    ("budget_forcing", "method.minimum=-1", r"method\.minimum=-1"),
+    ("budget_forcing", "method.minimum=400", r"method\.minimum=400: must be at most"),
+    ("budget_forcing", "method.string='<|im_start|>Wait'", r"method\.string='<\|im_start\|>Wait'.*ends thinking"),
+    ("budget_forcing", "method.string=''", r"method\.string=''"),
+    ("budget_forcing", "method.compat=s2", r"method\.compat='s2': must be one of null, 's1'"),
+    ("budget_forcing", "method.max_answer_tokens=0", r"method\.max_answer_tokens=0"),
+    ("none", "method.max_tokens=0", r"method\.max_tokens=0"),
+    ("none", "method.thinking=maybe", r"method\.thinking='maybe'"),
+    ("token_conditional", "method.tokens=0", r"method\.tokens=0"),
+    ("token_conditional_forced", "method.tokens=410", r"method\.inner\.maximum=410: must be at most"),
+    ("step_conditional", "method.steps=0", r"method\.steps=0"),
+    ("step_conditional", "method.steps=many", r"method\.steps='many'"),
+    ("step_conditional", "method.step_start=steps", r"'steps' is 5 tokens"),
+    ("class_conditional", "method.length=medium", r"method\.length='medium': must be one of 'long', 'short'"),
+    ("rejection_sampling", "method.limit=0", r"method\.limit=0"),
+    ("rejection_sampling", "method.limit=4000", r"method\.limit=4000: must be at most"),
+    ("rejection_sampling", "method.max_tries=0", r"method\.max_tries=0"),
+    ("rejection_sampling", "method.ahead=0", r"method\.ahead=0"),
+    ("majority_voting", "method.n=0", r"method\.n=0"),
+    ("early_exit", "method.every=0", r"method\.every=0"),
+    ("early_exit", "method.agree=1", r"method\.agree=1"),
+    ("early_exit", "method.maximum=null", r"method\.maximum=null: must be a whole number of 1 or more, auto$"),
+])
+def test_bad_settings_get_a_sentence(name, override, says):
+    cfg = settings(name, override)
+    with pytest.raises(ValueError, match=says):
+        check(cfg, context_length=CONTEXT, temperature=1.0, chat=CHAT)
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLED))
+def test_pools_need_a_temperature(name):
+    with pytest.raises(ValueError, match=r"sampling\.temperature=0.*would be the same"):
+        check(settings(name), context_length=CONTEXT, temperature=0.0, chat=CHAT)
+
+
+def test_minimum_above_maximum():
+    with pytest.raises(ValueError, match=r"method\.minimum=20: must be at most method\.maximum=10"):
+        check(settings("budget_forcing", "method.minimum=20", "method.maximum=10"), context_length=CONTEXT, temperature=0.0,
+              chat=CHAT)
+
+
+def test_a_model_without_the_formats_tokens():
+    chat = make_chat(thinking_stop=("</think>",))
+    with pytest.raises(ValueError, match=r"'</think>' is 4 tokens"):
+        check(settings("budget_forcing"), context_length=CONTEXT, temperature=0.0, chat=chat)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_checks_work_before_context_and_tokenizer_are_known(name):
+    check(settings(name), context_length=None, temperature=1.0, chat=None)

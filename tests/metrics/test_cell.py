@@ -1,0 +1,54 @@
+import pytest
+
+from s1x.metrics.cell import cell_record
+from s1x.metrics.compute import ModelFacts, forward_flops, line_flops
+
+CELL_KEYS = """
+cell_id job series model task method overrides seed temperature budget limit_tokens n_questions samples_per_question
+accuracy accuracy_ci95 thinking_tokens answer_tokens forced_end_rate waits_mean no_answer_rate path_tokens flops
+"""
+
+
+def line(doc_id, score, thinking, **more):
+    segments = [
+        {"kind": "thinking", "ids": [1] * thinking, "text": ""},
+        {"kind": "delimiter", "ids": [2, 2], "text": ""},
+        {"kind": "answer", "ids": [3] * 4, "text": ""},
+    ]
+    return {
+        "doc_id": doc_id, "score": score, "thinking_tokens": thinking, "answer_tokens": 4, "end": "forced", "waits": 0,
+        "no_answer": False, "path_tokens": thinking + 5, "segments": segments,
+    } | more  # fmt: skip
+
+
+def test_record_has_exactly_the_keys_of_the_contract():
+    samples = [line(0, 1, 10), line(1, 0, 30, end="natural", waits=2, no_answer=True)]
+    record = cell_record(samples, {"cell_id": "x", "series": "bf", "limit_tokens": [None, 32], "wandb": "ignored"})
+    assert sorted(record) == sorted(CELL_KEYS.split())
+    assert record["accuracy"] == 0.5 and record["n_questions"] == 2 and record["samples_per_question"] == 1
+    assert record["thinking_tokens"] == {"mean": 20.0, "median": 20.0, "p95": 29.0, "max": 30}
+    assert (record["forced_end_rate"], record["waits_mean"], record["no_answer_rate"]) == (0.5, 1.0, 0.5)
+    assert record["path_tokens"] == 50 and record["flops"] is None and record["seed"] is None
+
+
+def test_accuracy_averages_repeats_within_questions():
+    samples = [line(0, 1, 1), line(0, 0, 1), line(1, 1, 1), line(1, 1, 1)]
+    record = cell_record(samples, {})
+    assert record["accuracy"] == 0.75 and record["samples_per_question"] == 2
+
+
+def test_flops_count_every_token_once():
+    facts = {"parameters": 1000, "layers": 2, "hidden": 8}
+    assert forward_flops(ModelFacts(**facts), 3) == 3 * 2000 + 4 * 2 * 8 * (0 + 1 + 2)
+    one = line(0, 1, 10, prompt_tokens=20)
+    tokens, context = 20 + 2 + 15, 20 + 16  # prompt, delimiter, decoded; the path holds all segments after the prompt
+    assert line_flops(one, ModelFacts(**facts)) == 2000 * tokens + 2 * 2 * 8 * (context - 1) * tokens
+    record = cell_record([one, one], {"model_facts": facts})
+    assert record["flops"] == 2 * line_flops(one, ModelFacts(**facts))
+    pool = one | {"samples": [one, one], "path_tokens": 30}
+    assert line_flops(pool, ModelFacts(**facts)) == forward_flops(ModelFacts(**facts), 20 + 4 + 30, context)
+
+
+def test_no_samples_is_a_sentence():
+    with pytest.raises(ValueError, match="cell c: no samples to measure"):
+        cell_record([], {"cell_id": "c"})

@@ -1,0 +1,86 @@
+"""Mathematical equivalence, and answers that try to hang or kill the grader."""
+
+import time
+
+import pytest
+
+from s1x.tasks.equivalence import Judge, canonical
+
+
+@pytest.fixture(scope="module")
+def judge():
+    judge = Judge()
+    yield judge
+    judge.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "target", "verdict"),
+    [
+        ("0.5", "\\frac{1}{2}", "same"),
+        ("\\sqrt{18}", "3\\sqrt{2}", "same"),
+        ("2(k+1)", "2k+2", "same"),
+        ("25^\\circ", "25", "same"),
+        ("1,234", "1234", "same"),
+        ("Evelyn", "\\text{Evelyn}", "same"),
+        ("(3, \\pi)", "(3, \\frac{\\pi}{2})", "different"),
+        ("\\frac{1}{3}", "\\frac{1}{2}", "different"),
+        ("I don't know", "5", "different"),
+        ("1 or 2", "1", "different"),
+        ("\\frac{", "5", "different"),
+    ],
+)
+def test_mathematics(judge, answer, target, verdict):
+    assert judge.verdict(answer, target) == verdict
+
+
+def test_shortcuts_start_no_worker():
+    judge = Judge()
+    assert judge.verdict("025", "25") == "same"
+    assert judge.verdict("24", "25") == "different"
+    assert judge.verdict("$\\dfrac{1}{2}$.", "\\frac{1}{2}") == "same"
+    assert judge.verdict("9" * 5000, "9" * 4999 + "8") == "different"  # more digits than int() takes
+    assert judge.verdict("\\frac{" * 100_000, "5") == "unparsed"
+    assert judge.verdict("0" * 100_000 + "x", "5") == "unparsed"
+    assert judge.group_answers(["7", None, "07", "8", "$7$"]) == [0, -1, 0, 1, 0]
+    assert judge._pool is None
+
+
+def test_spaces_matter():
+    assert canonical("1 1/2") != canonical("11/2")
+
+
+def test_hostile_answers_cost_their_own_score_only():
+    judge = Judge(seconds=1.0, workers=2)
+    hostile = ["9**9**9**9", "9^{9^{9^9}}", "((((" * 400, "\\frac{" * 300 + "1", "\\sqrt{" * 150 + "2" + "}" * 150, "10^{10^{10}}!", "\x00"]
+    begun = time.perf_counter()
+    for answer in hostile:
+        judge.submit(answer, "\\frac{1}{2}")
+    verdicts = [judge.verdict(answer, "\\frac{1}{2}") for answer in hostile]
+    assert "same" not in verdicts
+    assert time.perf_counter() - begun < 60
+    assert judge.verdict("0.5", "\\frac{1}{2}") == "same"  # the pool lives on
+    begun = time.perf_counter()
+    assert [judge.verdict(answer, "\\frac{1}{2}") for answer in hostile] == verdicts  # from the cache
+    assert time.perf_counter() - begun < 0.1
+    judge.submit("8**8**8**8**8", "1/3")
+    begun = time.perf_counter()
+    judge.close()
+    assert time.perf_counter() - begun < 2.5
+
+
+def test_the_limit_is_hard():
+    judge = Judge(seconds=1.0, workers=1)
+    try:
+        assert judge.verdict("1/2", "0.5") == "same"  # a worker is up
+        begun = time.perf_counter()
+        assert judge.verdict("9**9**9**9", "1/2") in ("timeout", "different")
+        assert time.perf_counter() - begun < 5
+    finally:
+        judge.close()
+
+
+def test_groups_for_voting(judge):
+    answers = ["\\frac{1}{2}", "3", "0.5", None, "x^2-1", "3.0", "(x-1)(x+1)", "\\dfrac12", "4"]
+    assert judge.group_answers(answers) == [0, 1, 0, -1, 2, 1, 2, 0, 3]
+    assert judge.group_answers([]) == []

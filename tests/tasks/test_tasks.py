@@ -1,0 +1,217 @@
+"""Loading and grading whole tasks: shipped, local files, lm-eval's own; and every kind of bad setting."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+from s1x.tasks import load_task
+from s1x.tasks.sources import SHIPPED
+from s1x.tiny import benchmarks
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """A network that can be proved not to be used."""
+    import socket
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_the_shipped_files_are_what_the_generator_writes(tmp_path):
+    benchmarks.write(tmp_path)
+    for name in ("tiny_math.jsonl", "tiny_mc.jsonl"):
+        assert (tmp_path / name).read_bytes() == (SHIPPED / name).read_bytes()
+
+
+def test_importing_tasks_is_light():
+    heavy = "{'torch', 'lm_eval', 'datasets', 'sympy', 'math_verify', 'pebble'}"
+    code = f"import sys, s1x.tasks; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
+
+
+def test_tiny_math(offline):
+    task = load_task({"name": "tiny_math", "lm_eval": "tiny_math", "max_answer_tokens": 16})
+    assert len(task.questions) == 400 and task.until == () and task.max_answer_tokens == 16
+    problems = benchmarks.load("test")
+    assert [(q.text, q.target) for q in task.questions] == [(p.question, p.answer) for p in problems]
+    question = task.questions[3]
+    texts = [f"\nFinal Answer: {question.target}", f"Answer: 0{question.target}", "Answer: 1000", "well", ""]
+    grades = task.grade([(question, text) for text in texts])
+    assert [g.score for g in grades] == [1, 1, 0, 0, 0]
+    assert [g.no_answer for g in grades] == [False, False, False, True, True]
+    assert [g.extracted for g in grades] == [question.target.lstrip("0")] * 2 + ["1000", None, None]
+    assert grades[0].metrics == {"exact_match": 1.0, "no_answer": 0.0}
+
+
+@pytest.mark.parametrize("name", ["tiny_math", "tiny_mc"])
+@pytest.mark.parametrize("split", ["design", "confirm"])
+def test_other_splits_come_from_the_generator(name, split, offline):
+    task = load_task({"lm_eval": name, "split": split, "limit": 50})
+    problems = benchmarks.load(split, choices=name == "tiny_mc")[:50]
+    assert [q.text for q in task.questions] == [p.question for p in problems]
+    assert all(g.score == 1 for g in task.grade((q, f"Final Answer: {p.answer}") for q, p in zip(task.questions, problems)))
+
+
+def test_records_are_as_lm_eval_writes_them(offline):
+    task = load_task({"lm_eval": "tiny_mc", "limit": 2})
+    question = task.questions[1]
+    text = f"Final Answer: {question.target}"
+    record = task.record(question, text, task.grade([(question, text)])[0])
+    sha = lambda s: hashlib.sha256(s.encode()).hexdigest()  # noqa: E731
+    assert record["doc_hash"] == sha(json.dumps(question.doc, indent=2, ensure_ascii=False))
+    assert record["prompt_hash"] == sha(question.text) and record["target_hash"] == sha(question.target)
+    assert record["arguments"]["gen_args_0"]["arg_0"] == question.text
+    assert record["resps"] == [[text]] and record["filtered_resps"] == [question.target] and record["filter"] == "answer"
+    assert record["metrics"] == ["exact_match", "no_answer"] and record["exact_match"] == 1.0
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_math500_from_a_local_file(tmp_path, offline):
+    rows = [
+        {"problem": "Half?", "answer": "\\frac{1}{2}", "level": 1},
+        {"problem": "An interval?", "answer": "[1,2]", "level": 2},
+        {"problem": "A number?", "answer": "113", "level": 3},
+    ]
+    task = load_task({"lm_eval": "math500", "file": lines(tmp_path / "math.jsonl", rows)})
+    half, interval, number = task.questions
+    assert half.text == "Half?" and interval.target == "[1,2]"  # not made a list
+    task.start_grading(half, "\\boxed{0.5}")
+    asked = [(half, "\\boxed{0.5}"), (half, "Answer: 1/3"), (interval, "Answer: $[1, 2]$"), (interval, "Answer: (1,2)"),
+             (number, "\\boxed{0113}"), (number, "it is 113"), (half, "\\boxed{9**9**9**9}")]
+    grades = task.grade(asked)
+    assert [g.score for g in grades] == [1, 0, 1, 0, 1, 0, 0]
+    assert [g.no_answer for g in grades] == [False] * 5 + [True, False]
+
+
+def test_gpqa_choices_depend_on_the_question_alone(tmp_path, offline):
+    rows = [{"Question": f"Q{i}?", "Correct Answer": f"right {i}", "Other": 1, **{f"Incorrect Answer {k}": f"wrong {k}" for k in (1, 2, 3)}}
+            for i in range(40)]
+    task = load_task({"lm_eval": "gpqa_diamond", "file": lines(tmp_path / "a.jsonl", rows)})
+    swapped = [{**row, "Incorrect Answer 1": row["Incorrect Answer 3"], "Incorrect Answer 3": row["Incorrect Answer 1"]} for row in rows]
+    (tmp_path / "b.json").write_text(json.dumps(swapped[::-1]))
+    again = load_task({"lm_eval": "gpqa_diamond", "file": str(tmp_path / "b.json")})
+    assert {q.text: q.target for q in task.questions} == {q.text: q.target for q in again.questions}
+    assert {q.target for q in task.questions} == set("ABCD")
+    question = task.questions[0]
+    assert question.text.startswith("Q0?\n\nA) ") and f"{question.target}) right 0" in question.text
+    wrong = next(letter for letter in "ABCD" if letter != question.target)
+    grades = task.grade([(question, f"Answer: {question.target}"), (question, f"Answer: {wrong}"), (question, "no idea")])
+    assert [(g.score, g.no_answer) for g in grades] == [(1, False), (0, False), (0, True)]
+
+
+def test_parquet_files(tmp_path, offline):
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table({"problem": ["1+1?"], "answer": [2]}), tmp_path / "a.parquet")
+    task = load_task({"lm_eval": "aime24", "file": str(tmp_path / "a.parquet")})
+    assert task.questions[0].target == "2" and task.grade([(task.questions[0], "Answer: 2")])[0].score == 1
+
+
+def test_a_task_of_lm_eval_by_name(tmp_path, offline):
+    """gsm8k: few-shot prompt, two filters, its own stop strings and metric."""
+    rows = [{"question": f"What is {i} and {i}?", "answer": f"It is.\n#### {2 * i}"} for i in range(10)]
+    task = load_task({"lm_eval": "gsm8k", "file": lines(tmp_path / "gsm.jsonl", rows), "limit": 3})
+    question = task.questions[1]
+    assert question.text.endswith("Question: What is 1 and 1?\nAnswer:") and question.text.count("Question:") == 6
+    assert "Question:" in task.until and task.filter == "strict-match"
+    exact, loose = task.grade([(question, "#### 2"), (question, "so 2.")])
+    assert (exact.score, exact.extracted, exact.no_answer) == (1, "2", False)
+    assert (loose.score, loose.extracted, loose.no_answer) == (0, None, True)
+    assert loose.metrics["exact_match,flexible-extract"] == 1
+    flexible = load_task({"lm_eval": "gsm8k", "file": str(tmp_path / "gsm.jsonl"), "filter": "flexible-extract"})
+    assert flexible.grade([(flexible.questions[1], "so 2.")])[0].score == 1
+
+
+def test_a_task_file_of_ones_own(tmp_path, offline):
+    lines(tmp_path / "capitals.jsonl", [{"land": "France", "city": "Paris"}])
+    (tmp_path / "capitals.yaml").write_text(
+        "task: capitals\ndataset_path: json\ntest_split: test\noutput_type: generate_until\n"
+        'doc_to_text: "Capital of {{land}}?"\ndoc_to_target: city\ngeneration_kwargs: {until: ["\\n"]}\n'
+    )
+    task = load_task({"name": "mine", "lm_eval": str(tmp_path / "capitals.yaml"), "file": str(tmp_path / "capitals.jsonl")})
+    assert task.name == "mine" and task.until == ("\n",) and task.questions[0].text == "Capital of France?"
+    assert [g.score for g in task.grade([(task.questions[0], "Paris"), (task.questions[0], "Rome")])] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("cfg", "words"),
+    [
+        ({"lm_eval": "tiny_maths"}, ["no such task", "did you mean tiny_math", "gsm8k", "aime24"]),
+        ({"lm_eval": "hellaswag"}, ["multiple_choice", "generate_until"]),
+        ({"lm_eval": "mmlu"}, ["group"]),
+        ({"lm_eval": "nowhere.yaml"}, ["nowhere.yaml", "no such file"]),
+        ({"lm_eval": "tiny_math", "limit": 0}, ["task.limit=0", "at least 1"]),
+        ({"lm_eval": "tiny_math", "limit": -3}, ["task.limit=-3"]),
+        ({"lm_eval": "tiny_math", "repeats": 0}, ["task.repeats=0"]),
+        ({"lm_eval": "tiny_math", "repeats": None}, ["task.repeats=None"]),
+        ({"lm_eval": "tiny_math", "split": "dev"}, ["task.split=dev", "design"]),
+        ({"lm_eval": "tiny_math", "metric": "f1"}, ["task.metric=f1", "exact_match"]),
+        ({"lm_eval": "tiny_math", "filter": "x"}, ["task.filter=x", "answer"]),
+        ({"lm_eval": "tiny_math", "shots": 3}, ["task.shots"]),
+        ({"name": "a/b", "lm_eval": "tiny_math"}, ["task.name=a/b"]),
+        ({}, ["task.lm_eval"]),
+        ({"lm_eval": "tiny_math", "file": "nowhere.jsonl"}, ["task.file=nowhere.jsonl", "no such file"]),
+    ],
+)
+def test_bad_settings_are_one_sentence(cfg, words):
+    with pytest.raises(ValueError) as error:
+        load_task(cfg)
+    assert "\n" not in str(error.value) and all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.jsonl", '{"question": "1?", "answer": "1"}\n{"question": \n', ["line 2", "JSON"]),
+        ("a.jsonl", '{"question": "1?", "answer": "1"}\n\n[1]\n', ["line 3", "list"]),
+        ("a.jsonl", '{"question": "1?"}\n', ["question 1", "'answer'"]),
+        ("a.jsonl", "", ["no questions"]),
+        ("a.json", '[{"question": "1?",\n "answer": }]', ["line 2"]),
+        ("a.json", '{"question": "1?"}', ["list"]),
+        ("a.parquet", "not parquet", ["a.parquet"]),
+        ("a.txt", "x", [".jsonl"]),
+    ],
+)
+def test_malformed_files_are_one_sentence(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError) as error:
+        load_task({"lm_eval": "tiny_math", "file": str(tmp_path / name)})
+    assert "\n" not in str(error.value) and all(word in str(error.value) for word in ["task.file=", *words]), str(error.value)
+
+
+def test_a_file_that_does_not_fit_the_prompt(tmp_path):
+    with pytest.raises(ValueError, match="task.file=.*gsm8k"):
+        load_task({"lm_eval": "gsm8k", "file": lines(tmp_path / "x.jsonl", [{"q": 1}])})
+
+
+@pytest.mark.parametrize("name", ["aime24", "aime25", "math500", "gpqa_diamond", "gsm8k"])
+def test_an_unreachable_hub_is_one_quick_sentence(name, monkeypatch, tmp_path):
+    import socket
+    import time
+
+    import datasets.config
+
+    def unreachable(*args, **kwargs):
+        raise socket.gaierror("no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unreachable)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    begun = time.perf_counter()
+    with pytest.raises(ValueError, match="task.file") as error:
+        load_task({"lm_eval": name})
+    assert "hub" in str(error.value) and "\n" not in str(error.value)
+    assert time.perf_counter() - begun < 10
+    assert not datasets.config.HF_HUB_OFFLINE  # as it was
