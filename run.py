@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 import traceback
+from pathlib import Path
 
 import hydra
 from hydra.errors import HydraException
@@ -24,7 +25,7 @@ register()
 running = False  # set when the first job starts: an operating system's error before that is about the output directory
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(Path(__file__).parent / "conf"), config_name="config")
 def run(cfg: DictConfig) -> float | None:
     """Run the stages of one job; the value is its accuracy when it evaluates."""
     global running

@@ -13,6 +13,7 @@ later. wandb is imported at the first call.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, wraps
@@ -94,8 +95,7 @@ def finish_sweep(cfg: DictConfig, summary: dict[str, Any], directory: Path) -> N
 
 @_beside
 def _finish_sweep(cfg: DictConfig, summary: dict[str, Any], directory: Path) -> None:
-    import wandb
-
+    wandb = _wandb()
     run = _sweeps.pop(directory, None) or _init(cfg, directory, job_type="aggregate", name=directory.name, config=_plain(cfg))
     points = wandb.Table(columns=[*CELL_COLUMNS, "thinking_tokens"], allow_mixed_types=True)
     run.define_metric("accuracy", step_metric="thinking_tokens")
@@ -114,10 +114,21 @@ def _label(metric: dict[str, Any]) -> str:
     return f"{metric['model']}/{metric['task']}/{metric['series']}"
 
 
-def _init(cfg: DictConfig, sweep: Path, **identity: Any) -> Any:
-    """A W&B run of its own beside others; its files are under `sweep`/wandb."""
+@cache
+def _wandb() -> Any:
+    """The wandb module, without its error reports: they are sent (to a host of their own) even when a run is offline."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
+    return wandb
+
+
+def _init(cfg: DictConfig, sweep: Path, **identity: Any) -> Any:
+    """A W&B run of its own beside others; its files are under `sweep`/wandb."""
+    wandb = _wandb()
+    quiet = wandb.Settings(
+        silent=True, console="off", disable_code=True, disable_git=True, x_disable_stats=identity["job_type"] == "eval"
+    )
     return wandb.init(
         project=cfg.tracking.project,
         entity=cfg.tracking.entity,
@@ -126,7 +137,7 @@ def _init(cfg: DictConfig, sweep: Path, **identity: Any) -> Any:
         dir=str(sweep),
         mode=_mode(cfg.tracking.mode),
         reinit="create_new",
-        settings=wandb.Settings(silent=True, console="off", disable_code=True, disable_git=True, x_disable_stats=True),
+        settings=quiet,
         **identity,
     )
 
@@ -134,12 +145,12 @@ def _init(cfg: DictConfig, sweep: Path, **identity: Any) -> Any:
 @cache
 def _mode(mode: str) -> str:
     """What `auto` means here: online when there is a login (an environment's or `wandb login`'s), else offline."""
-    import wandb
-
     if mode != "auto":
         return mode
-    if wandb.setup().settings.mode != "online":
-        return wandb.setup().settings.mode
+    wandb = _wandb()
+    own = wandb.setup().settings.mode  # what the user has set for all of W&B
+    if own != "online":
+        return own
     return "online" if wandb.login(prompt=False, verify=False) else "offline"
 
 

@@ -4,8 +4,8 @@
 
 Two loads, greedy, end-of-turn disabled, so that both sides decode the same number of tokens:
   uniform: `slots` requests of 256 new tokens, one batch;
-  ragged:  256 requests, output lengths log-uniform from 16 to 512 (fixed seed), over `slots` slots; generate takes them in batches
-           of `slots` in order of arrival, each of which runs to its longest request.
+  ragged:  256 requests, output lengths log-uniform from 16 to 512 (fixed seed), over `slots` slots; generate takes them in
+           batches of `slots` in order of arrival, each of which runs to its longest request.
 Rounds alternate between the two sides; the table shows medians and the median of the per-round ratios.
 """
 
@@ -30,7 +30,8 @@ Load = list[tuple[tuple[int, ...], int]]  # (prompt ids, new tokens)
 
 def make_load(name: str, slots: int, prompt_tokens: int, vocabulary: int, seed: int = 0) -> Load:
     rng = random.Random(seed)
-    lengths = [256] * slots if name == "uniform" else [round(math.exp(rng.uniform(math.log(16), math.log(512)))) for _ in range(256)]
+    ragged = [round(math.exp(rng.uniform(math.log(16), math.log(512)))) for _ in range(256)]
+    lengths = [256] * slots if name == "uniform" else ragged
     return [(tuple(rng.randrange(vocabulary) for _ in range(prompt_tokens)), n) for n in lengths]
 
 
@@ -116,7 +117,7 @@ def main() -> None:
     args.vocabulary = engine.vocabulary
     results = [compare(name, args, engine, model) for name in args.loads]
 
-    print(f"\n{'load':9}{'requests':>9}{'tokens':>8}{'engine tok/s':>14}{'generate tok/s':>16}{'speed-up':>10}{'identical':>11}")
+    print(f"\n{'load':9}{'requests':>9}{'tokens':>8}{'engine tok/s':>14}{'generate tok/s':>16}{'speed-up':>10}{'same ids':>11}")
     for r in results:
         speed = r["tokens_per_second"]
         print(

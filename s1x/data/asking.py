@@ -81,8 +81,8 @@ def _ask_new(server: Server, system: str, todo: dict[str, str], file: Path) -> d
         list(pool.map(one, todo.items()))
     if errors:
         raise SettingError(
-            f"server.url={server.url}: {len(todo) - len(new)} of {len(todo)} questions have no reply ({type(errors[0]).__name__}: "
-            f"{errors[0]}); the {len(new)} replies are kept, so run again when the server works"
+            f"server.url={server.url}: {len(todo) - len(new)} of {len(todo)} questions have no reply "
+            f"({type(errors[0]).__name__}: {errors[0]}); the {len(new)} replies are kept, so run again when the server works"
         )
     return new
 

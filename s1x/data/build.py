@@ -118,14 +118,14 @@ def _difficulty(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:
     def run() -> Outcome:
         solved = {name: records.column(table, column, f"data.difficulty.columns.{name}") for name, column in columns.items()}
         if models:
-            from . import probe
-
-            solved |= {name: probe.solved(cfg, table, name, model, settings) for name, model in models.items()}
+            solved |= {name: probe.solved(cfg, table, name, settings) for name in models}
         return steps.difficulty(table, solved=solved)
 
-    from ..engines.fingerprint import fingerprint
+    if not models:
+        return [], run
+    from . import probe
 
-    return [fingerprint("transformers", m["path"], revision=m.get("revision"), dtype=None) for m in models.values()], run
+    return [cfg.seed, *(probe.engine(cfg, model).fingerprint for model in models.values())], run
 
 
 def _domains(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:
@@ -173,7 +173,8 @@ def _tokenizer(path: str):
         with hub():
             return AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
-        raise SettingError(f"data.length.tokenizer={path}: cannot be loaded ({str(error).splitlines()[0]}); give a hub id or a folder") from None
+        reason = str(error).splitlines()[0]
+        raise SettingError(f"data.length.tokenizer={path}: cannot be loaded ({reason}); give a hub id or a folder") from None
 
 
 # --- caching and writing ----------------------------------------------------------------------------------------
@@ -214,8 +215,8 @@ def _write(path: Path, cfg: DictConfig, key: str, table: pa.Table, rows: list[fu
     _replace(path / "train.parquet", lambda tmp: pq.write_table(table, tmp, compression="zstd", store_schema=False))
     text = card.render(cfg.data, key, table, rows)
     _replace(path / "README.md", lambda tmp: tmp.write_text(text, encoding="utf-8"))
-    described = {"name": cfg.data.name, "key": key, "rows": len(table), "digest": records.digest(table), "steps": funnel.as_dicts(rows)}
-    _replace(path / "funnel.json", lambda tmp: tmp.write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8"))
+    text_of_funnel = funnel.as_json(cfg.data.name, key, rows, records=len(table), digest=records.digest(table))
+    _replace(path / "funnel.json", lambda tmp: tmp.write_text(text_of_funnel, encoding="utf-8"))
 
 
 def _replace(file: Path, write: Callable[[Path], Any]) -> None:

@@ -46,5 +46,6 @@ def _lengths(table: pa.Table) -> str:
     values = table["length"].to_pylist() if known else [len(t or "") for t in table["thinking"].to_pylist()]
     if not values:
         return "No records."
-    spread = f"{min(values):,} to {max(values):,}, median {statistics.median(values):,.0f}, mean {statistics.fmean(values):,.1f}"
-    return f"Trace length ({'as ranked' if known else 'characters'}): {spread}."
+    median, mean = statistics.median(values), statistics.fmean(values)
+    unit = "as ranked" if known else "characters"
+    return f"Trace length ({unit}): {min(values):,} to {max(values):,}, median {median:,.0f}, mean {mean:,.1f}."

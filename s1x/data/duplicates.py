@@ -32,7 +32,7 @@ def exact(texts: Sequence[str | None]) -> np.ndarray:
 def near(texts: Sequence[str | None], threshold: float = 0.8, n: int = 3) -> np.ndarray:
     """Which texts are near duplicates of an earlier kept one [bool]."""
     if not 0 < threshold <= 1:
-        raise SettingError(f"data.duplicates.near={threshold}: a share of common trigrams, above 0 and at most 1 (or null for none)")
+        raise SettingError(f"data.duplicates.near={threshold}: must be a share above 0 and at most 1, or null")
     grams, counts = Grams(n)(texts)
     starts = np.concatenate([[0], np.cumsum(counts)])
     bands = _bands(grams, counts)

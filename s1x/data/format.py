@@ -113,6 +113,7 @@ def _countdown(thinking: str, spans: Sequence[Span], separator: str, mark: str) 
         if step:
             pieces.append((step, moved))
         at += len(raw) + len(separator)
+    pieces = pieces or [("", [])]
     budget = power_of_two(len(pieces))
     text, spans_out = "", []
     for i, (step, moved) in enumerate(pieces):

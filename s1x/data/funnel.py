@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -33,8 +34,9 @@ def row(step: str, table: pa.Table, dropped: list[str | None]) -> Row:
     return Row(step, len(dropped), len(dropped) - reasons.total(), dict(reasons.most_common()), examples)
 
 
-def as_dicts(rows: list[Row]) -> list[dict[str, Any]]:
-    return [asdict(r) for r in rows]
+def as_json(name: str, key: str, rows: list[Row], **more: Any) -> str:
+    """The funnel as a file: name, key, steps (as `Row`) and whatever else is given."""
+    return json.dumps({"name": name, "key": key, **more, "steps": [asdict(r) for r in rows]}, indent=1, ensure_ascii=False)
 
 
 def as_table(rows: list[Row], name: str):
@@ -43,8 +45,8 @@ def as_table(rows: list[Row], name: str):
     from rich.table import Table
 
     shown = Table(title=f"data={name}", title_justify="left")
-    for title, justify in (("step", "left"), ("in", "right"), ("out", "right"), ("why dropped", "left"), ("for example", "left")):
-        shown.add_column(title, justify=justify, overflow="fold")
+    for title in ("step", "in", "out", "why dropped", "for example"):
+        shown.add_column(title, justify="right" if title in ("in", "out") else "left", overflow="fold")
     for r in rows:
         why = "\n".join(f"{count:,} {reason}" for reason, count in r.dropped.items()) or "-"
         example = "\n".join(e[0] for e in r.examples.values() if e)
@@ -65,13 +67,14 @@ def as_html(rows: list[Row], name: str) -> str:
     most = max((r.before for r in rows), default=1) or 1
     body = []
     for r in rows:
-        why = "".join(
-            f"<li>{count:,} {html.escape(reason)}<ul>{''.join(f'<li><code>{html.escape(e)}</code></li>' for e in r.examples[reason])}"
-            "</ul></li>" for reason, count in r.dropped.items()
-        )
+        why = ""
+        for reason, count in r.dropped.items():
+            examples = "".join(f"<li><code>{html.escape(e)}</code></li>" for e in r.examples[reason])
+            why += f"<li>{count:,} {html.escape(reason)}<ul>{examples}</ul></li>"
         bar = f'<div style="background:#4477aa;height:.8em;width:{100 * r.after / most:.1f}%"></div>'
         details = f"<details><summary>{sum(r.dropped.values()):,} dropped</summary><ul>{why}</ul></details>" if why else "-"
-        body.append(f"<tr><td>{html.escape(r.step)}</td><td>{r.before:,}</td><td>{r.after:,}</td><td>{bar}</td><td>{details}</td></tr>")
+        cells = (html.escape(r.step), f"{r.before:,}", f"{r.after:,}", bar, details)
+        body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return (
         f'<section class="funnel"><h2>Data: {html.escape(name)}</h2><table><thead><tr><th>step</th><th>in</th><th>out</th>'
         f'<th style="width:30%"></th><th>why dropped</th></tr></thead><tbody>{"".join(body)}</tbody></table></section>'

@@ -49,8 +49,10 @@ class Grams:
         return [vocabulary.setdefault(word, len(vocabulary) + 1) for word in (text or "").lower().split()]
 
 
-def contaminated(questions: Sequence[str | None], benchmarks: Iterable[str | None], n: int = 8, allowed: float = 0.0) -> np.ndarray:
-    """Which questions share n-grams with the benchmarks [bool]: any at all (`allowed=0`, s1's rule), or more than that share."""
+def contaminated(
+    questions: Sequence[str | None], benchmarks: Iterable[str | None], n: int = 8, allowed: float = 0.0,
+) -> np.ndarray:
+    """Which questions share n-grams with the benchmarks [bool]: any (`allowed=0`, s1's rule), or more than that share."""
     grams = Grams(n)
     known = np.unique(grams(list(benchmarks))[0])
     shared, counts = shared_counts(grams, questions, known)

@@ -71,6 +71,6 @@ def s1_source(row: Mapping[str, Any]) -> dict:
 S1_SOURCES = {
     "openaimath": "math", "NuminaMath": "numina_math", "OlympicArena": "olympic_arena", "Omni-MATH": "omni_math",
     "agieval": "agieval", "xword": "xword", "OlympiadBench": "olympiad_bench", "AIME_1983": "aime", "TheoremQA": "theoremqa",
-    "usaco": "usaco", "jeebench": "jeebench", "gpqa": "gpqa", "SciEval": "scieval", "s1-prob": "s1_prob", "stats_qual": "s1_prob",
-    "s1-teasers": "s1_teasers", "quant": "s1_teasers", "LiveCodeBench": "livecodebench",
+    "usaco": "usaco", "jeebench": "jeebench", "gpqa": "gpqa", "SciEval": "scieval", "s1-prob": "s1_prob",
+    "stats_qual": "s1_prob", "s1-teasers": "s1_teasers", "quant": "s1_teasers", "LiveCodeBench": "livecodebench",
 }

@@ -2,7 +2,7 @@
 
 A source is a small mapping (`conf/data/source/*.yaml`):
 
-    path        a hub data set (owner/name) or a local .jsonl, .json, .parquet or .csv file, or a folder of them
+    path        a hub data set (owner/name) or a local copy of one, or a .jsonl, .json, .parquet or .csv file
     rows        instead of path: a `_target_` that returns a list of rows
     configs     hub configurations to read, one after the other (default: the only one)
     split       one split name or a list of them (default: train)
@@ -31,13 +31,16 @@ from ..config import SettingError
 from . import records
 
 SETTINGS = (
-    "path", "rows", "configs", "split", "revision", "data_files", "keep", "without", "sample", "seed", "balance", "row", "columns",
-    "labels",
+    "path", "rows", "configs", "split", "revision", "data_files", "keep", "without", "sample", "seed", "balance", "row",
+    "columns", "labels",
 )
 
 
 def load(name: str, source: Mapping[str, Any], at: str = "data.sources") -> pa.Table:
-    """The table of one source; `at` is where its settings stand. Raises SettingError with one sentence that says what to change."""
+    """The table of one source; `at` is where its settings stand.
+
+    Raises SettingError with one sentence that says what to change.
+    """
     return records.table(_rows(f"{at}.{name}", source), name)
 
 
@@ -71,19 +74,14 @@ def _read(at: str, source: Mapping[str, Any]) -> list[dict]:
     path = source.get("path")
     if not path:
         raise SettingError(f"{at}.path={path}: give a hub data set (owner/name) or a {', '.join(_READERS)} file")
-    if Path(path).expanduser().exists():
+    if Path(path).expanduser().is_file():
         return _read_file(at, Path(path).expanduser())
-    if Path(path).suffix in _READERS or path.startswith((".", "/", "~")):
+    if not Path(path).expanduser().is_dir() and (Path(path).suffix in _READERS or path.startswith((".", "/", "~"))):
         raise SettingError(f"{at}.path={path}: there is no such file")
     return _read_hub(at, source)
 
 
 def _read_file(at: str, path: Path) -> list[dict]:
-    if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.suffix in _READERS)
-        if not files:
-            raise SettingError(f"{at}.path={path}: the folder holds no {', '.join(_READERS)} file")
-        return [row for file in files for row in _read_file(at, file)]
     if path.suffix not in _READERS:
         raise SettingError(f"{at}.path={path}: cannot read this kind of file; use {', '.join(_READERS)}")
     try:
@@ -137,14 +135,15 @@ def _read_csv(path: Path) -> list[dict]:
 
     csv.field_size_limit(2**31 - 1)
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        return [{k: v for k, v in row.items() if k is not None} for row in csv.DictReader(line.replace("\0", "") for line in file)]
+        rows = csv.DictReader(line.replace("\0", "") for line in file)
+        return [{name: value for name, value in row.items() if name is not None} for row in rows]
 
 
 _READERS = {".jsonl": _read_jsonl, ".json": _read_json, ".parquet": _read_parquet, ".csv": _read_csv}
 
 
 def _read_hub(at: str, source: Mapping[str, Any]) -> list[dict]:
-    """Rows of a hub data set from the local cache, or downloaded; one sentence when neither works."""
+    """Rows of a data set from the hub, its cache or a local copy; one sentence when none of them works."""
     import datasets
 
     from ..tasks.sources import hub
@@ -161,8 +160,8 @@ def _read_hub(at: str, source: Mapping[str, Any]) -> list[dict]:
                     rows += ({**row, "config": config} if config else row for row in part)
     except Exception as error:  # the hub client has many ways to fail; all of them mean the same to a user
         raise SettingError(
-            f"{at}.path={path}: not downloaded before, and cannot be now ({type(error).__name__}: {_first_line(error)}); download it "
-            f"where there is a network (hf download {path} --repo-type dataset), or point {at}.path to a local copy"
+            f"{at}.path={path}: not downloaded before, and cannot be now ({type(error).__name__}: {_first_line(error)}); "
+            f"where there is a network, run: hf download {path} --repo-type dataset --local-dir COPY, and set {at}.path=COPY"
         ) from None
     finally:
         datasets.utils.logging.set_verbosity(quiet)
@@ -176,7 +175,8 @@ def _part(path: str, config: str | None, split: str, files: Sequence[str] | None
     if not files:
         return datasets.load_dataset(path, config, split=split, revision=revision)
     kind = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}[Path(files[0]).suffix]
-    at = f"hf://datasets/{path}" + (f"@{revision}" if revision else "")
+    local = Path(path).expanduser().is_dir()
+    at = path if local else f"hf://datasets/{path}" + (f"@{revision}" if revision else "")
     return datasets.load_dataset(kind, data_files=[f"{at}/{file}" for file in files], split=split)
 
 

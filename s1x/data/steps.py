@@ -126,7 +126,9 @@ def select(table: pa.Table, *, how: str, n: int | None = None, seed: int = 0, ha
     else:
         start = seed_rows(table, lengths, seeds)
         notebook = how == "notebook"
-        weights = selection.benchmark_weights(groups, column(table, "source", "data.select"), benchmark_sources) if notebook else None
+        weights = None
+        if notebook:
+            weights = selection.benchmark_weights(groups, column(table, "source", "data.select"), benchmark_sources)
         chosen = selection.ranked(ids, groups, lengths, n, seed, start, halving, tail if notebook else 0, weights)
     kept = set(chosen)
     return Outcome([None if i in kept else "not chosen" for i in range(len(table))])

@@ -20,7 +20,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+)
 _PACKAGES = {"transformers": "transformers", "vllm": "vllm"}  # engine name -> package whose major version is keyed
 _NETWORK_SECONDS = 5
 
@@ -41,10 +48,12 @@ def locate(model: str, revision: str | None = None) -> ModelFiles:
     folder = Path(model).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise FileNotFoundError(f"model.path={model}: the folder has no config.json; give a folder saved by save_pretrained.")
+            raise FileNotFoundError(
+                f"model.path={model}: the folder has no config.json; it must be one saved by save_pretrained."
+            )
         if not _weights(folder):
             raise FileNotFoundError(
-                f"model.path={model}: the folder has no weights; it must hold *.safetensors or pytorch_model*.bin next to config.json."
+                f"model.path={model}: the folder has no weights; it must hold *.safetensors or pytorch_model*.bin files."
             )
         return ModelFiles(folder)
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", model):
@@ -94,9 +103,9 @@ def _config(folder: Path) -> dict[str, Any]:
 def model_facts(model: str, revision: str | None = None) -> dict[str, Any]:
     """Sizes from config.json and the weight headers.
 
-    Keys: model_type, context_length (tokens), layers, hidden_size, heads, kv_heads, head_dim, vocab_size (rows of the embedding,
-    padding included), tied_embeddings, dtype (of the checkpoint), quantization (method or None), parameters (exact from
-    safetensors headers of an unquantized checkpoint, else counted from the sizes for a gated-MLP decoder).
+    Keys: model_type, context_length (tokens), layers, hidden_size, heads, kv_heads, head_dim, vocab_size (rows of the
+    embedding, padding included), tied_embeddings, dtype (of the checkpoint), quantization (method or None), parameters (exact
+    from safetensors headers of an unquantized checkpoint, else counted from the sizes for a gated-MLP decoder).
     """
     folder = locate(model, revision).folder
     config = _config(folder)
@@ -163,7 +172,7 @@ def cuda_devices() -> int:
 
 
 def resolve_device(device: str = "auto") -> str:
-    """"cpu" or "cuda"; auto takes CUDA where there is one."""
+    """ "cpu" or "cuda"; auto takes CUDA where there is one."""
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"engine.device={device} is unknown; valid are auto, cpu, cuda.")
     if device == "cuda" and not cuda_devices():
@@ -184,7 +193,13 @@ def resolve_dtype(dtype: str | None, device: str) -> str:
 
 
 def fingerprint(
-    engine: str, model: str, *, revision: str | None = None, tokenizer: str | None = None, dtype: str, quantization: str | None = None
+    engine: str,
+    model: str,
+    *,
+    revision: str | None = None,
+    tokenizer: str | None = None,
+    dtype: str,
+    quantization: str | None = None,
 ) -> str:
     """A readable key of everything that decides what a model writes: `engine-major/dtype/hash`.
 

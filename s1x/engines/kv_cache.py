@@ -45,7 +45,7 @@ class Step:
     position: Tensor  # [tokens]
     _masks: dict[tuple, Tensor] = field(default_factory=dict)
 
-    def row_mask(self, run: Run, offset: int, window: int | None) -> Tensor:
+    def row_mask(self, run: Run, offset: int, window: int | None, dtype: torch.dtype) -> Tensor:
         """Additive [rows, 1, 1, longest] for the rows of `run`, the first of which is row `offset` of the step."""
         key = (run, window)
         if key not in self._masks:
@@ -55,7 +55,7 @@ class Step:
             hidden = position >= lengths
             if window is not None:
                 hidden |= position < lengths - window
-            mask = torch.zeros(hidden.shape, dtype=self.cache.dtype, device=device).masked_fill_(hidden, float("-inf"))
+            mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
             self._masks[key] = mask[:, None, None, :]
         return self._masks[key]
 
@@ -77,8 +77,8 @@ class KVCache:
     The last position is scratch space: rows of idle slots inside a run write there.
     """
 
-    def __init__(self, slots: int, length: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.slots, self.length, self.dtype, self.device = slots, length, dtype, device
+    def __init__(self, slots: int, length: int, device: torch.device) -> None:
+        self.slots, self.length, self.device = slots, length, device
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def resize(self, keep: np.ndarray, length: int) -> None:
@@ -101,9 +101,7 @@ class KVCache:
     def _layer(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         if layer not in self._layers:
             # Zeros, not garbage: a masked position still takes part as 0 * value.
-            self._layers[layer] = tuple(
-                x.new_zeros(self.slots, x.shape[1], self.length + 1, x.shape[3], dtype=self.dtype) for x in (key, value)
-            )
+            self._layers[layer] = tuple(x.new_zeros(self.slots, x.shape[1], self.length + 1, x.shape[3]) for x in (key, value))
         return self._layers[layer]
 
     def attend(
@@ -120,7 +118,7 @@ class KVCache:
             # A group of query heads shares one key head: its heads become query rows, so keys are never repeated.
             q = query[0, :, offset : offset + n].view(kv_heads, heads // kv_heads, n, -1).permute(2, 0, 1, 3)
             k, v = (x[run.first : run.last, :, : run.longest] for x in (keys, values))
-            o = F.scaled_dot_product_attention(q, k, v, attn_mask=step.row_mask(run, offset, window), scale=scaling)
+            o = F.scaled_dot_product_attention(q, k, v, attn_mask=step.row_mask(run, offset, window, q.dtype), scale=scaling)
             out.append(o.reshape(n, heads, -1))
             offset += n
         for span in step.spans:
@@ -140,12 +138,11 @@ class KVCache:
         return torch.cat(out)[None] if len(out) > 1 else out[0][None]
 
 
-def attention(
-    module, query, key, value, attention_mask=None, *, step: Step, scaling=None, sliding_window=None, softcap=None, s_aux=None, **_
-):
+def attention(module, query, key, value, attention_mask=None, *, step: Step, scaling=None, sliding_window=None, **options):
     """transformers' attention interface over the slots of `step.cache`; shapes as in KVCache.attend."""
-    if softcap is not None or s_aux is not None:
-        raise NotImplementedError(
-            f"{type(module).__name__} needs soft-capped or sink attention, which engine=transformers cannot do; use engine=vllm."
-        )
+    for name in ("softcap", "s_aux"):  # soft-capped scores, attention sinks
+        if options.get(name) is not None:
+            raise NotImplementedError(
+                f"{type(module).__name__} uses attention with {name}, which engine=transformers lacks; use engine=vllm."
+            )
     return step.cache.attend(module.layer_idx, step, query, key, value, scaling, sliding_window), None

@@ -68,8 +68,10 @@ class Packer:
         return Pack(step, *(np.concatenate(x) for x in (tokens, positions, sampled, outputs)), fed)
 
     def _spans(self, pending: np.ndarray) -> list[Span]:
+        """Prefills, those taken first coming first, up to the bound."""
         spans, left = [], self.prefill
-        for slot in np.flatnonzero(pending > 1).tolist():
+        slots = np.flatnonzero(pending > 1)
+        for slot in slots[self.table.used[slots].argsort()].tolist():
             length = min(int(pending[slot]), left)
             if length:
                 spans.append(Span(slot, int(self.table.cached[slot]), length))

@@ -29,7 +29,7 @@ class SlotTable:
         self.known = np.zeros(slots, dtype=np.int64)
         self.cached = np.zeros(slots, dtype=np.int64)
         self.owner = np.full(slots, -1, dtype=np.int64)  # a stream's handle, -1 when idle
-        self._freed = np.zeros(slots, dtype=np.int64)
+        self.used = np.zeros(slots, dtype=np.int64)  # when it was last taken or freed, by a clock that counts these
         self._clock = 0
 
     def grow(self, length: int) -> None:
@@ -41,7 +41,7 @@ class SlotTable:
     def keep(self, slots: np.ndarray) -> None:
         """Drop all other slots and number these anew, in the given order."""
         self.ids, self.known, self.cached = self.ids[slots], self.known[slots], self.cached[slots]
-        self.owner, self._freed = self.owner[slots], self._freed[slots]
+        self.owner, self.used = self.owner[slots], self.used[slots]
 
     def idle(self) -> np.ndarray:
         return np.flatnonzero(self.owner < 0)
@@ -76,13 +76,14 @@ class SlotTable:
         if in_place and not len(free):
             return match.slot
         candidates = free if len(free) else idle
-        return int(candidates[self._freed[candidates].argmin()])
+        return int(candidates[self.used[candidates].argmin()])
 
     def take(self, slot: int, owner: int, prefix: np.ndarray, cached: int) -> None:
         """Give `slot` to `owner`: `prefix` is known, its first `cached` ids are in the KV cache."""
         self.grow(len(prefix))
         self.ids[slot, : len(prefix)] = prefix
         self.known[slot], self.cached[slot], self.owner[slot] = len(prefix), cached, owner
+        self._tick(slot)
 
     def append(self, slots: np.ndarray, tokens: np.ndarray) -> None:
         """Add one known id to each of `slots`."""
@@ -93,6 +94,9 @@ class SlotTable:
 
     def free(self, slot: int) -> None:
         """The owner is done; what is cached stays."""
+        self.owner[slot], self.known[slot] = -1, self.cached[slot]
+        self._tick(slot)
+
+    def _tick(self, slot: int) -> None:
         self._clock += 1
-        self.owner[slot], self._freed[slot] = -1, self._clock
-        self.known[slot] = self.cached[slot]
+        self.used[slot] = self._clock

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 
 from .base import Chunk, Counters, Open
-from .fingerprint import fingerprint, locate, locate_tokenizer, model_facts, resolve_device, resolve_dtype
+from .fingerprint import fingerprint, locate, model_facts, resolve_device, resolve_dtype
 from .slots import Match, SlotTable
 
 _FIRST_LENGTH = 256  # positions per slot at the start; grown by doubling
 _WORTH_WAITING = 16  # a queued stream waits for a running prefill that gives it this many cached tokens more
 _PREFILL_PER_STEP = {"cpu": 2048, "cuda": 8192}  # tokens; bounds how long decoding streams wait for a prefill
-_FREE_SHARE = {"cpu": 0.5, "cuda": 0.85}  # of the memory free after loading, for keys and values
 _SETTINGS = [("prefix", "i8"), ("temperature", "f8"), ("top_p", "f8"), ("top_k", "i8"), ("noise", "i8")]
 
 
@@ -42,8 +41,8 @@ class TransformersEngine:
 
     model: folder or hub id. tokenizer: where it differs from the model. dtype: float32 on CPU and bfloat16 on CUDA by default.
     threads: CPU threads of torch (None leaves them). slots: streams decoded at once. max_model_len: tokens per stream, prefix
-    included (None: the model's). kv_memory_gib: what keys and values may take (None: a share of what is free after loading);
-    when long streams outgrow it, fewer slots are used and their streams queue again. compile: run the model through
+    included (None: the model's). kv_memory_gib: what keys and values may take (None: half the memory, on CUDA 85% of what is
+    free); when long streams outgrow it, fewer slots are used and their streams queue again. compile: run the model through
     torch.compile. The constructor only reads small files and raises one-sentence errors; weights load at the first poll.
 
     Sampled streams depend on (sampling.noise, absolute position) alone, not on batching. Ids beyond the tokenizer's are never
@@ -70,9 +69,8 @@ class TransformersEngine:
         self.device = resolve_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
         self._files = locate(model, revision)
-        self._model_name, self._revision, self._tokenizer = model, revision, tokenizer
+        self._tokenizer, self._trust_remote_code = tokenizer, trust_remote_code
         self._threads, self._kv_memory_gib, self._compile = threads, kv_memory_gib, compile
-        self._trust_remote_code = trust_remote_code
         self._facts = model_facts(model, revision)
         longest = self._facts["context_length"]
         if max_model_len is not None and not 1 <= max_model_len <= longest:
@@ -83,15 +81,15 @@ class TransformersEngine:
         self.counters = Counters()
 
         self._model: Any = None
+        self._settings = np.zeros(slots, dtype=_SETTINGS)  # per slot, of the stream that owns it
         self._slots = SlotTable(slots, min(_FIRST_LENGTH, self.context_length))
         self._streams: dict[int, _Stream] = {}
         self._full: list[int] = []  # opened with no room for a token
         self._queue: list[tuple] = []  # heap of (priority, -prefix length, handle)
         self._running: dict[int, _Stream] = {}  # slot -> stream
         self._waiting: dict[int, set[_Stream]] = {}  # slot -> queued streams that hope to reuse it
-        self._next_handle = 0
-        self._settings = np.zeros(slots, dtype=_SETTINGS)  # per slot, of the stream that owns it
         self._forbidding: set[_Stream] = set()
+        self._next_handle = 0
 
     # --- the protocol ---
 
@@ -135,10 +133,15 @@ class TransformersEngine:
             self._release(stream)
 
     def close(self) -> None:
-        """Drop the model, its cache and every stream."""
-        self._model = self._cache = None
-        for state in (self._streams, self._running, self._waiting, self._queue, self._full):
+        """Drop the model, its cache and every stream. A later poll would load anew."""
+        self._model = self._cache = self._packer = None
+        self._slots = SlotTable(self.capacity, self._slots.ids.shape[1])
+        for state in (self._streams, self._running, self._waiting, self._queue, self._full, self._forbidding):
             state.clear()
+        if self.device == "cuda" and self.counters.starts:
+            import torch
+
+            torch.cuda.empty_cache()
 
     # --- loading ---
 
@@ -151,7 +154,7 @@ class TransformersEngine:
 
         if self._threads is not None:
             torch.set_num_threads(self._threads)
-        AttentionInterface.register(NAME, attention)
+        AttentionInterface.register(NAME, torch.compiler.disable(attention) if self._compile else attention)
         local = self._files.hub is None
         source = str(self._files.folder) if local else self._files.hub
         options = {"trust_remote_code": self._trust_remote_code, "local_files_only": local}
@@ -159,22 +162,21 @@ class TransformersEngine:
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=getattr(torch, self.dtype), attn_implementation=NAME, **options, **revision
         )
-        if not model._supports_attention_backend:
+        if not getattr(model, "_supports_attention_backend", False):
             raise ValueError(
                 f"model.path={source}: {type(model).__name__} does not use transformers' attention interface, "
                 "so engine=transformers cannot run it; use engine=vllm."
             )
         self._model = model.to(self.device).eval()
         if self._compile:
-            self._model.compile(dynamic=True)
+            self._model.compile(dynamic=True)  # breaks at the attention, so step layouts never recompile
         home = self._tokenizer or source
         tokenizer = AutoTokenizer.from_pretrained(home, **options, **({} if self._tokenizer else revision))
         self.vocabulary = max(tokenizer.get_vocab().values()) + 1
 
-        dtype, device = getattr(torch, self.dtype), torch.device(self.device)
-        self._position_bytes = 2 * self._facts["kv_heads"] * self._facts["head_dim"] * dtype.itemsize
-        self._memory = self._kv_memory_gib * 2**30 if self._kv_memory_gib else _FREE_SHARE[self.device] * free_memory(self.device)
-        self._cache = KVCache(self.capacity, self._slots.ids.shape[1], dtype, device)
+        self._position_bytes = 2 * self._facts["kv_heads"] * self._facts["head_dim"] * model.dtype.itemsize
+        self._memory = free_memory(self.device) if self._kv_memory_gib is None else self._kv_memory_gib * 2**30
+        self._cache = KVCache(self.capacity, self._slots.ids.shape[1], torch.device(self.device))
         self._packer = Packer(self._slots, self._cache, _PREFILL_PER_STEP[self.device], self._position_bytes)
         self.counters.starts += 1
 
@@ -257,7 +259,7 @@ class TransformersEngine:
         if len(dropped):
             table.keep(keep)
             self._settings = self._settings[keep]
-            self._running = {table_slot: self._running[old] for table_slot, old in enumerate(keep.tolist()) if old in self._running}
+            self._running = {new: self._running[old] for new, old in enumerate(keep.tolist()) if old in self._running}
             for slot, stream in self._running.items():
                 stream.slot = slot
             self._waiting.clear()
@@ -281,9 +283,6 @@ class TransformersEngine:
         table = self._slots
         self._make_room()
         pack = self._packer.pack()
-        prefix = self._settings["prefix"]
-        self.counters.prefill += int(np.minimum(pack.fed, np.maximum(prefix - table.cached, 0)).sum())
-        table.cached += pack.fed
         logits = self._model(
             input_ids=torch.from_numpy(pack.tokens)[None].to(self.device),
             position_ids=torch.from_numpy(pack.positions)[None].to(self.device),
@@ -291,6 +290,9 @@ class TransformersEngine:
             use_cache=False,
             step=pack.step,
         ).logits[0, :, : self.vocabulary]
+        prefix_left = np.maximum(self._settings["prefix"] - table.cached, 0)
+        self.counters.prefill += int(np.minimum(pack.fed, prefix_left).sum())
+        table.cached += pack.fed
         if not len(pack.slots):
             stream = next(iter(self._running.values()))
             return [Chunk(stream.handle, [], [] if stream.request.logprobs else None, False)]
@@ -336,10 +338,10 @@ class TransformersEngine:
         return ids.cpu().numpy(), logprobs
 
 
-def free_memory(device: str) -> int:
-    """Free bytes on the CUDA device, or of main memory."""
+def free_memory(device: str) -> float:
+    """Bytes that keys and values may take: most of what is free on the CUDA device, or half of the main memory."""
     if device == "cuda":
         import torch
 
-        return torch.cuda.mem_get_info()[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return 0.85 * torch.cuda.mem_get_info()[0]
+    return 0.5 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

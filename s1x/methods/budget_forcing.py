@@ -40,7 +40,7 @@ def budget_forcing(prompt, chat, sampling: Sampling, *, max_answer_tokens: int |
         trace.end = "natural"
 
     # s1 decides by how its last round ended, so a chain that only its sum made too long gets the plain end (T9)
-    closing = chat.thinking_end if last.reason == "stop" else phases.forced_end(chat, last.ids)
+    closing = phases.closing(chat, last.ids, forced=last.reason != "stop")
     prefix = head + _ids(thinking) + closing
     trace.segments += thinking
     if len(prefix) < chat.context_length:
@@ -113,3 +113,9 @@ def check(cfg, *, context_length: int | None, temperature: float, chat, at: str 
     checks.whole(cfg, "answer_reserve", at=at, least=0, most=context_length, why="the model's context")
     checks.text(cfg, "string", chat=chat, at=at)
     checks.one_of(cfg, "compat", (None, "s1"), at=at)
+
+
+def limits(cfg) -> tuple[int, int | None]:
+    """(least, most) thinking tokens asked for."""
+    most = cfg.get("maximum")
+    return cfg.get("minimum", 0), most if isinstance(most, int) else None

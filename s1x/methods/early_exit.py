@@ -36,7 +36,7 @@ def early_exit(prompt, chat, sampling: Sampling, *, every: int, max_answer_token
         span = yield Read(head, sampling, chat.thinking_stops, min(at, limit))
         if span.reason != "limit" or at >= limit:
             return Probe(span, None)
-        prefix = head + span.ids + phases.forced_end(chat, span.ids)
+        prefix = head + span.ids + phases.closing(chat, span.ids, forced=True)
         answer = yield from phases.answer(prefix, chat, sampling, limit=probe_tokens, until=probe_until)
         return Probe(span, answer.ids)
 
@@ -53,10 +53,10 @@ def early_exit(prompt, chat, sampling: Sampling, *, every: int, max_answer_token
     answers = [p.answer for p in probes if p.answer is not None]
     trace.info = {"probes": len(answers), "probe_tokens": sum(map(len, answers)), "agreed": agreed(probes)}
     if span.reason == "stop":
-        trace.end, closing = "natural", chat.thinking_end
+        trace.end = "natural"
     else:
-        ran_out = not agreed(probes) and limit == room and maximum != "auto"
-        trace.end, closing = "context" if ran_out else "forced", phases.forced_end(chat, span.ids)
+        trace.end = "forced" if agreed(probes) or limit == maximum or maximum == "auto" else "context"
+    closing = phases.closing(chat, span.ids, forced=trace.end != "natural")
     answer = yield from phases.answer(head + span.ids + closing, chat, sampling, limit=max_answer_tokens, until=until)
     trace.segments += [Segment("thinking", span.ids, span.logprobs), Segment("delimiter", closing), answer]
     return trace

@@ -13,10 +13,11 @@ def none(prompt, chat, sampling: Sampling, *, max_answer_tokens: int | None, thi
     """One stream, split where the model itself starts its answer.
 
     thinking: append the thinking start to the prompt. s1's own command forgets it, and its model often does not open
-    thinking by itself (about 20 points on AIME24; simplescaling/s1 PR 100). False is for base models: then the whole output
-    is the answer. max_tokens bounds the whole output, max_answer_tokens what follows the thinking.
+    thinking by itself (about 20 points on AIME24; simplescaling/s1 PR 100). False is for base models: then, and where the
+    chat format has no delimiter, the whole output is the answer.
+    max_tokens bounds the whole output, max_answer_tokens what follows the thinking.
     """
-    if not thinking:
+    if not thinking or not phases.own_delimiter(chat):
         span = yield Read(prompt.ids, sampling, chat.answer_stops | Stops(strings=tuple(until)), max_tokens)
         return Trace(prompt.ids, [Segment("answer", span.ids, span.logprobs)], end="none")
     head = prompt.ids + chat.thinking_start

@@ -13,8 +13,13 @@ def room(head: Ids, chat, answer_reserve: int) -> int:
     return chat.context_length - len(head) - len(chat.thinking_end) - len(chat.final_answer) - answer_reserve
 
 
-def forced_end(chat, thinking: Ids) -> Ids:
-    """What s1 appends when a budget cuts the thinking: a newline unless one is there, the delimiter, "Final Answer:"."""
+def closing(chat, thinking: Ids, *, forced: bool) -> Ids:
+    """What is appended to finished thinking: the delimiter; and when a budget cut it, as in s1, a newline before (unless one
+    is there) and "Final Answer:" after. A format without a delimiter has only these words to ask for an answer."""
+    if not forced and chat.thinking_end:
+        return chat.thinking_end
+    if not chat.thinking_end:
+        return chat.final_answer
     has_newline = chat.ends_with_newline(thinking) or chat.format.thinking_start.startswith("\n")
     return (() if has_newline else chat.newline) + chat.thinking_end + chat.final_answer
 
@@ -26,14 +31,16 @@ def answer(prefix: Ids, chat, sampling: Sampling, *, limit: int | None, until: S
 
 
 def own_delimiter(chat) -> Ids:
-    """The ids by which the model itself starts its answer: the thinking end from its stop token on."""
-    ids, stops = chat.thinking_end, chat.thinking_stops.ids
+    """The ids by which the model itself starts its answer: the thinking end from its stop token on, without white space at
+    the end (how a model goes on there is its own affair). () for a format without a delimiter."""
+    ids, stops = chat.encode(chat.format.thinking_end.rstrip()), chat.thinking_stops.ids
     return ids[next((i for i, token in enumerate(ids) if token in stops), 0):]
 
 
 def own_end(chat) -> Stops:
     """Where thinking ends when nobody interferes: at the model's whole answer delimiter, or with its turn."""
-    return Stops(ids=chat.answer_stops.ids, sequences=(own_delimiter(chat),))
+    delimiter = own_delimiter(chat)
+    return Stops(ids=chat.answer_stops.ids, sequences=(delimiter,) if delimiter else ())
 
 
 def own_answer(head: Ids, thinking: Span, chat, sampling: Sampling, *, limit: int | None,

@@ -29,8 +29,9 @@ def rejection_sampling(prompt, chat, sampling: Sampling, *, limit: int, max_answ
     segments = [Segment("delimiter", chat.thinking_start), Segment("thinking", last.ids, last.logprobs)]
     if not fits:
         return Trace(prompt.ids, segments, end="context" if last.reason == "context" else "forced", info=info)
-    answer = yield from phases.answer(head + last.ids + chat.thinking_end, chat, member, limit=max_answer_tokens, until=until)
-    return Trace(prompt.ids, [*segments, Segment("delimiter", chat.thinking_end), answer], end="natural", info=info)
+    closing = phases.closing(chat, last.ids, forced=False)
+    answer = yield from phases.answer(head + last.ids + closing, chat, member, limit=max_answer_tokens, until=until)
+    return Trace(prompt.ids, [*segments, Segment("delimiter", closing), answer], end="natural", info=info)
 
 
 def check(cfg, *, context_length: int | None, temperature: float, chat, at: str = "method") -> None:

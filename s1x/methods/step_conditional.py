@@ -43,7 +43,7 @@ def step_conditional(prompt, chat, sampling: Sampling, *, steps: int, max_answer
     if not forced or span.stop == phases.own_delimiter(chat):
         trace.segments += yield from phases.own_answer(head, span, chat, sampling, limit=max_answer_tokens, until=until)
         return trace
-    closing = chat.thinking_end if span.reason == "stop" else phases.forced_end(chat, span.ids)
+    closing = phases.closing(chat, span.ids, forced=span.reason != "stop")
     answer = yield from phases.answer(head + span.ids + closing, chat, sampling, limit=max_answer_tokens, until=until)
     trace.segments += [Segment("delimiter", closing), answer]
     return trace

@@ -1,7 +1,8 @@
 """What a trace costs: tokens and floating-point operations, from ids and model facts alone.
 
-One token at position t costs 2 N operations for the weights and 4 layers x hidden x t for attention (scores and weighted sum; Kaplan et
-al. 2020, section 2.1, counting a multiply-add as two). The figures are deterministic: batch size, caches and hardware do not enter.
+One token at position t costs 2 N operations for the weights and 4 layers x hidden x t for attention (scores and weighted
+sum; Kaplan et al. 2020, section 2.1, counting a multiply-add as two). The figures are deterministic: batch size, caches and
+hardware do not enter.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def written_tokens(line: dict[str, Any], *kinds: str) -> int:
 def line_flops(line: dict[str, Any], facts: ModelFacts) -> int:
     """Operations of one sample line, pool members included: prompt once, put-in ids, and every token decoded for it.
 
-    Decoded tokens are the line's `path_tokens`, each of its streams once. Tokens that are in no segment (rejected tries, probes)
-    count at the mean position of the paths that are.
+    Decoded tokens are the line's `path_tokens`, each of its streams once. Tokens that are in no segment (rejected tries,
+    probes) count at the mean position of the paths that are.
     """
     paths = line.get("samples") or [line]
     prompt = line.get("prompt_tokens", 0)

@@ -4,13 +4,13 @@ The question is the resampling unit: several samples of one question are average
 cells on the same questions are compared by their per-question differences (paired bootstrap, 10,000 resamples, as in the
 paper's Table 2), which also removes the noise that cells share when they read the same token streams.
 
-How they fail: a percentile bootstrap cannot look beyond the questions it has. What counts is how many of them differ: right answers
-among wrong ones for an accuracy, questions that two cells answer differently for a difference. With fewer than about five such
-questions the interval is too narrow, with none it is a single point. At n = 30 (AIME) it therefore covers a true accuracy of 0.05 in 78%
-of cases and of 0.02 in 45%, instead of 95% (Wilson: 94% and 98%), and a true difference of one question in 30 in about 64%; in
-between, 0.1 to 0.9, it covers 93 to 96% but is so wide (18 points to either side at 0.5) that it decides little, and coverage
-jumps by points from one accuracy to the next. From 200 questions on and accuracies between 0.1 and 0.9 both cover 93 to 97%, which
-a test holds. Neither knows of training seeds, prompts or hardware.
+How they fail: a percentile bootstrap cannot look beyond the questions it has. What counts is how many of them differ: right
+answers among wrong ones for an accuracy, questions that two cells answer differently for a difference. With fewer than
+about five such questions the interval is too narrow, with none it is a single point. At n = 30 (AIME) it therefore covers a
+true accuracy of 0.05 in 78% of cases and of 0.02 in 45%, instead of 95% (Wilson: 94% and 98%), and a true difference of one
+question in 30 in about 64%; in between, 0.1 to 0.9, it covers 93 to 96% but is so wide (18 points to either side at 0.5)
+that it decides little, and coverage jumps by points from one accuracy to the next. From 200 questions on and accuracies
+between 0.1 and 0.9 both cover 93 to 97%, which a test holds. Neither knows of training seeds, prompts or hardware.
 """
 
 from __future__ import annotations

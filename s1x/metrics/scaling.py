@@ -1,19 +1,22 @@
 """Control, Scaling, Performance: the three figures by which the paper compares scaling methods (section 3.2).
 
 - Control: the share of cells whose mean thinking tokens lie within their limits.
-- Scaling: the mean slope over all pairs of cells, in percentage points per *doubling* of mean thinking tokens. The paper does not
-  say so, but only x = log2(tokens) gives the numbers of its Table 3; linear tokens match no row (`x="linear"`, per 1,000 tokens).
+- Scaling: the mean slope over all pairs of cells, in percentage points per *doubling* of mean thinking tokens. The paper
+  does not say so, but only x = log2(tokens) gives the numbers of its Table 3; linear tokens match no row (`x="linear"`, per
+  1,000 tokens).
 - Performance: the highest accuracy.
 
-From the published points this code gives Table 3: Control and Performance exactly, Scaling as printed, 7 of 7 rows (with `compat="s1"`:
-several published points are closer than 0.05 doublings). One row contradicts itself: rejection sampling has six points, limits
-3,500 to 16,000. Its printed Performance, 40.0, is the 3,500 point, but its printed Scaling, -35, is the slope without that point
-(-35.5 over five points, which is also the row's |A| = 5; all six give -28.6). Its paper.yaml says so with `in_scaling: false`.
+From the published points this code gives Table 3: Control and Performance exactly, Scaling as printed, 7 of 7 rows (with
+`compat="s1"`: several published points are closer than 0.05 doublings). One row contradicts itself: rejection sampling has
+six points, limits 3,500 to 16,000. Its printed Performance, 40.0, is the 3,500 point, but its printed Scaling, -35, is the
+slope without that point (-35.5 over five points, which is also the row's |A| = 5; all six give -28.6). Its paper.yaml says
+so with `in_scaling: false`.
 
-What is stricter here than in the paper: cells that are equal on every question count once; pairs closer than 0.05 doublings are
-left out and counted, for a difference of one question then swings the slope by hundreds of points; a least-squares slope stands beside; each
-figure has a bootstrap interval over questions (all cells resampled together, for they share streams and questions); and as a maximum
-is biased upward, Performance is also given with the cell chosen on one half of the questions and measured on the other.
+What is stricter here than in the paper: cells that are equal on every question count once; pairs closer than 0.05 doublings
+are left out and counted, for a difference of one question then swings the slope by hundreds of points; a least-squares
+slope stands beside; each figure has a bootstrap interval over questions (all cells resampled together, for they share
+streams and questions); and as a maximum is biased upward, Performance is also given with the cell chosen on one half of the
+questions and measured on the other.
 """
 
 from __future__ import annotations
@@ -44,8 +47,8 @@ class Slope(NamedTuple):
 class Series:
     """Cells of one method on the same questions.
 
-    scores, tokens: (questions, cells), means over samples, scores in 0..1. limits: per cell [min, max] thinking tokens, either may
-    be None (open), or None for a cell that promises nothing.
+    scores, tokens: (questions, cells), means over samples, scores in 0..1. limits: per cell [min, max] thinking tokens,
+    either may be None (open), or None for a cell that promises nothing.
     """
 
     cell_ids: tuple[str, ...]
@@ -57,8 +60,9 @@ class Series:
 def pairwise_slope(tokens: np.ndarray, accuracy: np.ndarray, *, x: str = "log2", compat: str | None = None) -> Slope:
     """Mean slope over all pairs of points; `tokens` and `accuracy` (fractions) have shape (..., points).
 
-    A pair's slope does not depend on its order, so points need no sorting, whatever order a bootstrap replicate puts them in. Pairs
-    closer than 0.05 doublings are left out (compat="s1" keeps all but equal ones), and so are points without thinking tokens.
+    A pair's slope does not depend on its order, so points need no sorting, whatever order a bootstrap replicate puts them
+    in. Pairs closer than 0.05 doublings are left out (compat="s1" keeps all but equal ones), and so are points without
+    thinking tokens.
     """
     _check(x, compat)
     tokens, accuracy = np.asarray(tokens, dtype=float), np.asarray(accuracy, dtype=float)
@@ -106,7 +110,9 @@ def control(tokens: np.ndarray, limits: Sequence[Limits]) -> np.ndarray:
     return inside.mean(-1) if inside.shape[-1] else np.full(inside.shape[:-1], np.nan)
 
 
-def split_half_performance(scores: np.ndarray, *, splits: int = SPLITS, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
+def split_half_performance(
+    scores: np.ndarray, *, splits: int = SPLITS, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Any]:
     """Accuracy of the cell that is best on one half of the questions, measured on the other; both ways, over random splits.
 
     scores: (questions, cells). A resampled question keeps its half, so no copy of it is both used to choose and to measure.
@@ -190,7 +196,10 @@ def _sorted_distinct(series: Series) -> tuple[np.ndarray, np.ndarray, list[Limit
 
 def _figure(value: Any, replicates: np.ndarray) -> dict[str, Any]:
     value = float(value)
-    return {"value": value if np.isfinite(value) else None, "ci95": percentile_interval(replicates) if np.isfinite(value) else None}
+    return {
+        "value": value if np.isfinite(value) else None,
+        "ci95": percentile_interval(replicates) if np.isfinite(value) else None,
+    }
 
 
 def _check(x: str, compat: str | None = None) -> None:

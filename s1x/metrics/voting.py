@@ -3,9 +3,9 @@
 A pool is one question's samples in order. `answers` are hashable group labels (equal when mathematically equivalent; None: no
 answer, which casts no vote), `correct` says per sample whether its answer is right, with one verdict per group.
 
-maj@k and pass@k are averages over all k-subsets of the pool, ties between answers shared out evenly. s1's harness instead takes the
-first k samples and gives ties to the earliest answer (`first_k_*`): one subset of many, and maj@2 = maj@1 by construction unless the first
-sample has no answer.
+maj@k and pass@k are averages over all k-subsets of the pool, ties between answers shared out evenly. s1's harness instead
+takes the first k samples and gives ties to the earliest answer (`first_k_*`): one subset of many, and maj@2 = maj@1 by
+construction unless the first sample has no answer.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ def expected_maj(answers: Answers, correct: Sequence[bool]) -> tuple[float, ...]
 def _win_probabilities(count: int, others: tuple[int, ...], blanks: int) -> np.ndarray:
     """Probability that a group of `count` wins among k drawn samples, for k = 1..n (index k - 1).
 
-    For each number m of its samples drawn, the other groups must have m at most, and t of them exactly m for a tie of t + 1. ways[t, d]
-    counts how d samples of the others and the blanks can be drawn so, group by group (a product of polynomials in d).
+    For each number m of its samples drawn, the other groups must have m at most, and t of them exactly m for a tie of t +
+    1. ways[t, d] counts how d samples of the others and the blanks can be drawn so, group by group (a product of
+    polynomials in d).
     """
     n = count + sum(others) + blanks
     wins = np.zeros(n + 1)
@@ -117,7 +118,9 @@ def weighted_majority(answers: Answers, correct: Sequence[bool], weights: Sequen
     Weights must not be negative: turn an average log-probability into a weight with exp().
     """
     if any(w < 0 for w in weights):
-        raise ValueError(f"weighted voting: a weight is {min(weights)}; weights must be 0 or more (take exp of log-probabilities)")
+        raise ValueError(
+            f"weighted voting: a weight is {min(weights)}; weights must be 0 or more (take exp of log-probabilities)"
+        )
     sums: dict[Hashable, float] = {}
     for answer, weight in zip(answers, weights, strict=True):
         if answer is not None:

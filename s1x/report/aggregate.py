@@ -2,8 +2,9 @@
 
     aggregate(Path("outputs/budget_sweep"))
 
-reads every job's `cell.json` and `samples_<task>.jsonl` (a single job's own directory works too) and the sweep's `run.json`: the
-counters of this very run and, beside them, `experiment`, `command`, `git` and `versions`. The same files give the same bytes.
+reads every job's `cell.json` and `samples_<task>.jsonl` (a single job's own directory works too) and the sweep's
+`run.json`: the counters of this very run and, beside them, `experiment`, `command`, `git` and `versions`. The same files
+give the same bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..metrics.intervals import percentile_interval, resampled_means
 from ..metrics.scaling import Series, measure
 from .compare import comparisons, scores_on, shared_questions
 from .figure import draw
@@ -33,9 +35,10 @@ def aggregate(
 ) -> dict[str, Any]:
     """Write everything a sweep directory holds and return its summary.
 
-    paper: published numbers to draw beside (paper.py). x: the figure's axis; "path_tokens" counts all tokens decoded for a question, for
-    comparing sequential with parallel methods. compat="s1" keeps close pairs in Scaling. Jobs that are missing or cut short are
-    named under `problems`, not raised; ValueError only when nothing was measured or a setting is wrong.
+    paper: published numbers to draw beside (paper.py). x: the figure's axis; "path_tokens" counts all tokens decoded for a
+    question, for comparing sequential with parallel methods. compat="s1" keeps close pairs in Scaling. Jobs that are
+    missing or cut short are named under `problems`, not raised; ValueError only when nothing was measured or a setting is
+    wrong.
     """
     if x not in X:
         raise ValueError(f"report: x={x!r} is not known; valid are {', '.join(X)}")
@@ -50,6 +53,7 @@ def aggregate(
         **{key: run.get(key) for key in ABOUT},
         "cells": [cell.record for cell in cells],
         "metrics": _metrics(cells, compat),
+        "pools": [row for cell in cells if cell.votes for row in _pool(cell)],
         "comparisons": comparisons([c for c in cells if c.questions]),
         "cost": _cost(cells) | {"run": {key: run.get(key) for key in RUN}},
         "problems": problems,
@@ -75,8 +79,20 @@ def _metrics(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
             tuple(c.record.get("limit_tokens") for c in members),
         )
         task, model, name = group
-        rows.append({"model": model, "task": task, "series": name, "n_questions": len(questions)} | measure(series, compat=compat))
+        rows.append(
+            {"model": model, "task": task, "series": name, "n_questions": len(questions)} | measure(series, compat=compat)
+        )
     return rows
+
+
+def _pool(cell: Cell) -> list[dict[str, Any]]:
+    """Expected maj@k and pass@k of a cell of pools, averaged over lines; ci95 by bootstrap over them."""
+    sizes = sorted(int(k) for k in cell.votes[0]["maj"])
+    values = np.array([[votes[name][str(k)] for name in ("maj", "pass") for k in sizes] for votes in cell.votes])
+    draws = resampled_means(values)
+    figures = [{"value": float(mean), "ci95": percentile_interval(d)} for mean, d in zip(values.mean(0), draws.T, strict=True)]
+    halves = zip(sizes, figures[: len(sizes)], figures[len(sizes) :], strict=True)
+    return [{"cell_id": cell.record["cell_id"], "k": k, "maj": maj, "pass": passed} for k, maj, passed in halves]
 
 
 def _cost(cells: list[Cell]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def _of_task(cells: list[Cell], task: str) -> list[Cell]:
 
 
 def _pairs(cells: list[Cell]) -> Iterator[tuple[str, Cell, Cell]]:
-    """Pairs of one task. The reference of other series is the natural end (largest budget, nothing ignored) of the largest series."""
+    """Pairs of one task; the reference of other series is the natural end (largest budget, nothing ignored) of the largest."""
     series: dict[tuple, list[Cell]] = {}
     for cell in cells:
         series.setdefault(cell.group, []).append(cell)

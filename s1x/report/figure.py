@@ -9,7 +9,16 @@ from .labels import point_label, series_names
 from .load import ignored_ends
 
 INK, GRID, FAINT = "#1f2328", "#d8dee4", "#8c959f"
-COLOURS = ("#0969b8", "#d1600a", "#14866d", "#b3328c", "#8a6a00", "#5a4fcf", "#c2403d", "#4d7a1f")  # readable on white and black
+COLOURS = (
+    "#0969b8",
+    "#d1600a",
+    "#14866d",
+    "#b3328c",
+    "#8a6a00",
+    "#5a4fcf",
+    "#c2403d",
+    "#4d7a1f",
+)  # readable on white and black
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 STYLE = {
     "svg.hashsalt": "s1x", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 11, "axes.edgecolor": INK,
@@ -44,6 +53,8 @@ def draw(
             _finish(axis, task if of_task else f"{task} (published)", x)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine("none")  # laid out once for both files
         figure.savefig(png, dpi=1600 / figure.get_figwidth() if columns == 1 else 150, metadata={"Software": None})
         figure.savefig(svg, transparent=True, metadata={"Date": None, "Creator": None})
 
@@ -99,10 +110,8 @@ def _published(axis: Any, points: list[dict[str, Any]], *, alone: bool) -> None:
             alpha=0.65 if alone else 1, zorder=1, label=name if alone else f"{name} (published)",
         )  # fmt: skip
         for p in (p for p in series if p.get("label")):
-            axis.annotate(
-                p["label"], (p["tokens"], 100 * p["accuracy"]), (5, -4), textcoords="offset points", fontsize=8, color=colour, va="top",
-                alpha=0.8,
-            )  # fmt: skip
+            place = (p["tokens"], 100 * p["accuracy"])
+            axis.annotate(p["label"], place, (5, -4), textcoords="offset points", fontsize=8, color=colour, va="top", alpha=0.8)
 
 
 def _finish(axis: Any, title: str, x: str) -> None:

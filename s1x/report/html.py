@@ -1,4 +1,4 @@
-"""report.html: one file with figure, tables, metrics in plain words and a trace browser. No network, no script from elsewhere."""
+"""report.html: one file with figure, tables, metrics in plain words and a trace browser, and nothing loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ def write_report(path: Path, summary: dict[str, Any], cells: list[Cell], svg: st
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.globals.update(figure=figure_text, budget=budget_label, ignored=ignored_ends, cost_line=cost_line)
     records = summary["cells"]
@@ -63,8 +67,8 @@ def _headline(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
 def _traces(cells: list[Cell], summary: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Data of the trace browser and the most questions per cell that fit TRACE_BYTES (0: all).
 
-    {kinds, cells: [name], questions: [[text, target]], traces: per cell [[question index, repeat, score, extracted, end, waits, thinking,
-    segments, members]]}.
+    {kinds, cells: [name], questions: [[text, target]], traces: per cell [[question index, repeat, score, extracted, end,
+    waits, thinking, segments, members]]}.
     """
     limit = _fitting(cells)
     names = _cell_names(summary["cells"])
@@ -116,9 +120,11 @@ def _inline(svg: str) -> str:
     """The figure for an HTML body: no XML head, as wide as the page, text in the page's colours."""
     from .figure import GRID, INK
 
-    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<!--.*?-->\s*", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r'\1 role="img" aria-label="Accuracy over average thinking tokens"', svg, count=1)
+    svg = re.sub(
+        r'(<svg[^>]*?) width="[^"]*"', r'\1 role="img" aria-label="Accuracy over average thinking tokens"', svg, count=1
+    )
     return svg.replace(INK, "var(--ink)").replace(GRID, "var(--line)")
 
 

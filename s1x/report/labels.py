@@ -7,26 +7,29 @@ from typing import Any
 
 from .load import ignored_ends
 
-HIDDEN = ("ignore_end", "max_thinking_tokens", "model", "task", "method", "budget")
+HIDDEN = ("ignore_end", "maximum", "model", "task", "method")  # in columns of their own
 
 
 def series_names(records: list[dict[str, Any]]) -> dict[tuple[str, str, str], str]:
-    """A name per (task, model, series): the series, and the model where it is not the one that most cells use."""
-    counts = Counter(r["model"] for r in records)
-    main = counts.most_common(1)[0][0]
-    return {
-        (r["task"], r["model"], r["series"]): r["series"] if r["model"] == main else f"{r['series']} ({r['model']})" for r in records
-    }
+    """A name per (task, model, series): the series for the model of most cells, the model for another one's only series."""
+    main = Counter(r["model"] for r in records).most_common(1)[0][0]
+    of_model = {model: {r["series"] for r in records if r["model"] == model} for model in {r["model"] for r in records}}
+    names = {}
+    for r in records:
+        model, series = r["model"], r["series"]
+        name = series if model == main else model if len(of_model[model]) == 1 else f"{series} ({model})"
+        names[(r["task"], model, series)] = name
+    return names
 
 
 def cell_labels(records: list[dict[str, Any]]) -> list[str]:
-    """What tells a cell from the others beside series, budget and ignored ends: the overrides that not all cells share."""
+    """What tells a cell from the others beside series, budget and ignored ends: overrides that not all cells share."""
     sets = [set(r.get("overrides") or []) for r in records]
     common = set.intersection(*sets) if len(sets) > 1 else set()
     labels = []
     for record in records:
-        own = [o for o in record.get("overrides") or [] if o not in common and o.split("=")[0].split(".")[-1] not in HIDDEN]
-        labels.append(", ".join(map(_short, own)))
+        own = [_short(o) for o in record.get("overrides") or [] if o not in common]
+        labels.append(", ".join(o for o in own if o.split("=")[0] not in HIDDEN and not _in_series(o, record["series"])))
     return labels
 
 
@@ -53,3 +56,9 @@ def figure_text(figure: dict[str, Any], scale: float = 1, digits: int = 1, unit:
 def _short(override: str) -> str:
     key, _, value = override.partition("=")
     return f"{key.lstrip('+').split('.')[-1]}={value}"
+
+
+def _in_series(override: str, series: str) -> bool:
+    """Words and switches that are not the default are part of the series' name already."""
+    value = override.partition("=")[2]
+    return override in series or (not value.isdigit() and value in series)

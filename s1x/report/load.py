@@ -29,6 +29,9 @@ class Cell:
     tokens: np.ndarray = field(default_factory=lambda: np.empty(0))
     reads: dict[str, int] = field(default_factory=dict)  # stream key -> most tokens read
     traces: list[dict[str, Any]] = field(default_factory=list)  # compact, see `_trace`
+    votes: list[dict[str, dict[str, float]]] = field(
+        default_factory=list
+    )  # of pools, per line: {maj: {k: ...}, pass: {k: ...}}
 
     @property
     def group(self) -> tuple[str, str, str]:
@@ -65,7 +68,7 @@ def load_cells(directory: Path) -> tuple[list[Cell], list[str]]:
 
 
 def job_directories(directory: Path) -> list[Path]:
-    """Directories of jobs: those with a cell.json or a hydra record, below `directory`, else `directory` itself; 2 before 10."""
+    """Directories of jobs (with a cell.json or a hydra record) below `directory`, else `directory` itself; 2 before 10."""
     found = {path.parent for pattern in ("cell.json", ".hydra") for path in directory.rglob(pattern)}
     below = found - {directory}
     return sorted(below or found, key=lambda path: _natural(path.relative_to(directory).as_posix()))
@@ -112,6 +115,8 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
         columns.append((line["doc_id"], line["score"], line["thinking_tokens"]))
         for key, read in (line.get("reads") or {}).items():
             cell.reads[key] = max(read, cell.reads.get(key, 0))
+        if "votes" in line:
+            cell.votes.append(line["votes"])
         if size < TRACE_BYTES:
             cell.traces.append(_trace(line))
             size += trace_bytes(cell.traces[-1])

@@ -30,10 +30,12 @@ OPTIONAL = ("label", "limit_tokens", "in_scaling")
 
 
 def load_paper(path: Path) -> dict[str, Any]:
-    """Read a paper.yaml into {source, points, table, note}; accuracies become floats. Raises ValueError with the faulty point."""
+    """Read a paper.yaml into {source, points, table, note}; accuracies become floats. ValueError names the faulty point."""
     data = yaml.safe_load(Path(path).read_text()) or {}
     if not isinstance(data, dict) or "source" not in data or set(data) - KEYS:
-        raise ValueError(f"{path}: published numbers need `source` and may have {', '.join(sorted(KEYS - {'source'}))}, nothing else")
+        raise ValueError(
+            f"{path}: published numbers need `source` and may have {', '.join(sorted(KEYS - {'source'}))}, nothing else"
+        )
     points = [_point(path, number, point) for number, point in enumerate(data.get("points") or [], 1)]
     return {"source": data["source"], "points": points, "table": data.get("table") or [], "note": data.get("note") or ""}
 

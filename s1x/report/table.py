@@ -19,6 +19,8 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     console.print(_cells(summary["cells"]))
     for row in (row for row in summary["metrics"] if row["n_points"] > 1):  # of one cell they say nothing new
         console.print(_metrics_line(row, summary), highlight=False)
+    if summary["pools"]:
+        console.print(_pools(summary["pools"], summary["cells"]))
     extended = [c for c in summary["comparisons"] if c["kind"] in ("ends", "extended", "reference")]
     if extended:
         console.print(_comparisons(extended, summary["cells"]))
@@ -30,8 +32,8 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
 def cost_line(cost: dict[str, Any]) -> str:
     """One sentence: what the cells cost alone, what their union costs, what this run decoded."""
     alone, together, ratio, run = (cost[k] for k in ("path_tokens_independent", "path_tokens_union", "sharing_ratio", "run"))
-    text = f"Tokens: {alone:,} cell by cell, {together:,} shared"
-    text += f" ({ratio:.1f} times fewer)" if ratio else ""
+    text = f"Tokens: {alone:,} alone, {together:,} shared"
+    text += f" ({ratio:.1f}x fewer)" if ratio else ""
     if run["decode_tokens"] is not None:
         text += f"; decoded now: {run['decode_tokens']:,}"
     return text + (f" in {run['wall_s']:.1f} s" if run["wall_s"] is not None else "")
@@ -66,6 +68,19 @@ def _cells(records: list[dict[str, Any]]) -> Table:
     return table
 
 
+def _pools(rows: list[dict[str, Any]], cells: list[dict[str, Any]]) -> Table:
+    names = series_names(cells)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("pool", overflow="fold")
+    for title in ("k", "maj@k % [95%]", "pass@k % [95%]"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        cell = next(c for c in cells if c["cell_id"] == row["cell_id"])
+        figures = (figure_text(row[name], 100) for name in ("maj", "pass"))
+        table.add_row(escape(names[_group(cell)]), str(row["k"]), *map(escape, figures))
+    return table
+
+
 def _metrics_line(row: dict[str, Any], summary: dict[str, Any]) -> str:
     name = series_names(summary["cells"])[_group(row)]
     scaling, best = row["scaling"], row["performance"]
@@ -73,7 +88,8 @@ def _metrics_line(row: dict[str, Any], summary: dict[str, Any]) -> str:
     unit = {"percentage points per doubling": "points per doubling"}.get(scaling["unit"], scaling["unit"])
     return escape(
         f"{name} on {row['task']}:\n  Control      {figure_text(row['control'], 100, 0, '%')}\n"
-        f"  Scaling      {figure_text(scaling)} {unit} (fitted line {figure_text(scaling['least_squares'])}{left_out})\n"
+        f"  Scaling      {figure_text(scaling)} {unit}{left_out}\n"
+        f"  Fitted line  {figure_text(scaling['least_squares'])}\n"
         f"  Performance  {figure_text(best, 100, 1, '%')} (held out {figure_text(best['split_half'], 100, 1, '%')})"
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -22,5 +21,5 @@ def run(cfg: DictConfig) -> None:
     console.print(f"{len(built.table):,} records in {built.path / 'train.parquet'}", soft_wrap=True)
     if HydraConfig.initialized():
         job = Path(HydraConfig.get().runtime.output_dir)
-        described = {"name": built.name, "path": str(built.path), "key": built.key, "steps": funnel.as_dicts(built.rows)}
-        (job / "funnel.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
+        text = funnel.as_json(built.name, built.key, built.rows, records=len(built.table), path=str(built.path))
+        (job / "funnel.json").write_text(text, encoding="utf-8")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..engines.base import Engine, Open
+from .frames import half
 from .types import All, First, Forbid, Read, Span, Stops, Trace
 
 
@@ -230,7 +231,7 @@ class _Stream:
             if logprobs is None:
                 self.logprobs = None
             else:
-                self.logprobs.extend(logprobs)
+                self.logprobs.extend(half(logprobs))  # as the store will have them, so that a resumed run is the same
 
     def add(self, reader: _Reader) -> None:
         self.readers.append(reader)

@@ -29,6 +29,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -89,8 +90,8 @@ class Store:
         self._draft_bytes = 0
         self._out = bytearray()  # frames on their way into our file
         self._own: _File | None = None
-        self._own_fd = -1
-        self._read_fds: dict[int, int] = {}
+        self._writer: FileIO | None = None  # open on our file
+        self._readers: dict[int, FileIO] = {}
         self._check_writable()
         self.refresh()
 
@@ -153,7 +154,7 @@ class Store:
         if not self._drafts and not self._out:
             return
         try:
-            own = self._own if self._own and self._own_fd >= 0 else self._create()
+            own, writer = (self._own, self._writer) if self._own and self._writer else self._create()
             for key in list(self._drafts):
                 at = self._numbers[own.name] << POSITION | own.end + len(self._out)
                 self._out += self._drafts[key].pack(key)
@@ -163,11 +164,11 @@ class Store:
             self._draft_bytes = 0
             while True:
                 # The file itself knows what has arrived, even if a write was short or an interrupt came right behind it.
-                size = os.fstat(self._own_fd).st_size
+                size = os.fstat(writer.fileno()).st_size
                 self._out, own.end = self._out[size - own.end :], size
                 if not self._out:
                     break
-                os.write(self._own_fd, self._out)
+                os.write(writer.fileno(), self._out)
         except OSError as error:
             raise self._unwritable(error.strerror) from error
 
@@ -182,9 +183,9 @@ class Store:
     def close(self) -> None:
         """Flush and let go of all files."""
         self.flush()
-        if self._own_fd >= 0:
-            os.close(self._own_fd)
-            self._own_fd = -1
+        if self._writer:
+            self._writer.close()
+            self._writer = None
         self._close_readers()
 
     def __enter__(self) -> Self:
@@ -198,7 +199,7 @@ class Store:
         self._files.append(_File(name))
         return self._files[-1]
 
-    def _create(self) -> _File:
+    def _create(self) -> tuple[_File, FileIO]:
         """Our own file; the name's time stamp makes the order of files the same for every reader."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if not (about := self.directory / "fingerprint.txt").exists():
@@ -207,9 +208,9 @@ class Store:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09d}"
         host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40]
         name = f"{stamp}-{host}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
-        self._own_fd = os.open(self.directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+        self._writer = FileIO(self.directory / name, "x")
         self._own = self._register(name)
-        return self._own
+        return self._own, self._writer
 
     def _scan(self, file: _File) -> None:
         """Index the frames behind `file.end`, up to the first one that is incomplete or no frame at all."""
@@ -239,15 +240,16 @@ class Store:
         number, position = at >> POSITION, at & ((1 << POSITION) - 1)
         file, data = self._files[number], b""
         try:
-            if number not in self._read_fds:
-                if len(self._read_fds) >= OPEN_FILES:
+            if number not in self._readers:
+                if len(self._readers) >= OPEN_FILES:
                     self._close_readers()
-                self._read_fds[number] = os.open(self.directory / file.name, os.O_RDONLY)
-            data = os.pread(self._read_fds[number], READ_BYTES, position)
+                self._readers[number] = FileIO(self.directory / file.name)
+            fd = self._readers[number].fileno()
+            data = os.pread(fd, READ_BYTES, position)
             if len(data) == READ_BYTES:
                 *_, count, flags, _ = HEAD.unpack_from(data)
                 whole = min(Frame.size(count, flags), file.end - position)
-                data += os.pread(self._read_fds[number], max(0, whole - len(data)), position + len(data))
+                data += os.pread(fd, max(0, whole - len(data)), position + len(data))
         except OSError:
             pass  # a file that went away or cannot be read is as good as damaged
         frame = Frame.parse(data)
@@ -261,8 +263,8 @@ class Store:
         file.warned = True
 
     def _close_readers(self) -> None:
-        while self._read_fds:
-            os.close(self._read_fds.popitem()[1])
+        while self._readers:
+            self._readers.popitem()[1].close()
 
     def _check_writable(self) -> None:
         place = self.directory.absolute()

@@ -1,8 +1,8 @@
 """Are two answers mathematically the same? math-verify, in worker processes that can be killed.
 
 An answer is untrusted input: `9**9**9**9` never returns, a page of LaTeX may exhaust the parser. So each comparison runs
-in a worker under a time and a memory limit, and costs its own score at worst. Equal strings and integers never reach a
-worker.
+in a worker under a time and a memory limit, and costs its own score at worst. Equal strings, integers and letters never
+reach a worker.
 """
 
 from __future__ import annotations
@@ -10,17 +10,29 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import signal
 import threading
 from concurrent.futures import Future, TimeoutError
 from typing import Literal
 
 Verdict = Literal["same", "different", "unparsed", "timeout"]
 
-SECONDS = 5.0  # per comparison, started when a worker takes it up
+SECONDS = 5.0  # of computing per comparison; a busy machine does not change a score
+WALL = 6.0  # times that, on the clock, is the end in any case
 LONGEST = 2000  # characters; longer answers are not parsed
 MEMORY = 4 << 30  # bytes of address space per worker
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_LETTER = re.compile(r"[A-Za-z]")
+_WORDS = re.compile(r"[A-Za-z][A-Za-z ]{3,}")  # "Evelyn", not the product xy
+_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
+_LATEX = [  # plain notation that a LaTeX parser would misread
+    (re.compile(r"\*\*\s*(\([^()]*\)|-?[\w.]+)(?!\s*\*\*)"), r"^{\1}"),  # 2**3; towers stay, and are not read
+    (re.compile(r"(?<![\d.])(\d+) (\d+)/(\d+)"), r"\1\\frac{\2}{\3}"),  # 3 1/2
+    (re.compile(r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)"), r"\\sqrt{\1}"),
+    (re.compile(r"(?<![\\a-zA-Z])(pi|sin|cos|tan|ln|log)(?![a-zA-Z])"), r"\\\1 "),
+    (re.compile(r"\\?%"), ""),  # MATH writes 10\% and 10 for the same
+]
 
 
 def canonical(text: str) -> str:
@@ -28,6 +40,8 @@ def canonical(text: str) -> str:
     text = text.strip().removesuffix(".").strip("$ \t\n")
     text = re.sub(r"\\(?:left|right)(?![a-zA-Z])|\\[!,;]", "", text.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac"))
     text = re.sub(r"\s+", " ", text).strip()
+    if match := _TEXT.fullmatch(text):
+        text = match[1].strip()
     if _INTEGER.fullmatch(text):
         digits = text.lstrip("+-").lstrip("0") or "0"
         return f"-{digits}" if text[0] == "-" and digits != "0" else digits
@@ -50,7 +64,7 @@ class Judge:
         with self._lock:
             if key not in self._known:
                 self._known[key] = self._shortcut(*key) or self._start().schedule(
-                    _compare, args=(*key, self.seconds), timeout=self.seconds
+                    _compare, args=(*key, self.seconds), timeout=WALL * self.seconds
                 )
 
     def verdict(self, answer: str, target: str) -> Verdict:
@@ -98,8 +112,10 @@ class Judge:
     def _shortcut(answer: str, target: str) -> Verdict | None:
         if answer == target:
             return "same"
-        if _INTEGER.fullmatch(answer) and _INTEGER.fullmatch(target):
+        if any(kind.fullmatch(answer) and kind.fullmatch(target) for kind in (_INTEGER, _LETTER)):
             return "different"
+        if _WORDS.fullmatch(answer) and _WORDS.fullmatch(target):  # to a parser, anagrams are equal products
+            return "same" if answer.casefold() == target.casefold() else "different"
         return "unparsed" if not answer or len(answer) > LONGEST else None
 
     def _start(self):
@@ -122,15 +138,14 @@ def _result(future: Future) -> Verdict:
         return future.result()
     except (TimeoutError, CancelledError):
         return "timeout"
-    except ProcessExpired:  # out of memory, or a parser that crashed
-        return "different"
+    except ProcessExpired as error:  # out of time; otherwise out of memory, or a parser that crashed
+        return "timeout" if error.exitcode == -signal.SIGPROF else "different"
 
 
 def _prepare() -> None:
     """Runs in each new worker, outside the time limit: load what is slow to load, set limits."""
     import logging
     import resource
-    import signal
 
     from math_verify import parse, verify
 
@@ -142,25 +157,29 @@ def _prepare() -> None:
 
 
 def _compare(answer: str, target: str, seconds: float) -> Verdict:
-    import signal
+    from math_verify import verify
 
-    from math_verify import parse, verify
-
-    signal.setitimer(signal.ITIMER_REAL, seconds + 2)  # default action: die. For workers whose parent was killed
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # processor time, then die: no Python needs to run, nor the parent to live
     try:
-        parsed = parse(_latex(answer), parsing_timeout=None)
+        parsed = _parse(answer)
         if not parsed:
             return "unparsed"
-        same = verify(parse(_latex(target), parsing_timeout=None), parsed, timeout_seconds=None)
-        return "same" if same else "different"
-    except (Exception, RecursionError, MemoryError):  # whatever an answer does to the parser, it only costs its own score
+        return "same" if verify(_parse(target), parsed, timeout_seconds=None) else "different"
+    except Exception:  # whatever an answer does to the parser (recursion, memory), it only costs its own score
         return "different"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _latex(text: str) -> str:
-    return text if "$" in text or r"\boxed" in text else f"${text}$"
+def _parse(text: str) -> list:
+    """LaTeX only: math-verify's other readers take any number they find in a text, "9**9" for 9."""
+    from math_verify import LatexExtractionConfig, parse
+
+    if "$" not in text:
+        for pattern, latex in _LATEX:
+            text = pattern.sub(latex, text)
+        text = f"${text}$"
+    return parse(text, [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
 
 
 judge = Judge()

@@ -39,7 +39,7 @@ def build(name: str, *, file: str | None = None, split: str | None = None):
     kind = config.get("output_type", "generate_until")
     if kind != "generate_until":
         raise ValueError(f"task.lm_eval={name} is a {kind} task; s1x generates answers, so only generate_until tasks work")
-    config = {**config, **_data(name, config, file, split), "metadata": {**(config.get("metadata") or {}), "source": str(path)}}
+    config |= _data(name, config, file, split)
     local = file is not None or callable(config.get("custom_dataset"))
     with _quiet(), nullcontext() if local else sources.hub():
         try:
@@ -91,7 +91,7 @@ def find(name: str) -> Path:
 def _data(name: str, config: dict[str, Any], file: str | None, split: str | None) -> dict[str, Any]:
     """The config keys that take the questions from `file` or `split`."""
     if "class" in config and (file or split):
-        raise ValueError(f"task.file={file}, task.split={split}: {name} is written in Python and loads its own data; leave both null")
+        raise ValueError(f"task.file={file}, task.split={split}: {name} loads its own data; leave both null")
     if file:
         kinds = ("training_split", "validation_split", "test_split", "fewshot_split")
         splits = [config[kind] for kind in kinds if config.get(kind)]

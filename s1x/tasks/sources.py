@@ -26,7 +26,7 @@ def read_rows(path: Path, setting: str = "task.file") -> list[dict[str, Any]]:
     try:
         for where, row in readers[path.suffix](path):
             if not isinstance(row, dict):
-                raise ValueError(f"{where} is {type(row).__name__}, expected an object like {{\"question\": ..., \"answer\": ...}}")
+                raise ValueError(f'{where} is a {type(row).__name__}, not an object like {{"question": ..., "answer": ...}}')
             rows.append(row)
     except (ValueError, OSError) as error:  # JSON, Unicode and parquet errors are ValueErrors
         raise ValueError(f"{setting}={path}: {error}") from None
@@ -71,7 +71,7 @@ def file(path: Path, columns: list[str], splits: list[str]) -> dict:
 
 
 def tiny(*, task: str, split: str, **_: Any) -> dict:
-    """The tiny benchmark `task` (tiny_math, tiny_mc): `test` from the shipped file, `design` and `confirm` from the generator."""
+    """The tiny benchmark `task` (tiny_math, tiny_mc): `test` is the shipped file, the other splits are generated."""
     from ..tiny import benchmarks
 
     if split not in benchmarks.SEEDS:

@@ -133,12 +133,13 @@ class Task:
         score = metrics.get(self.metric)
         if score is None or not 0 <= score <= 1:
             raise ValueError(
-                f"task.metric={self.metric}: task {self.name} gives {score} for a single answer, which is no score from 0 to 1; "
+                f"task.metric={self.metric}: task {self.name} gives {score} for one answer, which is no score from 0 to 1; "
                 f"choose another of {', '.join(metrics)}"
             )
         answer = filtered[self.filter]
         missing = answer in (None, "", "[invalid]", [])
-        return Grade(score, None if missing else str(answer), bool(metrics.get("no_answer", missing)), metrics, answer, self.filter)
+        no_answer = bool(metrics.get("no_answer", missing))
+        return Grade(score, None if missing else str(answer), no_answer, metrics, answer, self.filter)
 
 
 def check_task(cfg: Mapping[str, Any]) -> dict[str, Any]:

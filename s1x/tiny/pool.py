@@ -77,7 +77,7 @@ def damage(rng: random.Random, problem: Problem, thinking: str, answer: str, sli
 
 
 def load() -> list[dict]:
-    """The shipped pool: `build()` with `base_correct`, whether the tiny base model's own answer is right (greedy, no thinking)."""
+    """The shipped pool: `build()` with `base_correct`: whether the tiny base model's own plain answer is right."""
     import pyarrow.parquet as pq
 
     return pq.read_table(SHIPPED).to_pylist()
@@ -95,18 +95,50 @@ def benchmark_rows() -> list[dict]:
 
 
 def select_s1k(records: list[dict], seed: int = 0, n: int = 1000) -> list[dict]:
-    """The tiny s1K of records with `base_correct`: whole and right, not solved by the base model, diverse and long.
+    """The tiny s1K of records with `base_correct`: new, whole and right, not solved by the base model, diverse and long.
 
     The data stage does the same with a funnel (`stage=data data=tiny_s1k`); a test holds the two together.
     """
+    from ..data.ngrams import contaminated
     from ..data.selection import ranked
 
     whole = re.compile(FORMAT)
+    known = contaminated([r["question"] for r in records], [row["question"] for row in benchmark_rows()])
     hard = [
-        r for r in records
-        if whole.fullmatch(r["thinking"]) and r["answer"] == f"Final Answer: {r['solution']}" and not r["base_correct"]
+        r for r, seen in zip(records, known)
+        if not seen and whole.fullmatch(r["thinking"]) and r["answer"] == f"Final Answer: {r['solution']}" and not r["base_correct"]
     ]
     chosen = ranked(
         [r["id"] for r in hard], [r["domain"] for r in hard], [len(r["thinking"]) for r in hard], n, seed, halving=1 / 8,
     )
     return [hard[i] for i in sorted(chosen)]
+
+
+def label(records: list[dict], model: str) -> list[dict]:
+    """The records with `base_correct`: is the model's greedy plain answer (no thinking opened) the solution?"""
+    from transformers import AutoTokenizer
+
+    from ..chat import Chat, ChatFormat
+    from ..data.attempts import attempts, grade
+    from ..engines.transformers import TransformersEngine
+    from ..streams.memory import MemoryStore
+
+    engine = TransformersEngine(model)
+    plain = ChatFormat("plain", thinking_start="", thinking_end="", thinking_stop=("<|im_end|>",))
+    chat = Chat(plain, AutoTokenizer.from_pretrained(model), engine.context_length)
+    texts = attempts(engine, chat, MemoryStore(), [r["question"] for r in records], max_tokens=256)
+    marks = grade(texts, [r["solution"] for r in records])
+    return [{**record, "base_correct": mark} for record, mark in zip(records, marks)]
+
+
+def write(model: str, file: Path = SHIPPED) -> None:
+    """Build the pool, label it with the base model, and write the file that ships."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(label(build(), model)), file, compression="zstd", store_schema=False)
+
+
+if __name__ == "__main__":
+    write(str(Path(__file__).parent / "models" / "tiny-base"))

@@ -28,7 +28,8 @@ def save_model(folder, kv_heads: int, **settings) -> str:
     )  # fmt: skip
     model = Qwen2ForCausalLM(config)
     model.save_pretrained(folder)
-    words = Tokenizer(WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w0"))
+    words = {f"w{i}": i for i in range(VOCABULARY - 1)} | {"<|endoftext|>": VOCABULARY - 1}  # Qwen2's tokenizer wants the last
+    words = Tokenizer(WordLevel(words, unk_token="w0"))
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0").save_pretrained(folder)
     return str(folder)
 
@@ -69,12 +70,15 @@ def sampled(noise: int, **settings) -> Sampling:
     return Sampling(temperature=1.0, noise=noise, **settings)
 
 
-@pytest.mark.parametrize(("kv_heads", "settings"), [(4, {}), (2, {}), (1, {}), (2, {"use_sliding_window": True, "sliding_window": 7})])
+WINDOW = {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}
+
+
+@pytest.mark.parametrize(("kv_heads", "settings"), [(4, {}), (2, {}), (1, {}), (2, WINDOW)])
 def test_greedy_equals_generate(tmp_path, kv_heads, settings):
     import torch
     from transformers import AutoModelForCausalLM
 
-    folder = save_model(tmp_path, kv_heads, **settings, **({"max_window_layers": 1} if settings else {}))
+    folder = save_model(tmp_path, kv_heads, **settings)
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     if settings:
         assert "sliding_attention" in model.config.layer_types
@@ -84,8 +88,9 @@ def test_greedy_equals_generate(tmp_path, kv_heads, settings):
     e.vocabulary = PADDED  # generate draws from the padded vocabulary too
     written = write(e, [Open(p, limit=30) for p in prompts])
     for prompt, ids in zip(prompts, written, strict=True):
+        seen = torch.ones(1, len(prompt))
         expected = model.generate(
-            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=30, do_sample=False, pad_token_id=0
+            torch.tensor([prompt]), attention_mask=seen, max_new_tokens=30, do_sample=False, pad_token_id=0
         )
         assert ids == expected[0, len(prompt) :].tolist()
 
@@ -392,9 +397,20 @@ def test_little_memory_means_fewer_slots_not_other_tokens(path, monkeypatch):
     requests = [Open(p, limit=110, sampling=sampled(i)) for i, p in enumerate(prefixes(15, [3, 9, 4, 8, 8, 2, 15]))]
     expected = write(engine(path, slots=8), requests)
     position_bytes = 2 * 2 * 2 * 8 * 4  # layers, keys and values, kv_heads, head_dim, float32
-    small = engine(path, slots=6, kv_memory_gib=3.5 * CONTEXT * position_bytes / 2**30)
+    small = engine(path, slots=6, kv_memory_gib=3.2 * CONTEXT * position_bytes / 2**30)
     assert write(small, requests) == expected
-    assert small._cache.slots == 3 and small._cache.length == 125
+    assert small._cache.slots == 3 and small._cache.length == CONTEXT
     tiny = engine(path, slots=6, kv_memory_gib=60 * position_bytes / 2**30)
     with pytest.raises(MemoryError, match="kv_memory_gib"):
         write(tiny, requests)
+
+
+def test_closed_engine_forgets_its_cache(path):
+    prompt = prefixes(16, [30])[0]
+    e = engine(path)
+    ids = write(e, [Open(prompt, limit=5)])[0]
+    e.open(Open(prompt, limit=5))
+    e.close()
+    assert e.poll() == []
+    assert write(e, [Open(prompt, limit=5)])[0] == ids
+    assert e.counters.prefill_cached == 0 and e.counters.starts == 2

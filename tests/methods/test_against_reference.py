@@ -24,7 +24,7 @@ chat = make_chat()
 seeds = st.integers(0, 1 << 30)
 strings = st.sampled_from(["Wait", "Hmm", "Alternatively", "Wait\n", None])
 budgets = st.one_of(st.integers(1, 250), st.just("auto"))
-many = settings(max_examples=100, deadline=None)
+many = settings(max_examples=60, deadline=None)
 
 
 def encode(text):

@@ -304,3 +304,38 @@ def test_a_method_that_stops_early_frees_the_engine():
         CHAT.prompt("x"), CHAT, WARM, limit=200, max_tries=10**9, ahead=4, max_answer_tokens=9), done.append)])
     assert done[0].info["tries"] == 1 and engine.poll() == []
     assert START in CHAT.thinking_stops.ids
+
+
+# --- other chat formats ---
+
+PLAIN = {"thinking_start": "", "thinking_end": "", "thinking_stop": ("<|im_end|>",)}
+
+
+def test_a_format_without_delimiters_asks_in_words():
+    chat = make_chat(**PLAIN)
+    reads, trace = by_hand(forcing(chat.prompt("x"), chat, GREEDY), ("1+1=2", "stop", "<|im_end|>"),
+                           (" 2", "stop", "<|im_end|>"))
+    assert CHAT.decode(reads[1].prefix).endswith("assistant\n1+1=2\nFinal Answer:")
+    _, trace = by_hand(none(chat.prompt("x"), chat, GREEDY, max_answer_tokens=9), ("1+1=2", "stop", "<|im_end|>"))
+    assert (trace.end, CHAT.decode(trace.ids("answer")), trace.thinking_tokens) == ("none", "1+1=2", 0)
+
+
+@pytest.mark.parametrize("after", ["\n\n2", "\n2", "2"])
+def test_white_space_after_the_models_own_delimiter(after):
+    chat = make_chat(thinking_end="\n<|im_start|>\n\n")
+    reads, trace = by_hand(none(chat.prompt("x"), chat, GREEDY, max_answer_tokens=9), ("1+1\n", "stop", "<|im_start|>"),
+                           (after, "stop", "<|im_end|>"))
+    assert reads[0].stop.sequences == ((START,),)
+    assert CHAT.decode(trace.ids("answer")) == after
+
+
+@pytest.mark.parametrize("fmt", [{}, PLAIN, {"thinking_end": "\n<|im_start|>\n\n"}])
+def test_all_methods_run_in_all_formats(fmt):
+    chat, engine = make_chat(**fmt), make_engine(8)
+    args, most = (chat.prompt("x"), chat, WARM), {"max_answer_tokens": 9}
+    traces = scheduled([
+        none(*args, **most), forcing(*args, maximum=30, ignore_end=2), forcing(*args, maximum=30, ignore_end=2, compat="s1"),
+        step_conditional(*args, steps=4, **most), step_conditional(*args, steps=4, forced=True, **most),
+        rejection_sampling(*args, limit=100, **most), early_exit(*args, every=10, **most),
+    ], engine, chat)
+    assert all(t.segments and t.reads for t in traces)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from s1x.metrics.intervals import (
 
 def coverage(intervals, truth):
     low, high = np.array(intervals).T
-    return np.mean((low <= truth) & (truth <= high))
+    return np.mean((low <= truth + 1e-9) & (truth - 1e-9 <= high))  # ends are often multiples of 1/n
 
 
 def bootstrap_intervals(data, seed=0, resamples=1000):
@@ -28,12 +30,28 @@ def test_wilson_values():
     assert wilson(1.0, 30)[1] == 1.0
 
 
+def exact_coverage(n, p, interval):
+    """Coverage of a true accuracy p with n questions, summed over all numbers of right answers: no sampling noise."""
+    chance = np.array([math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)])
+    low, high = np.array(interval).T
+    return float(chance @ ((low <= p + 1e-9) & (p - 1e-9 <= high)))
+
+
+def every_outcome(n):
+    """(questions, n + 1): column k has k right answers."""
+    return (np.arange(n)[:, None] < np.arange(n + 1)).astype(float)
+
+
+def wilson_intervals(n):
+    return [wilson(k / n, n) for k in range(n + 1)]
+
+
 @pytest.mark.parametrize("n", [200, 500])
-@pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.7, 0.9])
-def test_coverage_of_one_sample_per_question(n, p):
-    data = np.random.default_rng(n).random((n, 1000)) < p
-    assert 0.93 <= coverage([wilson(m, n) for m in data.mean(0)], p) <= 0.97
-    assert 0.93 <= coverage(bootstrap_intervals(data.astype(float)), p) <= 0.97
+def test_coverage_of_one_sample_per_question(n):
+    bootstrap = bootstrap_intervals(every_outcome(n))
+    for p in (0.1, 0.15, 0.25, 0.3, 0.5, 0.7, 0.9):
+        assert 0.93 <= exact_coverage(n, p, wilson_intervals(n)) <= 0.97
+        assert 0.93 <= exact_coverage(n, p, bootstrap) <= 0.97
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -56,12 +74,12 @@ def test_coverage_of_paired_differences():
     assert 0.93 <= coverage(bootstrap_intervals(b.astype(float) - a), truth) <= 0.97
 
 
-@pytest.mark.parametrize(("p", "bootstrap", "score"), [(0.02, 0.45, 0.98), (0.05, 0.78, 0.94), (0.1, 0.95, 0.97)])
-def test_how_intervals_fail_at_thirty_questions(p, bootstrap, score):
+def test_how_intervals_fail_at_thirty_questions():
     """What the module's docstring says: few questions that differ, too narrow a bootstrap interval."""
-    data = np.random.default_rng(3).random((30, 2000)) < p
-    assert coverage(bootstrap_intervals(data.astype(float)), p) == pytest.approx(bootstrap, abs=0.03)
-    assert coverage([wilson(m, 30) for m in data.mean(0)], p) == pytest.approx(score, abs=0.03)
+    bootstrap = bootstrap_intervals(every_outcome(30))
+    for p, expected, by_wilson in [(0.02, 0.45, 0.98), (0.05, 0.78, 0.94), (0.5, 0.95, 0.95)]:
+        assert exact_coverage(30, p, bootstrap) == pytest.approx(expected, abs=0.02)
+        assert exact_coverage(30, p, wilson_intervals(30)) == pytest.approx(by_wilson, abs=0.01)
     assert bootstrap_mean(np.ones(30)) == [1.0, 1.0]
 
 

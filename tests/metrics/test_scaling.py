@@ -114,7 +114,9 @@ def test_one_cell_has_performance_but_no_slope():
     one = synthetic()
     result = measure(Series(("a",), one.scores[:, :1], one.tokens[:, :1], (None,)), resamples=500)
     assert result["scaling"]["value"] is None and result["scaling"]["ci95"] is None and result["control"]["value"] is None
-    assert result["performance"]["value"] == result["performance"]["split_half"]["value"] == pytest.approx(one.scores[:, 0].mean())
+    assert (
+        result["performance"]["value"] == result["performance"]["split_half"]["value"] == pytest.approx(one.scores[:, 0].mean())
+    )
 
 
 def test_split_half_removes_the_bias_of_the_maximum():

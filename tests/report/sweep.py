@@ -39,7 +39,11 @@ def sample(question: int, budget: int | None, ignored: int, base: bool = False, 
         ]
         reads[f"{task}{question:04x}wait{wait}"] = 21
     segments += [
-        {"kind": "delimiter", "ids": [9, 9, 9] if forced else [9], "text": "\n<|im_start|>answer" + ("\nFinal Answer:" if forced else "\n")},
+        {
+            "kind": "delimiter",
+            "ids": [9, 9, 9] if forced else [9],
+            "text": "\n<|im_start|>answer" + ("\nFinal Answer:" if forced else "\n"),
+        },
         {"kind": "answer", "ids": [3, 4, 5, 6], "text": f" {answer}"},
     ]
     reads[f"{task}{question:04x}answer{thought}.{ignored}{base}"] = 5
@@ -47,18 +51,41 @@ def sample(question: int, budget: int | None, ignored: int, base: bool = False, 
     return {
         "doc_id": question,
         "doc": {"question": f"Start at {question}, up 508, times 4 & <b>down 77</b>. Where now?", "answer": str(question)},
-        "target": str(question), "arguments": [["prompt", {}]], "resps": [[answer]], "filtered_resps": [answer], "filter": "none",
-        "metrics": ["exact_match"], "exact_match": float(right), "repeat": 0, "score": float(right), "no_answer": no_answer,
-        "extracted": None if no_answer else answer, "segments": segments, "thinking_tokens": thinking, "answer_tokens": 4,
-        "end": "forced" if forced else "natural", "waits": 0 if forced else ignored, "path_tokens": sum(reads.values()), "reads": reads,
-        "info": {}, "samples": [], "prompt_tokens": 30,
-    }  # fmt: skip
+        "target": str(question),
+        "arguments": [["prompt", {}]],
+        "resps": [[answer]],
+        "filtered_resps": [answer],
+        "filter": "none",
+        "metrics": ["exact_match"],
+        "exact_match": float(right),
+        "repeat": 0,
+        "score": float(right),
+        "no_answer": no_answer,
+        "extracted": None if no_answer else answer,
+        "segments": segments,
+        "thinking_tokens": thinking,
+        "answer_tokens": 4,
+        "end": "forced" if forced else "natural",
+        "waits": 0 if forced else ignored,
+        "path_tokens": sum(reads.values()),
+        "reads": reads,
+        "info": {},
+        "samples": [],
+        "prompt_tokens": 30,
+    }
 
 
 def write_job(directory: Path, job: int, samples: list[dict[str, Any]], **meta: Any) -> None:
     directory.mkdir(parents=True)
     (directory / ".hydra").mkdir()
-    meta = {"job": job, "task": "tiny_math", "model": "tiny-s1", "method": "budget_forcing", "seed": 0, "temperature": 0.0} | meta
+    meta = {
+        "job": job,
+        "task": "tiny_math",
+        "model": "tiny-s1",
+        "method": "budget_forcing",
+        "seed": 0,
+        "temperature": 0.0,
+    } | meta
     meta["model_facts"] = {"parameters": 850_000, "layers": 4, "hidden": 128}
     lines = "".join(json.dumps(line) + "\n" for line in samples)
     (directory / f"samples_{meta['task']}.jsonl").write_text(lines)
@@ -69,18 +96,45 @@ def write_sweep(directory: Path, questions: int = 200, task: str = "tiny_math", 
     """Budgets 16..256, Wait 0, 1, 2, 4 at 256 (Wait 0 is the last budget again), and the base model."""
     settings = [(b, 0) for b in BUDGETS] + [(256, w) for w in (0, 1, 2, 4)]
     for job, (budget, ignored) in enumerate(settings, first_job):
-        overrides = [f"task={task}", f"method.max_thinking_tokens={budget}"] + ([f"method.ignore_end={ignored}"] if ignored else [])
+        overrides = [f"task={task}", f"method.maximum={budget}"] + ([f"method.ignore_end={ignored}"] if ignored else [])
         write_job(
-            directory / str(job), job, [sample(q, budget, ignored, task=task) for q in range(questions)], task=task,
-            cell_id=f"{task}-{budget}-{ignored}", series="budget_forcing", overrides=overrides, budget=budget, limit_tokens=[None, budget],
-        )  # fmt: skip
+            directory / str(job),
+            job,
+            [sample(q, budget, ignored, task=task) for q in range(questions)],
+            task=task,
+            cell_id=f"{task}-{budget}-{ignored}",
+            series="budget_forcing",
+            overrides=overrides,
+            budget=budget,
+            limit_tokens=[None, budget],
+        )
     job = first_job + len(settings)
     write_job(
-        directory / str(job), job, [sample(q, None, 0, base=True, task=task) for q in range(questions)], task=task, model="tiny-base",
-        method="none", cell_id=f"{task}-base", series="none", overrides=[f"task={task}", "method=none"], budget=None, limit_tokens=None,
-    )  # fmt: skip
-    (directory / "run.json").write_text(json.dumps({
-        "experiment": "budget_sweep", "command": "python run.py +experiment=budget_sweep", "git": "abc1234", "versions": {"s1x": "0.1"},
-        "decode_tokens": 30_000, "prefill_tokens": 9_000, "prefill_tokens_cached": 4_000, "engine_starts": 1, "wall_s": 12.5,
-    }))  # fmt: skip
+        directory / str(job),
+        job,
+        [sample(q, None, 0, base=True, task=task) for q in range(questions)],
+        task=task,
+        model="tiny-base",
+        method="none",
+        cell_id=f"{task}-base",
+        series="none(thinking=false)",
+        overrides=[f"task={task}", "method=none", "method.thinking=false"],
+        budget=None,
+        limit_tokens=None,
+    )
+    (directory / "run.json").write_text(
+        json.dumps(
+            {
+                "experiment": "budget_sweep",
+                "command": "python run.py +experiment=budget_sweep",
+                "git": {"commit": "abc1234", "changed": False},
+                "versions": {"s1x": "0.1"},
+                "decode_tokens": 30_000,
+                "prefill_tokens": 9_000,
+                "prefill_tokens_cached": 4_000,
+                "engine_starts": 1,
+                "wall_s": 12.5,
+            }
+        )
+    )
     return directory

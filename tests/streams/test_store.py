@@ -257,7 +257,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(steps, st.randoms(use_true_random=False), st.sampled_from(["none", "cut", "flip"]))
 def test_any_interleaving_of_writers(steps, rng, damage):
     """Whatever three writers do, and whatever happens to their files, a load is the beginning of what some writer saw; without
@@ -377,7 +377,7 @@ def test_sigkill_at_random_instants_loses_nothing_that_was_flushed(tmp_path):
     rng, keys = random.Random(0), [bytes([k]) * 16 for k in range(4)]
     env = {**os.environ, "PYTHONPATH": str(Path(s1x.__file__).parents[1])}
     flushed, torn = [0, 0, 0, 0], 0
-    for attempt in range(6):
+    for attempt in range(5):
         command = [sys.executable, "-c", WRITER, str(tmp_path)]
         writers = [subprocess.Popen([*command, str(v), str(10 * attempt + v)], stdout=subprocess.PIPE, env=env) for v in (1, 2)]
         outputs = {writer.stdout.fileno(): b"" for writer in writers}

@@ -1,6 +1,5 @@
 """Loading and grading whole tasks: shipped, local files, lm-eval's own; and every kind of bad setting."""
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -64,18 +63,32 @@ def test_other_splits_come_from_the_generator(name, split, offline):
     assert all(g.score == 1 for g in task.grade((q, f"Final Answer: {p.answer}") for q, p in zip(task.questions, problems)))
 
 
-def test_records_are_as_lm_eval_writes_them(offline):
-    task = load_task({"lm_eval": "tiny_mc", "limit": 2})
-    question = task.questions[1]
-    text = f"Final Answer: {question.target}"
-    record = task.record(question, text, task.grade([(question, text)])[0])
-    sha = lambda s: hashlib.sha256(s.encode()).hexdigest()  # noqa: E731
-    assert record["doc_hash"] == sha(json.dumps(question.doc, indent=2, ensure_ascii=False))
-    assert record["prompt_hash"] == sha(question.text) and record["target_hash"] == sha(question.target)
-    assert record["arguments"]["gen_args_0"]["arg_0"] == question.text
-    assert record["resps"] == [[text]] and record["filtered_resps"] == [question.target] and record["filter"] == "answer"
-    assert record["metrics"] == ["exact_match", "no_answer"] and record["exact_match"] == 1.0
-    assert json.loads(json.dumps(record)) == record
+def test_records_and_scores_are_lm_evals_own(offline):
+    """The same responses through lm-eval's evaluator, with our task files and nothing else of ours."""
+    from lm_eval import simple_evaluate
+    from lm_eval.api.model import LM
+    from lm_eval.tasks import TaskManager
+
+    from s1x.tasks.library import YAML
+
+    class Canned(LM):
+        def generate_until(self, requests):
+            return [f"Final Answer: {'?' if i % 2 else r.doc['answer']}" for i, r in enumerate(requests)]
+
+        loglikelihood = loglikelihood_rolling = None
+
+    names = ["tiny_math", "tiny_mc"]
+    manager = TaskManager(include_path=YAML, include_defaults=False)
+    theirs = simple_evaluate(Canned(), tasks=names, limit=4, task_manager=manager, log_samples=True, bootstrap_iters=0)
+    for name in names:
+        task = load_task({"lm_eval": name, "limit": 4})
+        for sample, question in zip(theirs["samples"][name], task.questions, strict=True):
+            text = sample["resps"][0][0]
+            record = task.record(question, text, task.grade([(question, text)])[0])
+            assert json.loads(json.dumps(record)) == record
+            (sample["arguments"],) = ({"gen_args_0": {"arg_0": a[0], "arg_1": a[1]}} for a in sample["arguments"])
+            assert record == sample
+        assert theirs["results"][name]["exact_match,answer"] == theirs["results"][name]["no_answer,answer"] == 0.5
 
 
 def test_math500_from_a_local_file(tmp_path, offline):
@@ -89,25 +102,25 @@ def test_math500_from_a_local_file(tmp_path, offline):
     assert half.text == "Half?" and interval.target == "[1,2]"  # not made a list
     task.start_grading(half, "\\boxed{0.5}")
     asked = [(half, "\\boxed{0.5}"), (half, "Answer: 1/3"), (interval, "Answer: $[1, 2]$"), (interval, "Answer: (1,2)"),
-             (number, "\\boxed{0113}"), (number, "it is 113"), (half, "\\boxed{9**9**9**9}")]
+             (number, "\\boxed{0113}"), (number, "it is 113"), (half, "\\boxed{9^{9^{9^9}}}")]
     grades = task.grade(asked)
     assert [g.score for g in grades] == [1, 0, 1, 0, 1, 0, 0]
     assert [g.no_answer for g in grades] == [False] * 5 + [True, False]
 
 
 def test_gpqa_choices_depend_on_the_question_alone(tmp_path, offline):
-    rows = [{"Question": f"Q{i}?", "Correct Answer": f"right {i}", "Other": 1, **{f"Incorrect Answer {k}": f"wrong {k}" for k in (1, 2, 3)}}
-            for i in range(40)]
+    wrong = {f"Incorrect Answer {k}": f"wrong {k}" for k in (1, 2, 3)}
+    rows = [{"Question": f"Q{i}?", "Correct Answer": f"right {i}", "Other": 1, **wrong} for i in range(40)]
     task = load_task({"lm_eval": "gpqa_diamond", "file": lines(tmp_path / "a.jsonl", rows)})
-    swapped = [{**row, "Incorrect Answer 1": row["Incorrect Answer 3"], "Incorrect Answer 3": row["Incorrect Answer 1"]} for row in rows]
+    swapped = [{**row, "Incorrect Answer 1": "wrong 3", "Incorrect Answer 3": "wrong 1"} for row in rows]
     (tmp_path / "b.json").write_text(json.dumps(swapped[::-1]))
     again = load_task({"lm_eval": "gpqa_diamond", "file": str(tmp_path / "b.json")})
     assert {q.text: q.target for q in task.questions} == {q.text: q.target for q in again.questions}
     assert {q.target for q in task.questions} == set("ABCD")
     question = task.questions[0]
     assert question.text.startswith("Q0?\n\nA) ") and f"{question.target}) right 0" in question.text
-    wrong = next(letter for letter in "ABCD" if letter != question.target)
-    grades = task.grade([(question, f"Answer: {question.target}"), (question, f"Answer: {wrong}"), (question, "no idea")])
+    other = next(letter for letter in "ABCD" if letter != question.target)
+    grades = task.grade([(question, f"Answer: {question.target}"), (question, f"Answer: {other}"), (question, "no idea")])
     assert [(g.score, g.no_answer) for g in grades] == [(1, False), (0, False), (0, True)]
 
 
@@ -213,5 +226,5 @@ def test_an_unreachable_hub_is_one_quick_sentence(name, monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="task.file") as error:
         load_task({"lm_eval": name})
     assert "hub" in str(error.value) and "\n" not in str(error.value)
-    assert time.perf_counter() - begun < 10
+    assert time.perf_counter() - begun < 20  # datasets alone retries for 23 s
     assert not datasets.config.HF_HUB_OFFLINE  # as it was

@@ -1,0 +1,60 @@
+"""Difficulty by trying: a model attempts every question of the pool through an engine and the store, and is graded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from omegaconf import DictConfig, OmegaConf
+
+from ..chat import Chat, ChatFormat
+from ..config import SettingError
+from . import asking, attempts, classify
+
+
+def engine(cfg: DictConfig, model: Mapping[str, Any]):
+    """The configured engine for one of `data.difficulty.models`; weights load at the first missing token."""
+    from ..engines.build import build
+
+    model = {"revision": None, "tokenizer": None, **model}
+    stops = tuple(_tokenizer(model).convert_tokens_to_ids(list(cfg.chat.answer_stop)))
+    return build(OmegaConf.to_container(cfg.engine, resolve=True), model, stops)
+
+
+def solved(cfg: DictConfig, table: pa.Table, name: str, settings: Mapping[str, Any]) -> list[bool | None]:
+    """Per row: is model `name`'s one attempt right (None: not graded)? Questions that do not fit its context are unsolved."""
+    from ..streams.store import Store
+
+    model, ends = settings["models"][name], tuple(cfg.chat.answer_stop)
+    opened = engine(cfg, model)
+    plain = ChatFormat("plain", thinking_start="", thinking_end="", thinking_stop=ends, answer_stop=ends)
+    chat = Chat(plain, _tokenizer(model), opened.context_length)
+    questions, solutions = table["question"].to_pylist(), table["solution"].to_pylist()
+    fits = [i for i, q in enumerate(questions) if q and len(chat.prompt(q).ids) < opened.context_length]
+    store = Store(Path(cfg.store.dir).expanduser(), opened.fingerprint)
+    try:
+        texts: list[str | None] = [None] * len(questions)
+        tried = attempts.attempts(
+            opened, chat, store, [questions[i] for i in fits], max_tokens=settings["max_tokens"],
+            temperature=settings["temperature"], seed=cfg.seed,
+        )
+        for i, text in zip(fits, tried):
+            texts[i] = text
+    finally:
+        store.close()
+        opened.close()
+    if settings.get("judge"):
+        return classify.judge(asking.Server(**settings["judge"]), questions, texts, solutions, Path(cfg.data.dir) / "asked")
+    return attempts.grade(texts, solutions)
+
+
+def _tokenizer(model: Mapping[str, Any]):
+    from transformers import AutoTokenizer
+
+    path = model.get("tokenizer") or model.get("path")
+    try:
+        return AutoTokenizer.from_pretrained(path, revision=model.get("revision"))
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingError(f"data.difficulty.models: path={path}: no tokenizer there ({str(error).splitlines()[0]})") from None

@@ -1,0 +1,84 @@
+"""What cells are called and how they are grouped: id, series, budget and limits, from the configuration alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import blake2b
+from importlib import import_module
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from .cell import Cell
+
+NOT_KEYED = ("name", "stage", "store", "tracking", "plan", "debug", "scale")  # settings that change no result
+PLUMBING = ("_target_", "_partial_", "max_answer_tokens", "until", "answer_reserve")
+
+
+def identity(cell: Cell) -> dict[str, Any]:
+    """The identifying keys of a cell record (metrics/cell.py, IDENTITY)."""
+    cfg = cell.cfg
+    method = OmegaConf.to_container(cfg.method, resolve=True)
+    low, high = limits(method)
+    return {
+        "cell_id": cell_id(cfg, method),
+        "job": cell.job,
+        "series": series(method),
+        "model": cfg.model.name,
+        "task": cfg.task.name,
+        "method": method_name(method),
+        "overrides": list(cell.overrides),
+        "seed": cfg.seed,
+        "temperature": cfg.sampling.temperature,
+        "budget": high,
+        "limit_tokens": [low, high],
+    }
+
+
+def method_name(method: Mapping[str, Any]) -> str:
+    return method["_target_"].rpartition(".")[2]
+
+
+def limits(method: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """(least, most) thinking tokens that the settings ask for (paper section 3.2, Control); None where they set none.
+
+    A method module says so by a function `limits(settings)`; a method without one has those of the method inside it.
+    """
+    module = import_module(method["_target_"].rpartition(".")[0])
+    if hasattr(module, "limits"):
+        return module.limits(method)
+    inner = method.get("inner")
+    return limits(inner) if isinstance(inner, Mapping) else (None, None)
+
+
+def series(method: Mapping[str, Any]) -> str:
+    """The curve a cell belongs to: its method with the settings that are words or switches and not the default.
+
+    Numbers (budgets, counts) are what a curve runs over, so they do not part series.
+    """
+    import inspect
+
+    module, _, name = method["_target_"].rpartition(".")
+    defaults = {k: p.default for k, p in inspect.signature(getattr(import_module(module), name)).parameters.items()}
+    words = []
+    for key, value in method.items():
+        if isinstance(value, Mapping):
+            words.append(series(value))
+        elif key not in PLUMBING and not _number(value) and not _number(defaults.get(key)) and value != defaults.get(key):
+            if key != "maximum":
+                words.append(value if isinstance(value, str) else f"{key}={json.dumps(value)}")
+    return name + (f"({', '.join(words)})" if words else "")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def cell_id(cfg: DictConfig, method: Mapping[str, Any]) -> str:
+    """Readable, safe in file names, and different for different settings: the last part is a hash of all that is keyed."""
+    plain = {k: v for k, v in OmegaConf.to_container(cfg, resolve=True).items() if k not in NOT_KEYED}
+    for group in ("engine", "data", "train"):
+        plain.pop(group, None)
+    tail = blake2b(json.dumps([plain, cfg.engine.name], sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
+    return "-".join([cfg.model.name, cfg.task.name, method_name(method), tail])

@@ -1,0 +1,71 @@
+"""Progress of an evaluation: one bar on a terminal, a line now and then elsewhere, live numbers for W&B."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from .. import tracking
+from ..streams.scheduler import Progress
+from .cell import Cell
+
+log = logging.getLogger(__name__)
+
+REDRAW_SECONDS, REPORT_SECONDS, LOG_SECONDS = 0.2, 10.0, 30.0
+
+
+class Meter:
+    """Counts traces and tokens over all engine groups of a sweep."""
+
+    def __init__(self, cells: list[Cell]):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self.cells, self.done, self.began = len(cells), 0, time.monotonic()
+        self.common = set.intersection(*(set(c.overrides) for c in cells)) if len(cells) > 1 else set()
+        self.total = self.traces = self.tokens = self.before = 0
+        self._drawn = self._sent = self._logged = time.monotonic()
+        console = Console(stderr=True)
+        self._bar = Bar(
+            TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal, transient=True,
+        )
+        self._row = self._bar.add_task("starting", total=None, rate="")
+
+    def __enter__(self) -> Meter:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.stop()
+
+    def begin(self, opened: list[Any], engine: Any) -> None:
+        """The next group of cells starts."""
+        self.total += sum(o.expected for o in opened)
+        self.before = self.tokens
+        self._bar.update(self._row, description=opened[0].cell.cfg.model.name, total=self.total)
+
+    def update(self, progress: Progress) -> None:
+        self.tokens = self.before + progress.generated
+        now = time.monotonic()
+        rate = f"{self.tokens / max(now - self.began, 1e-9):,.0f} tokens/s  {self.done}/{self.cells} cells"
+        if now - self._drawn >= REDRAW_SECONDS:
+            self._drawn = now
+            self._bar.update(self._row, completed=self.traces, rate=rate)
+        if now - self._sent >= REPORT_SECONDS:
+            self._sent = now
+            tracking.progress(traces=self.traces, cells_done=self.done, decode_tokens=self.tokens)
+        if self._bar.disable and now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            log.info(f"{self.traces}/{self.total} traces  {rate}")
+
+    def arrived(self, cell: Cell) -> None:
+        self.traces += 1
+
+    def finished(self, cell: Cell, record: dict[str, Any]) -> None:
+        self.done += 1
+        told = " ".join(o for o in cell.overrides if o not in self.common)
+        log.info(f"[{self.done}/{self.cells}] {100 * record['accuracy']:5.1f} %  "
+                 f"{record['thinking_tokens']['mean']:7,.0f} thinking tokens  {told}")

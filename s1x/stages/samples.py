@@ -1,0 +1,72 @@
+"""From a trace to a line of `samples_<task>.jsonl`: lm-eval's sample log plus segments, token counts and reads."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from ..chat import Chat
+from ..streams.types import Trace
+from ..tasks import Grade, Question, Task, answer_text
+from . import pool
+
+
+def graded_text(trace: Trace, chat: Chat, until: Sequence[str]) -> str:
+    """The text that is graded: what follows the thinking, cut before the task's first stop string."""
+    text = answer_text(trace, chat)
+    ends = [at for stop in until if stop and (at := text.find(stop)) >= 0]
+    return text[:min(ends)] if ends else text
+
+
+def compact(trace: Trace) -> Trace:
+    """The same trace with ids in arrays: a sweep holds many long ones until their cell is complete."""
+    for at, s in enumerate(trace.segments):
+        trace.segments[at] = type(s)(s.kind, array("i", s.ids), s.logprobs and array("f", s.logprobs))
+    trace.samples = [compact(sample) for sample in trace.samples]
+    return trace
+
+
+def line(task: Task, question: Question, repeat: int, trace: Trace, members: Sequence[tuple[str, Grade]], chat: Chat) -> dict[str, Any]:
+    """One line of the samples file. `members` are the (text, grade) pairs of the trace, or of its samples when it is a pool."""
+    text, graded = members[0]
+    row = task.record(question, text, graded) | {"repeat": repeat, "prompt_tokens": len(trace.prompt)}
+    row |= _trace(trace, chat) | _grade(graded) | {"reads": {key.hex(): n for key, n in sorted(trace.reads.items())}}
+    if trace.samples:
+        row["samples"] = [_trace(s, chat) | _grade(g) | {"text": t} for s, (t, g) in zip(trace.samples, members, strict=True)]
+        row |= pool.vote(row["samples"])
+        row["resps"] = [[t for t, _ in members]]
+        row["filtered_resps"] = [str(g.filtered) for _, g in members]
+        row[task.metric] = row["score"]
+    return row
+
+
+def _grade(grade: Grade) -> dict[str, Any]:
+    return {"score": grade.score, "extracted": grade.extracted, "no_answer": grade.no_answer}
+
+
+def _trace(trace: Trace, chat: Chat) -> dict[str, Any]:
+    logprobs = [p for s in trace.segments if s.logprobs is not None for p in s.logprobs]
+    return {
+        "segments": [{"kind": s.kind, "ids": list(s.ids), "text": chat.decode(tuple(s.ids))} for s in trace.segments],
+        "thinking_tokens": trace.thinking_tokens,
+        "answer_tokens": trace.answer_tokens,
+        "end": trace.end,
+        "waits": trace.waits,
+        "path_tokens": trace.path_tokens,
+        "info": trace.info | ({"logprob_mean": sum(logprobs) / len(logprobs)} if logprobs else {}),
+    }
+
+
+def results(task: Task, lines: Sequence[dict[str, Any]], record: dict[str, Any]) -> dict[str, Any]:
+    """The cell in the shape of lm-eval's results file."""
+    names = [name for name in lines[0]["metrics"] if all(name in row for row in lines)]
+    means = {f"{name},{lines[0]['filter']}" if "," not in name else name: sum(r[name] for r in lines) / len(lines) for name in names}
+    return {
+        "results": {task.name: {"alias": task.name, **means}},
+        "configs": {task.name: {"generation_kwargs": task.generation, "repeats": task.repeats}},
+        "n-samples": {task.name: {"original": len(task.lm_eval.eval_docs), "effective": record["n_questions"]}},
+        "n-shot": {task.name: task.lm_eval.config.num_fewshot or 0},
+        "higher_is_better": {task.name: task.lm_eval.higher_is_better()},
+        "config": {key: record[key] for key in ("model", "method", "series", "overrides", "seed", "temperature")},
+    }

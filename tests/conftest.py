@@ -1,0 +1,42 @@
+"""Fixtures for everything that goes through Hydra."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+import run
+from s1x.callbacks import failures
+from s1x.config import register
+
+CONF = Path(__file__).parents[1] / "conf"
+register()
+
+
+@pytest.fixture
+def composed():
+    """Composes a job's configuration: composed("scale=paper", "seed=1")."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield lambda *overrides: compose("config", list(overrides))
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Runs `python run.py ...` in this process, in an empty directory; returns (exit status, what it printed to stderr)."""
+
+    def call(*arguments: str) -> tuple[int, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+        monkeypatch.setattr(run, "running", False)
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # run.py sets it; here it is undone afterwards
+        failures.clear()
+        try:
+            status = run.main()
+        except SystemExit as exit:
+            status = exit.code
+        return status, capsys.readouterr().err
+
+    return call

@@ -1,0 +1,173 @@
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from s1x.report.aggregate import aggregate
+
+from .sweep import BUDGETS, sample, write_job, write_sweep
+
+FILES = ("summary.json", "cells.csv", "scaling.png", "scaling.svg", "report.html")
+
+
+def test_summary_has_the_keys_of_the_contract(aggregated):
+    directory, summary = aggregated
+    assert set(summary) == {
+        "experiment",
+        "command",
+        "git",
+        "versions",
+        "cells",
+        "metrics",
+        "comparisons",
+        "pools",
+        "cost",
+        "problems",
+    }
+    assert summary["experiment"] == "budget_sweep" and summary["git"]["commit"] == "abc1234" and summary["problems"] == []
+    assert set(summary["cost"]) == {"path_tokens_independent", "path_tokens_union", "sharing_ratio", "run"}
+    assert set(summary["cost"]["run"]) == {
+        "decode_tokens",
+        "prefill_tokens",
+        "prefill_tokens_cached",
+        "engine_starts",
+        "wall_s",
+    }
+    assert json.loads((directory / "summary.json").read_text()) == summary
+    for row in summary["metrics"]:
+        assert {"model", "task", "series", "n_points", "control", "scaling", "performance"} <= set(row)
+        assert all({"value", "ci95"} <= set(row[figure]) for figure in ("control", "scaling", "performance"))
+
+
+def test_identical_cells_count_once_and_rows_are_in_order(aggregated):
+    _, summary = aggregated
+    ids = [c["cell_id"] for c in summary["cells"]]
+    assert ids == [f"tiny_math-{b}-0" for b in BUDGETS] + [f"tiny_math-256-{w}" for w in (1, 2, 4)] + ["tiny_math-base"]
+    assert [row["n_points"] for row in summary["metrics"]] == [8, 1]
+    assert summary["metrics"][0]["scaling"]["ci95"][0] > 0 and summary["metrics"][1]["scaling"]["value"] is None
+
+
+def test_cells_of_the_same_settings_are_identical_whatever_their_ids(tmp_path):
+    for job, name in enumerate("ab"):
+        write_job(
+            tmp_path / str(job),
+            job,
+            [sample(q, 16, 0) for q in range(5)],
+            cell_id=name,
+            series="bf",
+            overrides=["x=1"],
+            budget=16,
+        )
+    assert [c["cell_id"] for c in aggregate(tmp_path)["cells"]] == ["a"]
+
+
+def test_cost_counts_each_stream_once_to_its_longest_read(aggregated):
+    _, summary = aggregated
+    lines = [sample(q, b, 0) for q in range(60) for b in BUDGETS] + [sample(q, 256, w) for q in range(60) for w in (1, 2, 4)]
+    lines += [sample(q, None, 0, base=True) for q in range(60)]
+    longest = {}
+    for line in lines:
+        for key, read in line["reads"].items():
+            longest[key] = max(read, longest.get(key, 0))
+    cost = summary["cost"]
+    assert cost["path_tokens_independent"] == sum(line["path_tokens"] for line in lines)
+    assert cost["path_tokens_union"] == sum(longest.values())
+    assert cost["sharing_ratio"] == pytest.approx(cost["path_tokens_independent"] / sum(longest.values()), abs=1e-6)
+
+
+def test_comparisons_are_paired_by_question(aggregated):
+    _, summary = aggregated
+    kinds = [c["kind"] for c in summary["comparisons"]]
+    assert {k: kinds.count(k) for k in kinds} == {"step": 4, "ends": 1, "extended": 3, "reference": 1}
+    wait = next(c for c in summary["comparisons"] if c["b"] == "tiny_math-256-2")
+    assert wait["a"] == "tiny_math-256-0" and wait["n_questions"] == 60
+    expected = np.mean([sample(q, 256, 2)["score"] - sample(q, 256, 0)["score"] for q in range(60)])
+    assert wait["difference"] == pytest.approx(expected, abs=1e-6) and wait["ci95"][0] <= expected <= wait["ci95"][1]
+    base = next(c for c in summary["comparisons"] if c["kind"] == "reference")
+    assert (base["a"], base["b"]) == ("tiny_math-256-0", "tiny_math-base") and base["ci95"][1] < 0
+
+
+def test_pools_show_votes_with_intervals(tmp_path):
+    lines = [sample(q, 64, 0) | {"votes": {"maj": {"1": 0.5, "2": q % 2}, "pass": {"1": 0.5, "2": 1}}} for q in range(20)]
+    write_job(tmp_path / "0", 0, lines, cell_id="vote", series="majority_voting", overrides=[], budget=64)
+    pools = aggregate(tmp_path)["pools"]
+    assert [(row["k"], row["maj"]["value"], row["pass"]["value"]) for row in pools] == [(1, 0.5, 0.5), (2, 0.5, 1.0)]
+    assert pools[0]["maj"]["ci95"] == [0.5, 0.5] and pools[1]["maj"]["ci95"][0] < 0.4
+    assert "maj@k" in (tmp_path / "report.html").read_text()
+
+
+def test_same_files_give_the_same_bytes(aggregated, tmp_path):
+    directory, _ = aggregated
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(directory, copy, ignore=shutil.ignore_patterns(*FILES))
+    aggregate(copy)
+    for name in FILES:
+        assert (copy / name).read_bytes() == (directory / name).read_bytes(), name
+
+
+def test_csv_has_a_row_per_cell(aggregated):
+    directory, summary = aggregated
+    rows = list(csv.DictReader((directory / "cells.csv").open()))
+    assert len(rows) == len(summary["cells"])
+    assert float(rows[0]["thinking_tokens.mean"]) == summary["cells"][0]["thinking_tokens"]["mean"]
+    assert rows[0]["limit_tokens_max"] == "16" and float(rows[0]["accuracy_ci95_lo"]) < float(rows[0]["accuracy"])
+
+
+def test_unfinished_jobs_are_named_not_raised(tmp_path):
+    write_sweep(tmp_path, questions=20)
+    (tmp_path / "1" / "cell.json").unlink()
+    (tmp_path / "2" / "cell.json").write_text('{"cell_id": "x", "acc')
+    torn = tmp_path / "3" / "samples_tiny_math.jsonl"
+    torn.write_text(torn.read_text()[:-40])
+    next((tmp_path / "9").glob("samples_*")).unlink()
+    (tmp_path / "run.json").write_text("{")
+    summary = aggregate(tmp_path)
+    problems = " ".join(summary["problems"])
+    for what in (
+        "job 1 has no cell.json",
+        "job 2: cell.json is cut short",
+        "job 3: 1 of the lines",
+        "job 9: no samples",
+        "run.json",
+    ):
+        assert what in problems
+    assert len(summary["cells"]) == 7 and summary["cost"]["run"]["wall_s"] is None
+    assert "Not whole" in (tmp_path / "report.html").read_text()
+    row = next(r for r in summary["metrics"] if r["series"] == "budget_forcing")
+    assert row["n_questions"] == 19  # the questions that all of its cells answered
+
+
+def test_a_single_job_has_everything_in_its_own_directory(tmp_path):
+    write_job(tmp_path / "job", 0, [sample(q, 64, 0) for q in range(20)], cell_id="one", series="bf", overrides=[], budget=64)
+    summary = aggregate(tmp_path / "job")
+    assert len(summary["cells"]) == 1 and summary["comparisons"] == []
+    assert all((tmp_path / "job" / name).stat().st_size for name in FILES)
+
+
+def test_several_tasks_and_cells_without_thinking(tmp_path):
+    write_sweep(tmp_path, questions=10)
+    silent = [sample(q, 16, 0, task="tiny_mc") | {"thinking_tokens": 0} for q in range(10)]
+    write_job(tmp_path / "20", 20, silent, cell_id="mc", task="tiny_mc", series="none", overrides=[], budget=None)
+    summary = aggregate(tmp_path)
+    assert {row["task"] for row in summary["metrics"]} == {"tiny_math", "tiny_mc"}
+    assert summary["cells"][-1]["thinking_tokens"]["mean"] == 0
+
+
+def test_nothing_measured_is_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match="holds no measured cell"):
+        aggregate(tmp_path)
+    (tmp_path / "0" / ".hydra").mkdir(parents=True)
+    with pytest.raises(ValueError, match="job 0 has no cell.json"):
+        aggregate(tmp_path)
+    with pytest.raises(ValueError, match="x='flops' is not known"):
+        aggregate(tmp_path, x="flops")
+
+
+def test_importing_the_report_loads_neither_torch_nor_matplotlib():
+    code = "import sys, s1x.report.aggregate, s1x.report.table; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "numpy" in loaded and not {"torch", "matplotlib", "transformers"} & set(loaded)

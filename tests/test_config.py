@@ -1,0 +1,114 @@
+"""Every configuration composes and makes sense; wrong input ends in one sentence before anything heavy is imported."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from s1x.config import SettingError, stages, validate
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+GROUPS = ("chat", "data", "engine", "method", "model", "scale", "task", "tracking", "train")
+SCALES = sorted(file.stem for file in (CONF / "scale").glob("*.yaml"))
+MEMBERS = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
+NEEDS = {"task=lm_eval": ["task.lm_eval=gsm8k"]}
+HEAVY = ("torch", "transformers", "vllm", "lm_eval", "datasets", "wandb", "matplotlib", "numpy")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("group", "name"), MEMBERS)
+def test_every_group_member_composes(composed, group, name, scale):
+    choice = f"{group}={name}"
+    cfg = composed(f"scale={scale}", choice, *NEEDS.get(choice, ()))
+    plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert plain["scale"]["name"] == (name if group == "scale" else scale)
+    assert callable(instantiate(cfg.method))
+
+
+def test_the_command_line_wins_over_the_scale(composed):
+    cfg = composed("scale=paper", "model=tiny_base", "task=math500")
+    assert (cfg.model.name, cfg.task.name) == ("tiny-base", "math500")
+
+
+def test_validate_accepts_every_method(composed):
+    for file in sorted((CONF / "method").glob("*.yaml")):
+        validate(composed("engine=scripted", f"method={file.stem}", "sampling.temperature=1"))
+
+
+def test_stages_run_in_their_order(composed):
+    assert stages(composed("stage=[evaluate,train]")) == ["train", "evaluate"]
+    with pytest.raises(SettingError, match="stage=evalute: must be one of data, train, evaluate, report"):
+        stages(composed("stage=evalute"))
+
+
+WRONG = {
+    "+experiment=budget_sweeep": "experiment=budget_sweeep: there is no such experiment; did you mean budget_sweep?",
+    "experiment=budget_sweep": "add one with +experiment=",
+    "method=budgetforcing": "did you mean budget_forcing?",
+    "task=nope": "task=nope: there is no such task; choose one of ",
+    "seeed=1": "seeed: there is no such setting; did you mean seed?",
+    "method.foo=1": "method.foo: there is no such setting; choose one of ",
+    "seed=abc": "seed=abc: Value 'abc' of type 'str' could not be converted to Integer",
+    "seed=-1": "seed=-1: must be a whole number, 0 or more",
+    "sampling.temperature=-1": "sampling.temperature=-1.0: must be 0 (greedy) or more",
+    "sampling.top_p=0": "sampling.top_p=0.0: must be more than 0 and at most 1",
+    "stage=nope": "stage=nope: must be one of data, train, evaluate, report",
+    "stage=train": "stage=train: no train is chosen",
+    "method.maximum=0": "method.maximum=0: must be ",
+    "method.maximum=2048": "method.maximum=2048: must be at most ",
+    "method.ignore_end=-1": "method.ignore_end=-1: must be ",
+    "method.string=a,b": "method.string=a,b: add -m to sweep over these values",
+    "task.limit=0": "task.limit=0: must be ",
+    "task.file=nope.jsonl": "task.file=nope.jsonl: there is no such file",
+    "store.dir=/dev/null/store": "store.dir=/dev/null/store: /dev/null is not a directory",
+    "hydra.run.dir=/dev/null/out": "/dev/null/out: Not a directory; set hydra.run.dir",
+    "tracking.mode=loud": "tracking.mode=loud: must be one of auto, online, offline, disabled",
+}
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_wrong_input_gets_one_sentence(command, override):
+    status, said = command("engine=scripted", override)
+    assert (status, said.count("\n")) == (2, 1), said
+    assert WRONG[override] in said
+
+
+def test_a_missing_model_gets_one_sentence(command, tmp_path):
+    status, said = command("model.path=./nowhere")
+    assert status == 2 and said.startswith("model.path=./nowhere does not exist") and said.count("\n") == 1
+    (tmp_path / "empty").mkdir()
+    status, said = command("model.path=./empty")
+    assert status == 2 and "no config.json" in said and said.count("\n") == 1
+
+
+def test_a_malformed_task_file_gets_one_sentence(command, tmp_path):
+    (tmp_path / "broken.jsonl").write_text('{"question": "1+1", "answer": "2"}\n{"question"\n')
+    status, said = command("engine=scripted", "task.file=broken.jsonl")
+    assert status == 2 and "broken.jsonl" in said and "line 2 is not JSON" in said and said.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(command):
+    assert "Traceback" in command("engine=scripted", "seed=-1", "debug=true")[1]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["method.maximum=0", "engine=scripted"]], ids=" ".join)
+def test_answers_at_once(arguments, tmp_path):
+    """Nothing heavy is imported, and less than 1.5 s of processor time is spent."""
+    probe = (
+        "import runpy, sys\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        f"finally: print('heavy:', [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    code = f"import sys; sys.argv = {[str(ROOT / 'run.py'), *arguments]!r}; sys.path.insert(0, {str(ROOT)!r})\n{probe}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert "heavy: []" in done.stderr, done.stderr
+    assert done.returncode == (2 if "method.maximum=0" in arguments else 0)
+    assert seconds < 1.5, f"{seconds:.2f} s"

@@ -1,0 +1,126 @@
+"""Sweeps are unions of grids; the command line replaces and crosses; every experiment expands at every scale."""
+
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+from omegaconf import OmegaConf
+
+from s1x.config import SettingError
+
+CONF = Path(__file__).parents[1] / "conf"
+EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
+SCALES = sorted(file.stem for file in (CONF / "scale").glob("*.yaml"))
+
+
+@pytest.fixture
+def cells(composed):
+    """The cells of a sweep as dictionaries of overrides: cells(grids or None for the experiment's, *command line)."""
+    from hydra._internal.callbacks import Callbacks
+    from hydra_plugins.s1x_sweeps.sweeper import GridSweeper
+
+    def expand(grids, *arguments, params=None):
+        loader = GlobalHydra.instance().hydra.config_loader
+        config = loader.load_configuration("config", list(arguments), run_mode=RunMode.MULTIRUN)
+        if grids is not None:
+            config.hydra.sweeper.grids = grids
+        sweeper = GridSweeper(max_batch_size=None, params=params, grids=config.hydra.sweeper.grids)
+        sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        sweeper.config = config
+        found = sweeper.cells(list(config.hydra.overrides.task))
+        assert [c.hydra.job.num for c in found.values()] == list(range(len(found)))
+        return [dict(o.split("=", 1) for o in overrides) for overrides in found], list(found.values())
+
+    return expand
+
+
+def test_a_union_of_grids(cells):
+    grids = [{"method.maximum": "32,64", "seed": [1, 2]}, {"method": "none", "model": "tiny_base"}]
+    found, configs = cells(grids)
+    assert [(c.get("method.maximum"), c.get("seed")) for c in found[:4]] == [("32", "1"), ("32", "2"), ("64", "1"), ("64", "2")]
+    assert found[4] == {"method": "none", "model": "tiny_base"}
+    assert configs[4].model.name == "tiny-base" and configs[1].method.maximum == 32 and configs[1].seed == 2
+
+
+def test_identical_cells_run_once(cells):
+    found, _ = cells([{"method.maximum": "32,64"}, {"method.maximum": "64,128"}, {"method.ignore_end": 0, "method.maximum": 128}])
+    assert [c["method.maximum"] for c in found] == ["32", "64", "128"]  # ignore_end=0 is the default
+
+
+def test_values_come_from_the_scale(cells):
+    grid = [{"method.maximum": "${scale.budgets}"}]
+    for scale in SCALES:
+        _, configs = cells(grid, f"scale={scale}")
+        assert [c.method.maximum for c in configs] == configs[0].scale.budgets
+    with pytest.raises(SettingError, match="run once for each"):
+        cells(grid, "scale=laptop,paper")
+
+
+def test_the_command_line_replaces_a_key_in_every_grid(cells):
+    grids = [{"method.maximum": "32,64"}, {"method.ignore_end": "1,2", "seed": 5}]
+    found, configs = cells(grids, "seed=7", "method.maximum=99")
+    assert [(c.method.maximum, c.method.ignore_end, c.seed) for c in configs] == [(99, 0, 7), (99, 1, 7), (99, 2, 7)]
+
+
+def test_the_command_line_is_crossed_with_the_grids(cells):
+    _, configs = cells([{"method.maximum": "32,64"}], "task=tiny_math,tiny_mc")
+    assert {(c.task.name, c.method.maximum) for c in configs} == {(t, m) for t in ("tiny_math", "tiny_mc") for m in (32, 64)}
+
+
+def test_a_grid_that_the_command_line_does_not_fit_is_left_out(cells, caplog):
+    grids = [{"method.maximum": "32,64"}, {"method": "none"}]
+    found, _ = cells(grids, "method.string=Hmm")
+    assert [c.get("method.maximum") for c in found] == ["32", "64"]
+    assert "Left out, since the command line does not fit it: method=none (method.string: there is no such setting" in caplog.text
+    with pytest.raises(SettingError, match="Left out"):
+        cells([{"method": "none"}], "method.string=Hmm")
+
+
+def test_a_wrong_grid_is_an_error(cells):
+    with pytest.raises(HydraException, match="nope"):
+        cells([{"method.maximum": 32}, {"method.nope": 1}])
+
+
+def test_without_grids_it_is_the_basic_sweeper(cells):
+    found, _ = cells(None, "seed=0,1", "method.maximum=range(10,40,10)")
+    assert [(c["seed"], c["method.maximum"]) for c in found] == [(s, m) for s in "01" for m in ("10", "20", "30")]
+    _, configs = cells(None, "seed=3", params={"method.maximum": "8,16", "seed": "1,2"})
+    assert [(c.method.maximum, c.seed) for c in configs] == [(8, 3), (16, 3)]
+    with pytest.raises(SettingError, match="list them"):
+        cells(None, "seed=interval(0,3)")
+
+
+@pytest.mark.parametrize("value", ["Wait", "Wait, let me see", "it's", "", "\n", "16", "null", "a=b", None, True, 3, 0.5, [1, "a b"]])
+def test_literals_survive_hydra(composed, value):
+    from hydra_plugins.s1x_sweeps.sweeper import literal
+
+    composed()  # a parser needs Hydra's functions
+    override = OverridesParser.create().parse_override(f"key={literal(OmegaConf.create([value])[0])}")
+    assert override.value() == value or str(override.value()) == value
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_expands(cells, name, scale):
+    _, configs = cells(None, f"+experiment={name}", f"scale={scale}")
+    assert len(configs) >= 1
+    assert {c.name for c in configs} == {name}  # its sweeps are kept under its own name
+    for config in configs:
+        OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_shows_its_command(name):
+    lines = (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()
+    assert lines[0] == "# @package _global_" and f"run.py +experiment={name}" in lines[1]
+
+
+def test_budget_sweep_is_what_the_paper_ran(cells):
+    _, configs = cells(None, "+experiment=budget_sweep", "scale=paper")
+    forced = [c for c in configs if c.method._target_.endswith(".budget_forcing")]
+    assert [c.method.maximum for c in forced] == [500, 1000, 2000, 4000, 8000, 16000] + ["auto"] * 4
+    assert [c.method.ignore_end for c in forced] == [0] * 6 + [1, 2, 4, 6]
+    assert [(c.model.name, c.method.thinking) for c in configs if c not in forced] == [("Qwen2.5-32B-Instruct", False)]
