@@ -15,7 +15,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from . import tracking
-from .config import PACKAGE, stages
+from .config import PACKAGE, TOGETHER, stages
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Aggregate(Callback):
 
 
 def evaluates(config: DictConfig) -> bool:
-    return "evaluate" in stages(config) and not config.plan
+    return bool(set(TOGETHER) & set(stages(config))) and not config.plan
 
 
 def aggregate(directory: Path, config: DictConfig) -> dict[str, Any] | None:

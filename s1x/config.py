@@ -23,7 +23,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 PACKAGE = Path(__file__).parent
-STAGES = ("data", "train", "evaluate", "report")  # in the order in which a list of them runs
+STAGES = ("data", "train", "evaluate", "bench", "report")  # in the order in which a list of them runs
+TOGETHER = {"evaluate": "evaluate", "bench": "bench"}  # stages that take all cells of a sweep at once, and their functions
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
 
 
@@ -134,7 +135,7 @@ def validate(cfg: DictConfig) -> None:
             raise SettingError(f"stage={name}: no {name} is chosen; add {name}=... (python run.py --help lists them)")
     check_writable("store.dir", plain["store"]["dir"])
     _check_method(plain)
-    if "evaluate" in names:
+    if set(names) & set(TOGETHER):
         _check_task(json.dumps(plain["task"]))
 
 

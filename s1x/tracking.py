@@ -20,6 +20,8 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from .stages.cell import Cell
@@ -52,8 +54,14 @@ def _beside(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def start_sweep(cfg: DictConfig, directory: Path) -> None:
-    """Open the run of the sweep in `directory` (job_type aggregate)."""
-    if cfg.tracking.mode != "disabled":
+    """Open the run of the sweep in `directory` (job_type aggregate).
+
+    Only where one process runs the whole sweep: with other launchers it opens at the end, and a single job needs none.
+    """
+    if not HydraConfig.initialized() or cfg.tracking.mode == "disabled":
+        return
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN and hydra.launcher._target_.endswith(".S1xLauncher"):
         _open_sweep(cfg, directory.absolute())
 
 

@@ -80,9 +80,10 @@ def _ask_new(server: Server, system: str, todo: dict[str, str], file: Path) -> d
 
         list(pool.map(one, todo.items()))
     if errors:
+        reason = str(errors[0]).split("\n")[0]
         raise SettingError(
             f"server.url={server.url}: {len(todo) - len(new)} of {len(todo)} questions have no reply "
-            f"({type(errors[0]).__name__}: {errors[0]}); the {len(new)} replies are kept, so run again when the server works"
+            f"({type(errors[0]).__name__}: {reason}); the {len(new)} replies are kept, so run again when the server works"
         )
     return new
 

@@ -74,9 +74,10 @@ def build(cfg: DictConfig) -> Built:
 
 def pool(data: DictConfig) -> pa.Table:
     """All sources of a `data` config in one table."""
-    if not data.get("sources"):
+    wanted = {name: source for name, source in (data.get("sources") or {}).items() if source is not None}
+    if not wanted:
         raise SettingError(f"data.sources is empty for data={data.get('name')}: name at least one source (conf/data/source)")
-    return records.concat([sources.load(name, _source(source)) for name, source in data.sources.items() if source is not None])
+    return records.concat([sources.load(name, _source(source)) for name, source in wanted.items()])
 
 
 def _source(source: DictConfig) -> dict:

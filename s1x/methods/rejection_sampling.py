@@ -41,3 +41,8 @@ def check(cfg, *, context_length: int | None, temperature: float, chat, at: str 
     checks.whole(cfg, "max_tries", at=at)
     checks.whole(cfg, "ahead", at=at)
     checks.sampled("every try would be the same", temperature=temperature, at=at)
+
+
+def limits(cfg) -> tuple[int, int]:
+    """(least, most) thinking tokens asked for."""
+    return 0, cfg["limit"]

@@ -73,3 +73,8 @@ def check(cfg, *, context_length: int | None, temperature: float, chat, at: str 
     checks.one_of(cfg, "compat", (None, "s1"), at=at)
     if chat is not None:
         chat.single(cfg.get("step_start", "<|im_start|>"))
+
+
+def limits(cfg) -> tuple[int, int]:
+    """(least, most) thinking tokens asked for: 100 a step stand in for a limit, as in the paper (appendix E.1)."""
+    return 0, 100 * cfg["steps"]

@@ -22,3 +22,8 @@ def check(cfg, *, context_length: int | None, temperature: float, chat, at: str 
     """ValueError when a setting makes no sense."""
     checks.whole(cfg, "tokens", at=at, most=context_length, why="the model's context")
     checks.check(cfg["inner"], context_length=context_length, temperature=temperature, chat=chat, at=f"{at}.inner")
+
+
+def limits(cfg) -> tuple[int, int]:
+    """(least, most) thinking tokens asked for."""
+    return 0, cfg["tokens"]

@@ -13,7 +13,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,11 @@ def load_tokenizer(cfg: DictConfig):
     return AutoTokenizer.from_pretrained(cfg.model.tokenizer or cfg.model.path, revision=cfg.model.revision)
 
 
+def chat_of(cfg: DictConfig, tokenizer, context_length: int) -> Chat:
+    plain = OmegaConf.to_container(cfg.chat, resolve=True)
+    return Chat(ChatFormat(**plain | {k: tuple(plain[k]) for k in ("thinking_stop", "answer_stop")}), tokenizer, context_length)
+
+
 def _open_cells(cells: list[Cell], tokenizer, context_length: int) -> list[_Open]:
     """Chat, task and method of every cell (tasks are loaded once); a wrong setting is a sentence here, before any token."""
     from hydra.utils import instantiate
@@ -136,12 +141,18 @@ def _open_cells(cells: list[Cell], tokenizer, context_length: int) -> list[_Open
         key = json.dumps(task_cfg, sort_keys=True)
         if key not in tasks:
             tasks[key] = load_task(task_cfg)
-        plain = OmegaConf.to_container(cfg.chat, resolve=True)
-        chat = Chat(ChatFormat(**plain | {k: tuple(plain[k]) for k in ("thinking_stop", "answer_stop")}), tokenizer, context_length)
-        check(OmegaConf.to_container(cfg.method, resolve=True), context_length=context_length,
-              temperature=cfg.sampling.temperature, chat=chat)
-        opened.append(_Open(cell, chat, tasks[key], instantiate(cfg.method)))
+        chat = chat_of(cfg, tokenizer, context_length)
+        method = OmegaConf.to_container(cfg.method, resolve=True)
+        check(method, context_length=context_length, temperature=cfg.sampling.temperature, chat=chat)
+        opened.append(_Open(cell, chat, tasks[key], instantiate(_until(method, tasks[key].until))))
     return opened
+
+
+def _until(method: Any, strings: Sequence[str]) -> Any:
+    """Method settings with the task's stop strings, which only the loaded task knows, wherever `until` is left empty."""
+    if not isinstance(method, dict):
+        return method
+    return {key: list(strings) if key == "until" and not value else _until(value, strings) for key, value in method.items()}
 
 
 def _jobs(opened: list[_Open], on_done: OnDone, meter: Meter) -> Iterator[Job]:

@@ -83,7 +83,11 @@ def test_the_same_seed_gives_the_same_subset_on_any_machine():
     assert ranked(ids, domains, lengths, 20, seed=0) != ranked(ids, domains, lengths, 20, seed=1)
 
 
-GOLDEN = {}
+GOLDEN = {
+    "ranked": ["b00022", "b00010", "b00027", "b00004", "b00011"],
+    "uniform": ["b00024", "a00024", "b00018", "b00026", "a00026"],
+    "domains_uniform": ["a00027", "a00012", "b00011", "a00024", "a00013"],
+}
 
 
 def test_one_domain_and_everything():

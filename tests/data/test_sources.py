@@ -239,7 +239,7 @@ def test_without_a_network_a_hub_data_set_is_one_sentence_within_seconds(name, c
     (["data.sources.local.path=nowhere.jsonl"], "data.sources.local.path=nowhere.jsonl: there is no such file"),
     (["data.sources.local.path=./nowhere"], "there is no such file"),
     ([], "data.sources.local.path=None: give a hub data set"),
-    (["data.sources.local=null"], "data.sources is empty|name at least one source"),
+    (["data.sources.local=null"], "data.sources is empty for data=local: name at least one source"),
     (["+data.sources.local.colums={a: b}", "data.sources.local.path=x.csv"], "colums: no such setting"),
     (["+data.qualty=1"], "data.qualty: no such setting"),
 ])

@@ -19,7 +19,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from s1x.config import stages
+from s1x.config import TOGETHER, stages
 from s1x.stages.cell import Cell
 
 from ._jobs import check, compose, task_config
@@ -61,14 +61,15 @@ class S1xLauncher(Launcher):
             """End a job the way Hydra does: `outcome` is its cell record, or the exception that ended it."""
             returns[cell.job] = self.end_job(jobs[cell.job], outcome)
 
-        together = {number: cell for number, cell in cells.items() if "evaluate" in stages(cell.cfg)}
+        together = {number: cell for number, cell in cells.items() if set(TOGETHER) & set(stages(cell.cfg))}
         for number, config in jobs.items():
             if number not in together:
                 returns[number] = self.run(config, self.task_function)
         ready = [cell for cell in together.values() if self.prepare(cell, jobs[cell.job], finish)]
         if ready:
             log.info(f"{len(ready)} cell{'s' * (len(ready) > 1)} -> {sweep}")
-            importlib.import_module("s1x.stages.evaluate").evaluate(ready, sweep, finish)
+            (name,) = {name for cell in ready for name in stages(cell.cfg) if name in TOGETHER}  # a grid does not mix them
+            getattr(importlib.import_module(f"s1x.stages.{name}"), TOGETHER[name])(ready, sweep, finish)
         return [returns[number] for number in jobs]
 
     def compose_all(self, job_overrides: Sequence[Sequence[str]], first: int) -> dict[int, DictConfig]:
@@ -87,7 +88,7 @@ class S1xLauncher(Launcher):
         """Run the stages of a job that come before its evaluation; False when one failed (and ended the job)."""
         HydraConfig.instance().set_config(config)
         for name in stages(cell.cfg):
-            if name == "evaluate":
+            if name in TOGETHER:
                 return True
             try:
                 importlib.import_module(f"s1x.stages.{name}").run(cell.cfg)
