@@ -59,8 +59,8 @@ WRONG = {
     "sampling.top_p=0": "sampling.top_p=0.0: must be more than 0 and at most 1",
     "stage=nope": "stage=nope: must be one of data, train, evaluate, report",
     "stage=train": "stage=train: no train is chosen",
-    "method.maximum=0": "method.maximum=0: must be ",
-    "method.maximum=2048": "method.maximum=2048: must be at most ",
+    "method.max_thinking_tokens=0": "method.max_thinking_tokens=0: must be ",
+    "method.max_thinking_tokens=2048": "method.max_thinking_tokens=2048: must be at most ",
     "method.ignore_end=-1": "method.ignore_end=-1: must be ",
     "method.string=a,b": "method.string=a,b: add -m to sweep over these values",
     "task.limit=0": "task.limit=0: must be ",
@@ -96,7 +96,7 @@ def test_debug_shows_the_traceback(command):
     assert "Traceback" in command("engine=scripted", "seed=-1", "debug=true")[1]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["method.maximum=0", "engine=scripted"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["method.max_thinking_tokens=0", "engine=scripted"]], ids=" ".join)
 def test_answers_at_once(arguments, tmp_path):
     """Nothing heavy is imported, and less than 1.5 s of processor time is spent."""
     probe = (
@@ -110,5 +110,5 @@ def test_answers_at_once(arguments, tmp_path):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert "heavy: []" in done.stderr, done.stderr
-    assert done.returncode == (2 if "method.maximum=0" in arguments else 0)
+    assert done.returncode == (2 if "method.max_thinking_tokens=0" in arguments else 0)
     assert seconds < 1.5, f"{seconds:.2f} s"

@@ -28,8 +28,8 @@ class Evaluation:
             if cell.job in self.fails:
                 on_done(cell, ValueError(f"cell {cell.job} is broken"))
                 continue
-            lines = [sample(question, cell.cfg.method.get("maximum", 64), 0) for question in range(20)]
-            budget = cell.cfg.method.get("maximum")
+            lines = [sample(question, cell.cfg.method.get("max_thinking_tokens", 64), 0) for question in range(20)]
+            budget = cell.cfg.method.get("max_thinking_tokens")
             meta = dict.fromkeys(("series", "model", "task", "method"), "x") | {"cell_id": f"cell-{cell.job}", "job": cell.job}
             meta |= {"seed": 0, "temperature": 0.0, "budget": budget, "overrides": cell.overrides}
             record = cell_record(lines, meta)
@@ -54,18 +54,18 @@ QUIET = ("engine=scripted", "tracking=none", "hydra.sweep.dir=sweep", "hydra.run
 
 
 def test_all_cells_go_into_one_call_and_every_job_has_its_files(command, evaluation, tmp_path):
-    status, said = command("-m", *QUIET, "method.maximum=16,64,256")
+    status, said = command("-m", *QUIET, "method.max_thinking_tokens=16,64,256")
     assert (status, said) == (0, "")
     [(cells, sweep)] = evaluation.calls
     assert sweep == tmp_path / "sweep"
-    assert [(c.job, c.directory, c.cfg.method.maximum) for c in cells] == [
-        (number, sweep / str(number), maximum) for number, maximum in enumerate((16, 64, 256))
+    assert [(c.job, c.directory, c.cfg.method.max_thinking_tokens) for c in cells] == [
+        (number, sweep / str(number), max_thinking_tokens) for number, max_thinking_tokens in enumerate((16, 64, 256))
     ]
     for cell in cells:
         hydra = cell.directory / ".hydra"
         assert OmegaConf.load(hydra / "config.yaml") == cell.cfg
         assert list(OmegaConf.load(hydra / "overrides.yaml")) == cell.overrides
-        assert f"method.maximum={cell.cfg.method.maximum}" in cell.overrides
+        assert f"method.max_thinking_tokens={cell.cfg.method.max_thinking_tokens}" in cell.overrides
         assert OmegaConf.load(hydra / "hydra.yaml").hydra.runtime.output_dir == str(cell.directory)
     assert len(json.loads((sweep / "summary.json").read_text())["cells"]) == 3
     assert (sweep / "multirun.yaml").is_file() and (sweep / "run.log").is_file() and (sweep / "report.html").is_file()
@@ -73,22 +73,22 @@ def test_all_cells_go_into_one_call_and_every_job_has_its_files(command, evaluat
 
 def test_a_failed_cell_fails_the_command_but_not_the_others(command, evaluation, tmp_path):
     evaluation.fails = (1,)
-    status, said = command("-m", *QUIET, "method.maximum=16,64,256")
+    status, said = command("-m", *QUIET, "method.max_thinking_tokens=16,64,256")
     assert status == 1 and "job 1 failed: cell 1 is broken" in said
     assert [c["job"] for c in json.loads((tmp_path / "sweep" / "summary.json").read_text())["cells"]] == [0, 2]
 
 
 def test_a_failing_aggregate_fails_the_command(command, evaluation, monkeypatch):
     monkeypatch.setattr("s1x.report.aggregate.aggregate", lambda *_, **__: 1 / 0)
-    status, said = command("-m", *QUIET, "method.maximum=16,64")
+    status, said = command("-m", *QUIET, "method.max_thinking_tokens=16,64")
     assert status == 1 and "the results could not be put together: division by zero" in said
 
 
 def test_all_mistakes_are_found_before_the_first_job(command, evaluation, tmp_path):
-    status, said = command("-m", *QUIET, "method.maximum=16,-5,4000", "method.ignore_end=0,-1")
+    status, said = command("-m", *QUIET, "method.max_thinking_tokens=16,-5,4000", "method.ignore_end=0,-1")
     assert status == 2 and evaluation.calls == [] and not (tmp_path / "sweep").exists()
     assert sorted(line.split(":")[0] for line in said.splitlines()) == [
-        "method.ignore_end=-1", "method.maximum=-5", "method.maximum=4000",
+        "method.ignore_end=-1", "method.max_thinking_tokens=-5", "method.max_thinking_tokens=4000",
     ]  # fmt: skip
 
 
@@ -101,13 +101,13 @@ def test_earlier_stages_run_first_and_a_failed_one_ends_its_job(command, evaluat
             raise RuntimeError("out of memory")
 
     monkeypatch.setitem(sys.modules, "s1x.stages.data", SimpleNamespace(run=train))
-    status, said = command("-m", *QUIET, "stage=[data,evaluate]", "data=tiny_s1k", "seed=1,2,3")
+    status, said = command("-m", *QUIET, "stage=[data,evaluate]", "data=tiny_s1k", "method.max_thinking_tokens=64", "seed=1,2,3")
     assert status == 1 and "job 1 failed: out of memory" in said
     assert order == [1, 2, 3] and [[c.job for c in cells] for cells, _ in evaluation.calls] == [[0, 2]]
 
 
 def test_other_launchers_run_one_cell_at_a_time(command, evaluation, tmp_path):
-    status, said = command("-m", *QUIET, "hydra/launcher=basic", "method.maximum=16,64")
+    status, said = command("-m", *QUIET, "hydra/launcher=basic", "method.max_thinking_tokens=16,64")
     assert (status, said) == (0, "")
     assert [[(c.job, c.directory, c.sweep) for c in cells] for cells, _ in evaluation.calls] == [
         [(n, tmp_path / "sweep" / str(n), tmp_path / "sweep")] for n in (0, 1)
@@ -116,7 +116,7 @@ def test_other_launchers_run_one_cell_at_a_time(command, evaluation, tmp_path):
 
 
 def test_a_single_job_has_everything_in_its_own_directory(command, evaluation, tmp_path):
-    assert command(*QUIET, "method.maximum=16") == (0, "")
+    assert command(*QUIET, "method.max_thinking_tokens=16") == (0, "")
     [([cell], sweep)] = evaluation.calls
     assert cell.directory == cell.sweep == sweep == tmp_path / "alone"
     assert {"cell.json", "summary.json", "report.html", ".hydra"} <= {file.name for file in sweep.iterdir()}
@@ -129,5 +129,5 @@ def test_interrupt_says_how_to_go_on(command, evaluation, monkeypatch):
     ended = []
     monkeypatch.setattr(evaluation, "evaluate", interrupted)
     monkeypatch.setattr("os._exit", ended.append)
-    _, said = command("-m", *QUIET, "method.maximum=16,64")
+    _, said = command("-m", *QUIET, "method.max_thinking_tokens=16,64")
     assert ended == [130] and "the same command goes on from here" in said

@@ -38,43 +38,43 @@ def cells(composed):
 
 
 def test_a_union_of_grids(cells):
-    grids = [{"method.maximum": "32,64", "seed": [1, 2]}, {"method": "none", "model": "tiny_base"}]
+    grids = [{"method.max_thinking_tokens": "32,64", "seed": [1, 2]}, {"method": "none", "model": "tiny_base"}]
     found, configs = cells(grids)
-    assert [(c.get("method.maximum"), c.get("seed")) for c in found[:4]] == [("32", "1"), ("32", "2"), ("64", "1"), ("64", "2")]
+    assert [(c.get("method.max_thinking_tokens"), c.get("seed")) for c in found[:4]] == [("32", "1"), ("32", "2"), ("64", "1"), ("64", "2")]
     assert found[4] == {"method": "none", "model": "tiny_base"}
-    assert configs[4].model.name == "tiny-base" and configs[1].method.maximum == 32 and configs[1].seed == 2
+    assert configs[4].model.name == "tiny-base" and configs[1].method.max_thinking_tokens == 32 and configs[1].seed == 2
 
 
 def test_identical_cells_run_once(cells):
-    again = {"method.ignore_end": 0, "method.maximum": 128}
-    found, _ = cells([{"method.maximum": "32,64"}, {"method.maximum": "64,128"}, again])
-    assert [c["method.maximum"] for c in found] == ["32", "64", "128"]  # ignore_end=0 is the default
+    again = {"method.ignore_end": 0, "method.max_thinking_tokens": 128}
+    found, _ = cells([{"method.max_thinking_tokens": "32,64"}, {"method.max_thinking_tokens": "64,128"}, again])
+    assert [c["method.max_thinking_tokens"] for c in found] == ["32", "64", "128"]  # ignore_end=0 is the default
 
 
 def test_values_come_from_the_scale(cells):
-    grid = [{"method.maximum": "${scale.budgets}"}]
+    grid = [{"method.max_thinking_tokens": "${scale.budgets}"}]
     for scale in SCALES:
         _, configs = cells(grid, f"scale={scale}")
-        assert [c.method.maximum for c in configs] == configs[0].scale.budgets
+        assert [c.method.max_thinking_tokens for c in configs] == configs[0].scale.budgets
     with pytest.raises(SettingError, match="run once for each"):
         cells(grid, "scale=laptop,paper")
 
 
 def test_the_command_line_replaces_a_key_in_every_grid(cells):
-    grids = [{"method.maximum": "32,64"}, {"method.ignore_end": "1,2", "seed": 5}]
-    found, configs = cells(grids, "seed=7", "method.maximum=99")
-    assert [(c.method.maximum, c.method.ignore_end, c.seed) for c in configs] == [(99, 0, 7), (99, 1, 7), (99, 2, 7)]
+    grids = [{"method.max_thinking_tokens": "32,64"}, {"method.ignore_end": "1,2", "seed": 5}]
+    found, configs = cells(grids, "seed=7", "method.max_thinking_tokens=99")
+    assert [(c.method.max_thinking_tokens, c.method.ignore_end, c.seed) for c in configs] == [(99, 0, 7), (99, 1, 7), (99, 2, 7)]
 
 
 def test_the_command_line_is_crossed_with_the_grids(cells):
-    _, configs = cells([{"method.maximum": "32,64"}], "task=tiny_math,tiny_mc")
-    assert {(c.task.name, c.method.maximum) for c in configs} == {(t, m) for t in ("tiny_math", "tiny_mc") for m in (32, 64)}
+    _, configs = cells([{"method.max_thinking_tokens": "32,64"}], "task=tiny_math,tiny_mc")
+    assert {(c.task.name, c.method.max_thinking_tokens) for c in configs} == {(t, m) for t in ("tiny_math", "tiny_mc") for m in (32, 64)}
 
 
 def test_a_grid_that_the_command_line_does_not_fit_is_left_out(cells, caplog):
-    grids = [{"method.maximum": "32,64"}, {"method": "none"}]
+    grids = [{"method.max_thinking_tokens": "32,64"}, {"method": "none"}]
     found, _ = cells(grids, "method.string=Hmm")
-    assert [c.get("method.maximum") for c in found] == ["32", "64"]
+    assert [c.get("method.max_thinking_tokens") for c in found] == ["32", "64"]
     assert "Left out, since the command line does not fit it: method=none (method.string: there is no such" in caplog.text
     with pytest.raises(SettingError, match="Left out"):
         cells([{"method": "none"}], "method.string=Hmm")
@@ -82,14 +82,14 @@ def test_a_grid_that_the_command_line_does_not_fit_is_left_out(cells, caplog):
 
 def test_a_wrong_grid_is_an_error(cells):
     with pytest.raises(HydraException, match="nope"):
-        cells([{"method.maximum": 32}, {"method.nope": 1}])
+        cells([{"method.max_thinking_tokens": 32}, {"method.nope": 1}])
 
 
 def test_without_grids_it_is_the_basic_sweeper(cells):
-    found, _ = cells(None, "seed=0,1", "method.maximum=range(10,40,10)")
-    assert [(c["seed"], c["method.maximum"]) for c in found] == [(s, m) for s in "01" for m in ("10", "20", "30")]
-    _, configs = cells(None, "seed=3", params={"method.maximum": "8,16", "seed": "1,2"})
-    assert [(c.method.maximum, c.seed) for c in configs] == [(8, 3), (16, 3)]
+    found, _ = cells(None, "seed=0,1", "method.max_thinking_tokens=range(10,40,10)")
+    assert [(c["seed"], c["method.max_thinking_tokens"]) for c in found] == [(s, m) for s in "01" for m in ("10", "20", "30")]
+    _, configs = cells(None, "seed=3", params={"method.max_thinking_tokens": "8,16", "seed": "1,2"})
+    assert [(c.method.max_thinking_tokens, c.seed) for c in configs] == [(8, 3), (16, 3)]
     with pytest.raises(SettingError, match="list them"):
         cells(None, "seed=interval(0,3)")
 
@@ -113,6 +113,7 @@ def test_every_experiment_expands(cells, name, scale):
     assert len(configs) >= 1
     assert {c.name for c in configs} == {name}  # its sweeps are kept under its own name
     for config in configs:
+        OmegaConf.set_struct(config, False)
         del config["hydra"]
         OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
 
@@ -126,6 +127,6 @@ def test_every_experiment_shows_its_command(name):
 def test_budget_sweep_is_what_the_paper_ran(cells):
     _, configs = cells(None, "+experiment=budget_sweep", "scale=paper")
     forced = [c for c in configs if c.method._target_.endswith(".budget_forcing")]
-    assert [c.method.maximum for c in forced] == [500, 1000, 2000, 4000, 8000, 16000] + ["auto"] * 4
+    assert [c.method.max_thinking_tokens for c in forced] == [500, 1000, 2000, 4000, 8000, 16000] + ["auto"] * 4
     assert [c.method.ignore_end for c in forced] == [0] * 6 + [1, 2, 4, 6]
     assert [(c.model.name, c.method.thinking) for c in configs if c not in forced] == [("Qwen2.5-32B-Instruct", False)]

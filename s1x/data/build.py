@@ -88,18 +88,20 @@ def _source(source: DictConfig) -> dict:
 
 def _decontaminate(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:
     texts = {}
-    for task in settings.pop("tasks", None) or ():
+    tasks, benchmarks = settings.pop("tasks", None), settings.pop("benchmarks", None) or {}
+    if not tasks and not benchmarks:  # the questions that this very configuration evaluates on
+        tasks = [OmegaConf.to_container(cfg.task, resolve=True)]
+    for task in tasks or ():
         from ..tasks.task import load_task
 
+        task = {"name": task} if isinstance(task, str) else {**task, "limit": None}
         try:
-            texts[task] = [question.text for question in load_task({"name": task}).questions]
+            texts[task["name"]] = [question.text for question in load_task(task).questions]
         except ValueError as error:
-            raise SettingError(f"data.decontaminate.tasks={task}: {error}") from error
-    for name in settings.pop("benchmarks", None) or {}:
+            raise SettingError(f"data.decontaminate.tasks={task['name']}: {error}") from error
+    for name in benchmarks:
         source = _source(cfg.data.decontaminate.benchmarks[name])
         texts[name] = [q for q in sources.load(name, source, "data.decontaminate.benchmarks")["question"].to_pylist() if q]
-    if not texts:
-        raise SettingError("data.decontaminate: name tasks or benchmarks to compare with, or set data.decontaminate=null")
     return [texts], lambda: steps.decontaminate(table, benchmarks=texts, **settings)
 
 

@@ -12,7 +12,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..config import SettingError
 
@@ -65,15 +67,19 @@ def column(table: pa.Table, name: str, needed_by: str) -> list:
 def digest(table: pa.Table) -> str:
     """A hash of the rows alone (32 hex digits): the same whatever wrote the file and however it is chunked."""
     h = hashlib.blake2b(digest_size=16)
-    names = sorted(table.column_names)
-    h.update(json.dumps(names).encode())
-    for name in names:
-        for chunk in table[name].chunks:
-            for value in chunk.to_pylist():
-                text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-                data = text.encode("utf-8", "surrogatepass")
-                h.update(b"%d:" % (-1 if value is None else len(data)))
-                h.update(data)
+    for name in sorted(table.column_names):
+        h.update(f"\n{name}\n".encode())
+        values = table[name]
+        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            values = values.cast(pa.large_binary())
+            h.update(pc.fill_null(pc.binary_length(values), -1).to_numpy().tobytes())
+            for chunk in values.chunks:
+                _, offsets, data = chunk.buffers()
+                begin, end = np.frombuffer(offsets, np.int64)[chunk.offset:chunk.offset + len(chunk) + 1][[0, -1]]
+                if data is not None:
+                    h.update(memoryview(data)[begin:end])
+        else:
+            h.update(json.dumps(values.to_pylist(), sort_keys=True, default=str).encode("utf-8", "surrogatepass"))
     return h.hexdigest()
 
 

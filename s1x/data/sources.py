@@ -49,7 +49,8 @@ def _rows(at: str, source: Mapping[str, Any]) -> list[dict]:
     if unknown:
         raise SettingError(f"{at}.{sorted(unknown)[0]}: no such setting; a source has {', '.join(SETTINGS)}")
     rows = _read(at, source)
-    rows = [row for row in rows if _kept(row, source.get("keep") or {})]
+    if source.get("keep"):
+        rows = [row for row in rows if _kept(row, source["keep"])]
     if source.get("without"):
         other = dict(source["without"])
         match = other.pop("match")

@@ -12,6 +12,10 @@ from typing import NamedTuple, Protocol
 from ..streams.types import GREEDY, Forbid, Ids, Sampling
 
 
+class EngineError(RuntimeError):
+    """The engine cannot go on (a server that refuses, a process that died twice). The message is one sentence for people."""
+
+
 @dataclass(frozen=True)
 class Open:
     """A request for up to `limit` tokens after `prefix`.

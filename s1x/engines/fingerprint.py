@@ -30,6 +30,12 @@ TOKENIZER_FILES = (
 )
 _PACKAGES = {"transformers": "transformers", "vllm": "vllm"}  # engine name -> package whose major version is keyed
 _NETWORK_SECONDS = 5
+_GPT2_NAMES = {
+    "hidden_size": "n_embd",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+    "max_position_embeddings": "n_positions",
+}
 
 
 class ModelFiles(NamedTuple):
@@ -110,26 +116,31 @@ def model_facts(model: str, revision: str | None = None) -> dict[str, Any]:
     folder = locate(model, revision).folder
     config = _config(folder)
     text = config.get("text_config", config)
-    try:
-        hidden, heads, layers = text["hidden_size"], text["num_attention_heads"], text["num_hidden_layers"]
-        facts = {
-            "model_type": config.get("model_type"),
-            "context_length": text["max_position_embeddings"],
-            "layers": layers,
-            "hidden_size": hidden,
-            "heads": heads,
-            "kv_heads": text.get("num_key_value_heads") or heads,
-            "head_dim": text.get("head_dim") or hidden // heads,
-            "vocab_size": text["vocab_size"],
-        }
-    except KeyError as error:
-        raise ValueError(f"model.path={model}: config.json has no {error}; a decoder-only language model is needed.") from None
+    hidden, heads = _size(text, model, "hidden_size"), _size(text, model, "num_attention_heads")
+    facts = {
+        "model_type": config.get("model_type"),
+        "context_length": _size(text, model, "max_position_embeddings"),
+        "layers": _size(text, model, "num_hidden_layers"),
+        "hidden_size": hidden,
+        "heads": heads,
+        "kv_heads": text.get("num_key_value_heads") or heads,
+        "head_dim": text.get("head_dim") or hidden // heads,
+        "vocab_size": _size(text, model, "vocab_size"),
+    }
     facts["tied_embeddings"] = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
     facts["dtype"] = config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or "float32"
     facts["quantization"] = _quantization(config)
     headers = [] if facts["quantization"] else [f for f in _weights(folder) if f.suffix == ".safetensors"]
     facts["parameters"] = sum(map(_header_parameters, headers)) or _count_parameters(facts, text)
     return facts
+
+
+def _size(config: dict[str, Any], model: str, name: str) -> int:
+    """A size from config.json under its usual name or GPT-2's."""
+    value = config.get(name) or config.get(_GPT2_NAMES.get(name, name))
+    if not isinstance(value, int):
+        raise ValueError(f"model.path={model}: config.json has no {name}; a decoder-only language model is needed.")
+    return value
 
 
 def _quantization(config: dict[str, Any]) -> str | None:

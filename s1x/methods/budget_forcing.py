@@ -8,29 +8,29 @@ from ..streams.types import Forbid, Ids, Method, Read, Sampling, Segment, Trace
 from . import checks, phases
 
 
-def budget_forcing(prompt, chat, sampling: Sampling, *, max_answer_tokens: int | None, maximum: int | str | None = None,
-                   minimum: int = 0, ignore_end: int = 0, string: str | None = "Wait", answer_reserve: int = 100,
+def budget_forcing(prompt, chat, sampling: Sampling, *, max_answer_tokens: int | None, max_thinking_tokens: int | str | None = None,
+                   min_thinking_tokens: int = 0, ignore_end: int = 0, string: str | None = "Wait", answer_reserve: int = 100,
                    compat: str | None = None, until: Sequence[str] = ()) -> Method:
-    """Thinking of at least `minimum` and at most `maximum` tokens, whose end is ignored `ignore_end` times.
+    """Thinking of at least `min_thinking_tokens` and at most `max_thinking_tokens` tokens, whose end is ignored `ignore_end` times.
 
-    maximum: tokens of thinking, injected ones included, shared by all rounds. "auto" is what fits into the context with this
+    max_thinking_tokens: tokens of thinking, injected ones included, shared by all rounds. "auto" is what fits into the context with this
     question and an answer (`phases.room`), a number larger than that is lowered to it; null reads on until the context is
     full, and then there is no answer. A stop token counts, as in s1: with a maximum of 500 the 500th token may be the stop.
     string: put in place of an ignored end (null: nothing). An end is ignored only while `string` and one more token fit.
     compat: "s1" does what the reference harness does (vllm_causallms.py): every round gets the full maximum, a cut follows,
-    stop tokens are masked at the start of the first round too, and `minimum` is a mask without effect beside `ignore_end`.
+    stop tokens are masked at the start of the first round too, and `min_thinking_tokens` is a mask without effect beside `ignore_end`.
     """
     head = prompt.ids + chat.thinking_start
     room = phases.room(head, chat, answer_reserve)
-    fits = maximum is None or maximum == "auto" or maximum <= room or compat == "s1"
-    limit = room if maximum == "auto" or not fits else maximum
+    fits = max_thinking_tokens is None or max_thinking_tokens == "auto" or max_thinking_tokens <= room or compat == "s1"
+    limit = room if max_thinking_tokens == "auto" or not fits else max_thinking_tokens
     trace = Trace(prompt.ids, [Segment("delimiter", chat.thinking_start)], end="context")
     if limit is not None and limit < 1:
         return trace
 
     rounds = _rounds_of_s1 if compat == "s1" else _rounds
     inject = chat.encode(string) if string else ()
-    thinking, trace.waits, last = yield from rounds(head, chat, sampling, limit, minimum, ignore_end, inject)
+    thinking, trace.waits, last = yield from rounds(head, chat, sampling, limit, min_thinking_tokens, ignore_end, inject)
     too_long = limit is not None and _length(thinking) > limit  # only under compat
     if too_long:
         thinking = _cut(thinking, limit)
@@ -49,7 +49,7 @@ def budget_forcing(prompt, chat, sampling: Sampling, *, max_answer_tokens: int |
     return trace
 
 
-def _rounds(head: Ids, chat, sampling: Sampling, limit: int | None, minimum: int, ignore_end: int, inject: Ids) -> Generator:
+def _rounds(head: Ids, chat, sampling: Sampling, limit: int | None, min_thinking_tokens: int, ignore_end: int, inject: Ids) -> Generator:
     """Returns (segments, ends ignored, last span). The first read is never masked, so that all settings share it."""
     stops, segments, waits, forbid = chat.thinking_stops, [], 0, None
     while True:
@@ -59,8 +59,8 @@ def _rounds(head: Ids, chat, sampling: Sampling, limit: int | None, minimum: int
         length = _length(segments)
         if span.reason != "stop":
             return segments, waits, span
-        if length < minimum:  # not an end yet: go on where the stop was, without it
-            forbid = Forbid(stops.ids, minimum - length)
+        if length < min_thinking_tokens:  # not an end yet: go on where the stop was, without it
+            forbid = Forbid(stops.ids, min_thinking_tokens - length)
         elif waits < ignore_end and (limit is None or length + len(inject) < limit):
             waits += 1
             forbid = Forbid(stops.ids, 1)
@@ -70,11 +70,11 @@ def _rounds(head: Ids, chat, sampling: Sampling, limit: int | None, minimum: int
             return segments, waits, span
 
 
-def _rounds_of_s1(head: Ids, chat, sampling: Sampling, limit: int | None, minimum: int, ignore_end: int,
+def _rounds_of_s1(head: Ids, chat, sampling: Sampling, limit: int | None, min_thinking_tokens: int, ignore_end: int,
                   inject: Ids) -> Generator:
     """The same by the reference code: no round knows what earlier ones used."""
     stops, segments = chat.thinking_stops, []
-    forbid = Forbid(stops.ids, 1 if ignore_end else minimum)
+    forbid = Forbid(stops.ids, 1 if ignore_end else min_thinking_tokens)
     for waits in range(ignore_end + 1):
         span = yield Read(head + _ids(segments), sampling, stops, limit, forbid=forbid)
         segments.append(Segment("thinking", span.ids, span.logprobs))
@@ -105,10 +105,10 @@ def _cut(segments: list[Segment], limit: int) -> list[Segment]:
 def check(cfg, *, context_length: int | None, temperature: float, chat, at: str = "method") -> None:
     """ValueError when a setting makes no sense."""
     checks.answer_settings(cfg, context_length=context_length, chat=chat, at=at)
-    checks.budget(cfg, "maximum", context_length=context_length, chat=chat, at=at, null=True, words=("auto",))
-    checks.budget(cfg, "minimum", context_length=context_length, chat=chat, at=at, least=0)
-    if isinstance(cfg.get("maximum"), int) and cfg.get("minimum", 0) > cfg["maximum"]:
-        raise ValueError(f"{at}.minimum={cfg['minimum']}: must be at most {at}.maximum={cfg['maximum']}")
+    checks.budget(cfg, "max_thinking_tokens", context_length=context_length, chat=chat, at=at, null=True, words=("auto",))
+    checks.budget(cfg, "min_thinking_tokens", context_length=context_length, chat=chat, at=at, least=0)
+    if isinstance(cfg.get("max_thinking_tokens"), int) and cfg.get("min_thinking_tokens", 0) > cfg["max_thinking_tokens"]:
+        raise ValueError(f"{at}.min_thinking_tokens={cfg['min_thinking_tokens']}: must be at most {at}.max_thinking_tokens={cfg['max_thinking_tokens']}")
     checks.whole(cfg, "ignore_end", at=at, least=0)
     checks.whole(cfg, "answer_reserve", at=at, least=0, most=context_length, why="the model's context")
     checks.text(cfg, "string", chat=chat, at=at)
@@ -117,5 +117,5 @@ def check(cfg, *, context_length: int | None, temperature: float, chat, at: str 
 
 def limits(cfg) -> tuple[int, int | None]:
     """(least, most) thinking tokens asked for."""
-    most = cfg.get("maximum")
-    return cfg.get("minimum", 0), most if isinstance(most, int) else None
+    most = cfg.get("max_thinking_tokens")
+    return cfg.get("min_thinking_tokens", 0), most if isinstance(most, int) else None

@@ -17,17 +17,17 @@ class Probe(NamedTuple):
 
 
 def early_exit(prompt, chat, sampling: Sampling, *, every: int, max_answer_tokens: int | None, agree: int = 3,
-               maximum: int | str = "auto", probe_tokens: int = 32, probe_until: Sequence[str] = ("\n",), ahead: int = 2,
+               max_thinking_tokens: int | str = "auto", probe_tokens: int = 32, probe_until: Sequence[str] = ("\n",), ahead: int = 2,
                answer_reserve: int = 100, until: Sequence[str] = ()) -> Method:
     """After every `every` tokens of thinking an answer is forced; thinking ends when `agree` in a row have the same ids.
 
     A probe is the answer that budget forcing would give there, cut after `probe_tokens` or at one of `probe_until`; an empty
-    one agrees with nothing. maximum: as in budget forcing. ahead: checkpoints worked on at the same time: 1 holds the
+    one agrees with nothing. max_thinking_tokens: as in budget forcing. ahead: checkpoints worked on at the same time: 1 holds the
     thinking while a probe is read, 2 lets it go on to the next checkpoint meanwhile.
     """
     head = prompt.ids + chat.thinking_start
     room = phases.room(head, chat, answer_reserve)
-    limit = room if maximum == "auto" else min(maximum, room)
+    limit = room if max_thinking_tokens == "auto" else min(max_thinking_tokens, room)
     trace = Trace(prompt.ids, [Segment("delimiter", chat.thinking_start)], end="context")
     if limit < 1:
         return trace
@@ -55,7 +55,7 @@ def early_exit(prompt, chat, sampling: Sampling, *, every: int, max_answer_token
     if span.reason == "stop":
         trace.end = "natural"
     else:
-        trace.end = "forced" if agreed(probes) or limit == maximum or maximum == "auto" else "context"
+        trace.end = "forced" if agreed(probes) or limit == max_thinking_tokens or max_thinking_tokens == "auto" else "context"
     closing = phases.closing(chat, span.ids, forced=trace.end != "natural")
     answer = yield from phases.answer(head + span.ids + closing, chat, sampling, limit=max_answer_tokens, until=until)
     trace.segments += [Segment("thinking", span.ids, span.logprobs), Segment("delimiter", closing), answer]
@@ -65,7 +65,7 @@ def early_exit(prompt, chat, sampling: Sampling, *, every: int, max_answer_token
 def check(cfg, *, context_length: int | None, temperature: float, chat, at: str = "method") -> None:
     """ValueError when a setting makes no sense."""
     checks.answer_settings(cfg, context_length=context_length, chat=chat, at=at)
-    checks.budget(cfg, "maximum", context_length=context_length, chat=chat, at=at, words=("auto",))
+    checks.budget(cfg, "max_thinking_tokens", context_length=context_length, chat=chat, at=at, words=("auto",))
     checks.budget(cfg, "every", context_length=context_length, chat=chat, at=at)
     for key in ("probe_tokens", "ahead"):
         checks.whole(cfg, key, at=at)

@@ -7,7 +7,7 @@ from typing import Any
 
 from .load import ignored_ends
 
-HIDDEN = ("ignore_end", "maximum", "model", "task", "method")  # in columns of their own
+HIDDEN = ("ignore_end", "max_thinking_tokens", "model", "task", "method")  # in columns of their own
 
 
 def series_names(records: list[dict[str, Any]]) -> dict[tuple[str, str, str], str]:

@@ -2,8 +2,8 @@
 
     python run.py +experiment=bench_sharing
 
-Both ways run in one process, together first, so that imports are paid by the shared way. Writes `sharing.json`; cells, report
-and figure are those of the shared run.
+Both ways run in one process, after one question that pays for the imports; loading models and tasks and grading count in
+both. Writes `sharing.json`; cells, report and figure are those of the shared run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from .cell import Cell
 from .evaluate import OnDone, evaluate
@@ -23,6 +23,9 @@ from .evaluate import OnDone, evaluate
 def bench(cells: list[Cell], sweep: Path, on_done: OnDone) -> None:
     """Run `cells` both ways and compare tokens, wall time and traces (see the module)."""
     with tempfile.TemporaryDirectory() as scratch:
+        warm = _with_store(cells[0], Path(scratch) / "warm", Path(scratch) / "warm")
+        warm.cfg.task.limit = 1
+        evaluate([warm], warm.directory, _raise)
         shared = [_with_store(cell, Path(scratch) / "shared", cell.directory) for cell in cells]
         evaluate(shared, sweep, on_done)
         together = _run(sweep)
@@ -39,9 +42,7 @@ def bench(cells: list[Cell], sweep: Path, on_done: OnDone) -> None:
 
 def _with_store(cell: Cell, store: Path, directory: Path) -> Cell:
     cfg: DictConfig = cell.cfg.copy()
-    with open_dict(cfg):
-        cfg.store = {"dir": str(store)}
-        cfg.tracking.mode = "disabled"
+    cfg.store.dir, cfg.tracking.mode = str(store), "disabled"
     return replace(cell, cfg=cfg, directory=directory)
 
 

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from .. import tracking
 from ..chat import Chat, ChatFormat
+from ..config import sentences
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling, Trace
 from . import naming, plan, samples
@@ -96,7 +97,8 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
     engine = build(OmegaConf.to_container(cfg.engine, resolve=True), OmegaConf.to_container(cfg.model, resolve=True), stop_ids)
     store = Store(Path(cfg.store.dir).expanduser(), engine.fingerprint) if cfg.store.dir else MemoryStore()
     try:
-        opened = _open_cells(cells, tokenizer, engine.context_length)
+        with sentences():
+            opened = _open_cells(cells, tokenizer, engine.context_length)
         meter.begin(opened, engine)
 
         def decode(ids):

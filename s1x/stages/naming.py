@@ -66,7 +66,7 @@ def series(method: Mapping[str, Any]) -> str:
         if isinstance(value, Mapping):
             words.append(series(value))
         elif key not in PLUMBING and not _number(value) and not _number(defaults.get(key)) and value != defaults.get(key):
-            if key != "maximum":
+            if key != "max_thinking_tokens":
                 words.append(value if isinstance(value, str) else f"{key}={json.dumps(value)}")
     return name + (f"({', '.join(words)})" if words else "")
 

@@ -140,9 +140,9 @@ def test_the_domain_step_uses_the_server_once(served, tmp_path, composed):
     url, seen = served(lambda system, user: "51" if "angle" in user else "nothing fits")
     path = tmp_path / "pool.jsonl"
     path.write_text("".join(json.dumps({"question": q, "thinking": "t", "answer": "a"}) + "\n" for q in ("an angle", "a poem")))
-    cfg = composed("data=local", f"data.sources.local.path={path}", f"store.dir={tmp_path}",
+    cfg = composed("data=local", "data.decontaminate=null", f"data.sources.local.path={path}", f"store.dir={tmp_path}",
                    f"data.domains={{column: null, server: {{url: '{url}', model: m}}}}")
     built = build(cfg)
-    assert built.table["domain"].to_pylist() == ["Geometry"] and built.rows[-2].dropped == {"no domain": 1}
+    assert built.table["domain"].to_pylist() == ["Geometry"] and {r.step: r for r in built.rows}["domains"].dropped == {"no domain": 1}
     assert len(seen) == 2
     assert build(cfg).key == built.key and len(seen) == 2

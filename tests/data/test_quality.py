@@ -2,15 +2,19 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from s1x.config import SettingError
 from s1x.data import quality, records, steps
 from s1x.data.build import build
+
+CONF = Path(__file__).parents[2] / "conf"
 
 
 def table(*questions, **columns):
@@ -18,9 +22,9 @@ def table(*questions, **columns):
     return records.table(rows, "test")
 
 
-@pytest.fixture
-def s1_filters(composed):
-    return instantiate(composed("data=s1k_selected").data.quality, _convert_="all")
+@pytest.fixture(scope="module")
+def s1_filters():
+    return instantiate(OmegaConf.load(CONF / "data" / "s1k_selected.yaml").quality, _convert_="all")
 
 
 @pytest.mark.parametrize(("question", "source", "reason"), [
@@ -94,12 +98,12 @@ HOSTILE = [
 def strict(composed, tmp_path):
     """The local pool with all cheap steps on."""
     def make(path, *more):
-        missing = "{_target_: s1x.data.quality.missing, _partial_: true, columns: [question, thinking, answer]}"
-        return composed(
-            "data=local", f"data.sources.local.path={path}", f"store.dir={tmp_path}", "data.duplicates.near=0.9",
-            f"+data.quality={{missing: {missing}, unreadable: {{_target_: s1x.data.quality.unreadable, _partial_: true}}, "
-            "too_long: {_target_: s1x.data.quality.longer_than, _partial_: true, characters: 100000}}", *more)
+        return composed("data=local", "data.decontaminate=null", f"data.sources.local.path={path}", f"store.dir={tmp_path}", "data.duplicates.near=0.9", *more)
     return make
+
+
+def steps_of(built):
+    return {row.step: row for row in built.rows}
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
@@ -142,7 +146,7 @@ def test_the_funnel_prints_hostile_text_as_text(strict, tmp_path):
 
     path = tmp_path / "hostile.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in HOSTILE[:10]))
-    built = build(strict(path, "data.select={how: random, n: 1, seed: 0}"))
+    built = build(strict(path, "data.select.how=random", "data.select.n=1"))
     out = StringIO()
     Console(file=out, width=200).print(funnel.as_table(built.rows, built.name))
     assert "\x1b[31m" not in out.getvalue() and "\x07" not in out.getvalue()
@@ -155,18 +159,18 @@ def test_an_empty_pool_and_a_pool_of_nothing_good(strict, tmp_path):
     path.write_text("")
     assert len(build(strict(path)).table) == 0
     path.write_text("{}\n{}\n")
-    assert build(strict(path)).rows[-2].dropped == {"missing": 2}
+    assert steps_of(build(strict(path)))["quality"].dropped == {"missing": 2}
     with pytest.raises(SettingError, match="data.select.n=5: only 0 records are left"):
-        build(strict(path, "data.select={how: random, n: 5, seed: 0}"))
+        build(strict(path, "data.select.how=random", "data.select.n=5"))
 
 
 def test_two_hundred_thousand_rows(strict, tmp_path):
     path = tmp_path / "big.parquet"
     numbers = range(200_000)
     pq.write_table(pa.table({
-        "question": [f"what is {i % 190_000} plus {i % 7} in this row" for i in numbers], "thinking": ["t"] * 200_000,
+        "question": [f"what is {i % 190_000} plus seven in this row" for i in numbers], "thinking": ["t"] * 200_000,
         "answer": [None if i % 1000 == 0 else "a" for i in numbers],
     }), path)
-    built = build(strict(path, "data.duplicates.near=null", "data.select={how: random, n: 1000, seed: 0}"))
+    built = build(strict(path, "data.duplicates.near=null", "data.select.how=random", "data.select.n=1000"))
     assert built.rows[0].before == 200_000 and len(built.table) == 1000
-    assert built.rows[1].dropped["duplicate question"] > 1000
+    assert steps_of(built)["duplicates"].dropped == {"duplicate question": 10_000}

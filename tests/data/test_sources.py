@@ -200,7 +200,7 @@ def test_local_files_of_every_kind(suffix, tmp_path, composed):
         pq.write_table(pa.Table.from_pylist(rows), path)
     else:
         pa.Table.from_pylist(rows).to_pandas().to_csv(path, index=False)
-    built = build.build(composed("data=local", f"data.sources.local.path={path}", f"store.dir={tmp_path}"))
+    built = build.build(composed("data=local", "data.decontaminate=null", f"data.sources.local.path={path}", f"store.dir={tmp_path}"))
     assert built.table["question"].to_pylist() == ["Q1", "Q,\n\"2\""]
     assert [str(n) for n in built.table["n"].to_pylist()] == ["1", "2"]
 
@@ -245,11 +245,11 @@ def test_without_a_network_a_hub_data_set_is_one_sentence_within_seconds(name, c
 ])
 def test_wrong_settings_are_sentences(overrides, words, composed, tmp_path):
     with pytest.raises(SettingError, match=words):
-        build.build(composed("data=local", f"store.dir={tmp_path}", *overrides))
+        build.build(composed("data=local", "data.decontaminate=null", f"store.dir={tmp_path}", *overrides))
 
 
 def test_a_broken_json_file_is_a_sentence(composed, tmp_path):
     path = tmp_path / "broken.json"
     path.write_text("[{")
     with pytest.raises(SettingError, match="broken.json: cannot be read"):
-        build.build(composed("data=local", f"data.sources.local.path={path}", f"store.dir={tmp_path}"))
+        build.build(composed("data=local", "data.decontaminate=null", f"data.sources.local.path={path}", f"store.dir={tmp_path}"))

@@ -13,21 +13,22 @@ from s1x.streams.types import Forbid, Sampling
 VOCABULARY, PADDED, CONTEXT = 50, 64, 128
 
 
-def save_model(folder, kv_heads: int, **settings) -> str:
-    """A Qwen2 model of a few thousand parameters, with a padded vocabulary and a tokenizer of VOCABULARY ids."""
+SIZES = {
+    "vocab_size": PADDED, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": CONTEXT, "initializer_range": 0.4,
+    "tie_word_embeddings": False, "eos_token_id": None, "bos_token_id": None, "pad_token_id": 0,
+}  # fmt: skip
+
+
+def save_model(folder, model_type: str = "qwen2", **settings) -> str:
+    """A random model of a few thousand parameters, with a padded vocabulary and a tokenizer of VOCABULARY ids."""
     import torch
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
-    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-    torch.manual_seed(kv_heads)
-    config = Qwen2Config(
-        vocab_size=PADDED, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=kv_heads, max_position_embeddings=CONTEXT, initializer_range=0.4, tie_word_embeddings=False,
-        eos_token_id=None, bos_token_id=None, **settings,
-    )  # fmt: skip
-    model = Qwen2ForCausalLM(config)
-    model.save_pretrained(folder)
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **(SIZES | settings))).save_pretrained(folder)
     words = {f"w{i}": i for i in range(VOCABULARY - 1)} | {"<|endoftext|>": VOCABULARY - 1}  # Qwen2's tokenizer wants the last
     words = Tokenizer(WordLevel(words, unk_token="w0"))
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0").save_pretrained(folder)
@@ -36,7 +37,7 @@ def save_model(folder, kv_heads: int, **settings) -> str:
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory) -> str:
-    return save_model(tmp_path_factory.mktemp("gqa"), kv_heads=2)
+    return save_model(tmp_path_factory.mktemp("gqa"))
 
 
 def engine(path: str, slots: int = 4, **settings) -> TransformersEngine:
@@ -70,18 +71,24 @@ def sampled(noise: int, **settings) -> Sampling:
     return Sampling(temperature=1.0, noise=noise, **settings)
 
 
-WINDOW = {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}
+MODELS = {
+    "qwen2": {"num_key_value_heads": 4},
+    "qwen2 grouped": {},
+    "qwen2 one key head": {"num_key_value_heads": 1},
+    "qwen2 window": {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1},
+    "mistral window": {"sliding_window": 9},
+    "gemma3_text": {"sliding_window": 8},
+    "gpt2": {"num_key_value_heads": 4},
+}
 
 
-@pytest.mark.parametrize(("kv_heads", "settings"), [(4, {}), (2, {}), (1, {}), (2, WINDOW)])
-def test_greedy_equals_generate(tmp_path, kv_heads, settings):
+@pytest.mark.parametrize("name", MODELS)
+def test_greedy_equals_generate(tmp_path, name):
     import torch
     from transformers import AutoModelForCausalLM
 
-    folder = save_model(tmp_path, kv_heads, **settings)
+    folder = save_model(tmp_path, name.split()[0], **MODELS[name])
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    if settings:
-        assert "sliding_attention" in model.config.layer_types
     prompts = prefixes(1, [3, 17, 1, 40, 9, 2, 64, 5, 30])
     e = engine(folder, slots=4)
     e._load()

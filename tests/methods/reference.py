@@ -40,14 +40,14 @@ def finish(model, encode, decode, prompt, thought, finish_reason, uncut, *, star
     return start + thought + closing + strip(answer, [encode("<|im_end|>")])
 
 
-def budget_forcing_s1(model, encode, decode, prompt, *, maximum, ignore_end, string, minimum, context, max_answer):
+def budget_forcing_s1(model, encode, decode, prompt, *, max_thinking_tokens, ignore_end, string, min_thinking_tokens, context, max_answer):
     start, stop = encode(THINK), stops_of(encode)
-    if maximum == "auto":
-        maximum = context - len(prompt) - len(start) - len(encode(ANSWER + FINAL)) - 100
+    if max_thinking_tokens == "auto":
+        max_thinking_tokens = context - len(prompt) - len(start) - len(encode(ANSWER + FINAL)) - 100
     thought = []
     for round in range(ignore_end + 1):
         out, reason = generate(
-            model, prompt + start + thought, maximum, context=context, stop=stop, min_tokens=1 if ignore_end else minimum
+            model, prompt + start + thought, max_thinking_tokens, context=context, stop=stop, min_tokens=1 if ignore_end else min_thinking_tokens
         )
         if reason == "length" or round == ignore_end:
             thought += out
@@ -56,24 +56,24 @@ def budget_forcing_s1(model, encode, decode, prompt, *, maximum, ignore_end, str
         if string is not None:
             thought += encode(string)
     uncut = out
-    thought = strip(thought[:maximum], stop)
+    thought = strip(thought[:max_thinking_tokens], stop)
     return finish(model, encode, decode, prompt, thought, reason, uncut, start=start, context=context, max_answer=max_answer)
 
 
-def budget_forcing(model, encode, decode, prompt, *, maximum, ignore_end, string, minimum, context, max_answer):
-    """Thinking has at most `maximum` tokens, all rounds and strings together; a stop counts as one of them."""
+def budget_forcing(model, encode, decode, prompt, *, max_thinking_tokens, ignore_end, string, min_thinking_tokens, context, max_answer):
+    """Thinking has at most `max_thinking_tokens` tokens, all rounds and strings together; a stop counts as one of them."""
     start, stops = encode(THINK), {s[0] for s in stops_of(encode)}
     room = context - len(prompt) - len(start) - len(encode(ANSWER + FINAL)) - 100
-    maximum = room if maximum == "auto" else min(maximum, room)
+    max_thinking_tokens = room if max_thinking_tokens == "auto" else min(max_thinking_tokens, room)
     inject = encode(string) if string is not None else []
     thought, ignored, fresh, reason = [], 0, False, "length"
-    while len(thought) < maximum:
-        banned = frozenset(stops) if fresh or len(thought) < minimum else frozenset()
+    while len(thought) < max_thinking_tokens:
+        banned = frozenset(stops) if fresh or len(thought) < min_thinking_tokens else frozenset()
         token = model(tuple(prompt + start + thought), None, banned)
         fresh = False
         if token not in stops:
             thought.append(token)
-        elif ignored < ignore_end and len(thought) + len(inject) < maximum:
+        elif ignored < ignore_end and len(thought) + len(inject) < max_thinking_tokens:
             thought, ignored, fresh = thought + inject, ignored + 1, True
         else:
             reason = "stop"
@@ -84,8 +84,8 @@ def budget_forcing(model, encode, decode, prompt, *, maximum, ignore_end, string
 
 def step_conditional_forced_s1(model, encode, decode, prompt, *, context, max_answer):
     start, stop = encode("<|im_start|>"), [encode("<|im_start|>0"), encode("<|im_end|>")]
-    maximum = context - len(prompt) - len(start) - len(encode(ANSWER + FINAL)) - 100
-    out, reason = generate(model, prompt + start, maximum, context=context, stop=stop)
+    max_thinking_tokens = context - len(prompt) - len(start) - len(encode(ANSWER + FINAL)) - 100
+    out, reason = generate(model, prompt + start, max_thinking_tokens, context=context, stop=stop)
     thought = strip(out, stop)
     return finish(model, encode, decode, prompt, thought, reason, out, start=start, context=context, max_answer=max_answer)
 
@@ -93,8 +93,8 @@ def step_conditional_forced_s1(model, encode, decode, prompt, *, context, max_an
 def step_conditional_forced(model, encode, decode, prompt, *, context, max_answer):
     """As the paper means it: an answer that the model starts before the 0 is its answer."""
     start, stop = encode("<|im_start|>"), [encode("<|im_start|>0"), encode("<|im_end|>"), encode(ANSWER)]
-    maximum = context - len(prompt) - len(start) - len(encode(ANSWER + FINAL)) - 100
-    out, reason = generate(model, prompt + start, maximum, context=context, stop=stop)
+    max_thinking_tokens = context - len(prompt) - len(start) - len(encode(ANSWER + FINAL)) - 100
+    out, reason = generate(model, prompt + start, max_thinking_tokens, context=context, stop=stop)
     thought = strip(out, stop)
     return finish(model, encode, decode, prompt, thought, reason, out, start=start, context=context, max_answer=max_answer)
 

@@ -64,38 +64,38 @@ def summary(trace):
 
 @many
 @given(seeds, budgets, st.integers(0, 4), strings, st.integers(0, 40))
-def test_budget_forcing_as_in_the_reference_code(seed, maximum, ignore_end, string, minimum):
+def test_budget_forcing_as_in_the_reference_code(seed, max_thinking_tokens, ignore_end, string, min_thinking_tokens):
     engine, model, question = setting(seed)
-    how = {"maximum": maximum, "ignore_end": ignore_end, "string": string, "minimum": minimum}
+    how = {"max_thinking_tokens": max_thinking_tokens, "ignore_end": ignore_end, "string": string, "min_thinking_tokens": min_thinking_tokens}
     expected = reference.budget_forcing_s1(
         model, encode, decode, prompt_ids(question), context=CONTEXT, max_answer=MAX_ANSWER, **how
     )
     trace = both(lambda: budget_forcing(chat.prompt(question), chat, GREEDY, compat="s1", max_answer_tokens=MAX_ANSWER, **how),
                  engine)
     assert list(trace.ids()) == expected
-    assert maximum == "auto" or trace.thinking_tokens <= maximum
+    assert max_thinking_tokens == "auto" or trace.thinking_tokens <= max_thinking_tokens
 
 
 @many
 @given(seeds, budgets, st.integers(0, 4), strings, st.integers(0, 40))
-def test_budget_forcing_as_in_the_paper(seed, maximum, ignore_end, string, minimum):
+def test_budget_forcing_as_in_the_paper(seed, max_thinking_tokens, ignore_end, string, min_thinking_tokens):
     engine, model, question = setting(seed)
-    minimum = minimum if maximum == "auto" else min(minimum, maximum)
-    how = {"maximum": maximum, "ignore_end": ignore_end, "string": string, "minimum": minimum}
+    min_thinking_tokens = min_thinking_tokens if max_thinking_tokens == "auto" else min(min_thinking_tokens, max_thinking_tokens)
+    how = {"max_thinking_tokens": max_thinking_tokens, "ignore_end": ignore_end, "string": string, "min_thinking_tokens": min_thinking_tokens}
     expected, thought, ignored = reference.budget_forcing(
         model, encode, decode, prompt_ids(question), context=CONTEXT, max_answer=MAX_ANSWER, **how
     )
     trace = both(lambda: budget_forcing(chat.prompt(question), chat, GREEDY, max_answer_tokens=MAX_ANSWER, **how), engine)
     assert list(trace.ids()) == expected
     assert (trace.thinking_tokens, trace.waits) == (thought, ignored)
-    assert minimum <= trace.thinking_tokens <= (CONTEXT if maximum == "auto" else maximum)
+    assert min_thinking_tokens <= trace.thinking_tokens <= (CONTEXT if max_thinking_tokens == "auto" else max_thinking_tokens)
 
 
 @many
 @given(seeds, st.sampled_from([16, 64, 128]), st.booleans())
 def test_token_conditional(seed, tokens, forced):
     engine, model, question = setting(seed)
-    how = {"maximum": tokens if forced else "auto", "ignore_end": 0, "string": None, "minimum": 0}
+    how = {"max_thinking_tokens": tokens if forced else "auto", "ignore_end": 0, "string": None, "min_thinking_tokens": 0}
     expected = reference.budget_forcing_s1(
         model, encode, decode, prompt_ids(f"{question}\n\nThink for up to {tokens} tokens."), context=CONTEXT,
         max_answer=MAX_ANSWER, **how
@@ -114,12 +114,12 @@ def test_token_conditional(seed, tokens, forced):
 def test_class_conditional(seed, length):
     engine, model, question = setting(seed)
     expected = reference.budget_forcing_s1(
-        model, encode, decode, prompt_ids(question + {"long": LONG, "short": SHORT}[length]), maximum="auto", ignore_end=0,
-        string=None, minimum=0, context=CONTEXT, max_answer=MAX_ANSWER
+        model, encode, decode, prompt_ids(question + {"long": LONG, "short": SHORT}[length]), max_thinking_tokens="auto", ignore_end=0,
+        string=None, min_thinking_tokens=0, context=CONTEXT, max_answer=MAX_ANSWER
     )
 
     def inner(*args):
-        return budget_forcing(*args, max_answer_tokens=MAX_ANSWER, maximum="auto")
+        return budget_forcing(*args, max_answer_tokens=MAX_ANSWER, max_thinking_tokens="auto")
 
     trace = both(lambda: class_conditional(chat.prompt(question), chat, GREEDY, length=length, inner=inner), engine)
     assert list(trace.ids()) == expected

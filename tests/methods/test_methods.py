@@ -44,7 +44,7 @@ def shown(trace):
 
 
 def test_segments_of_a_wait():
-    method = forcing(CHAT.prompt("x"), CHAT, GREEDY, maximum=50, ignore_end=1)
+    method = forcing(CHAT.prompt("x"), CHAT, GREEDY, max_thinking_tokens=50, ignore_end=1)
     reads, trace = by_hand(method, ("1+1=2\n", "stop", "<|im_start|>"), (" so 2", "stop", "<|im_end|>"),
                            (" 2", "stop", "<|im_end|>"))
     assert shown(trace) == [
@@ -63,23 +63,23 @@ def test_segments_of_a_wait():
 ])
 def test_newline_before_a_forced_end(start, thought, closing):
     chat = make_chat(thinking_start=start)
-    method = forcing(chat.prompt("x"), chat, GREEDY, maximum=4)
+    method = forcing(chat.prompt("x"), chat, GREEDY, max_thinking_tokens=4)
     _, trace = by_hand(method, (thought, "limit", ""), (" 2", "stop", "<|im_end|>"))
     assert shown(trace)[-2:] == [("delimiter", closing), ("answer", " 2")]
     assert trace.end == "forced"
 
 
 def test_an_end_is_ignored_only_while_string_and_a_token_fit():
-    method = forcing(CHAT.prompt("x"), CHAT, GREEDY, maximum=5, ignore_end=3)
+    method = forcing(CHAT.prompt("x"), CHAT, GREEDY, max_thinking_tokens=5, ignore_end=3)
     _, trace = by_hand(method, ("1+1", "stop", "<|im_start|>"), ("2", "limit", ""), ("2", "stop", "<|im_end|>"))
     assert (trace.waits, trace.end, trace.thinking_tokens) == (1, "forced", 5)
-    method = forcing(CHAT.prompt("x"), CHAT, GREEDY, maximum=4, ignore_end=3)
+    method = forcing(CHAT.prompt("x"), CHAT, GREEDY, max_thinking_tokens=4, ignore_end=3)
     _, trace = by_hand(method, ("1+1", "stop", "<|im_start|>"), ("2", "stop", "<|im_end|>"))
     assert (trace.waits, trace.end, trace.thinking_tokens) == (0, "natural", 3)
 
 
 def test_minimum_goes_on_where_the_model_wanted_to_end():
-    method = forcing(CHAT.prompt("x"), CHAT, GREEDY, minimum=5, ignore_end=1, string=None)
+    method = forcing(CHAT.prompt("x"), CHAT, GREEDY, min_thinking_tokens=5, ignore_end=1, string=None)
     reads, trace = by_hand(method, ("1+1", "stop", "<|im_end|>"), ("=2\n", "stop", "<|im_start|>"),
                            ("Hmm", "stop", "<|im_start|>"), ("2", "stop", "<|im_end|>"))
     assert [r.forbid and r.forbid.first for r in reads] == [None, 2, 1, None]
@@ -88,7 +88,7 @@ def test_minimum_goes_on_where_the_model_wanted_to_end():
 
 def test_first_reads_are_shared_by_all_settings():
     prompt, streams = CHAT.prompt("x"), set()
-    for settings in ({}, {"maximum": 9}, {"ignore_end": 2}, {"minimum": 7}, {"maximum": "auto", "string": None}):
+    for settings in ({}, {"max_thinking_tokens": 9}, {"ignore_end": 2}, {"min_thinking_tokens": 7}, {"max_thinking_tokens": "auto", "string": None}):
         streams.add(next(forcing(prompt, CHAT, GREEDY, **settings)).key("model"))
     streams.add(next(none(prompt, CHAT, GREEDY, max_answer_tokens=9)).key("model"))
     assert len(streams) == 1
@@ -100,7 +100,7 @@ def test_the_references_cut_keeps_the_plain_end():
     seen = 0
     for seed in range(40):
         engine = make_engine(seed, start=300)
-        how = {"maximum": 40, "ignore_end": 4}
+        how = {"max_thinking_tokens": 40, "ignore_end": 4}
         code, paper = (naive(forcing(CHAT.prompt("x"), CHAT, GREEDY, compat=c, **how), engine, CHAT) for c in ("s1", None))
         if code.end == "forced" and "Final" not in CHAT.decode(code.ids("delimiter")):
             seen += 1
@@ -111,8 +111,8 @@ def test_the_references_cut_keeps_the_plain_end():
 
 
 def test_a_sweep_in_one_scheduler_shares_and_changes_nothing():
-    cells = [partial(forcing, maximum=b) for b in (5, 10, 20, 40, 80, 160)]
-    cells += [partial(forcing, maximum="auto", ignore_end=n) for n in range(5)]
+    cells = [partial(forcing, max_thinking_tokens=b) for b in (5, 10, 20, 40, 80, 160)]
+    cells += [partial(forcing, max_thinking_tokens="auto", ignore_end=n) for n in range(5)]
     prompts = [CHAT.prompt(f"x={i}") for i in range(5)]
 
     def sweep(engine, cells):
@@ -133,16 +133,16 @@ def test_a_sweep_in_one_scheduler_shares_and_changes_nothing():
 
 def test_when_the_context_is_full():
     engine, prompt = make_engine(0, start=0, end=0), CHAT.prompt("x")  # never stops
-    (full,) = scheduled([forcing(prompt, CHAT, GREEDY, maximum=None)], engine, CHAT)
+    (full,) = scheduled([forcing(prompt, CHAT, GREEDY, max_thinking_tokens=None)], engine, CHAT)
     assert full.end == "context" and full.answer_tokens == 0
     assert len(prompt.ids + full.ids()) == CONTEXT
-    (auto, larger) = scheduled([forcing(prompt, CHAT, GREEDY, maximum=m) for m in ("auto", CONTEXT)], engine, CHAT)
+    (auto, larger) = scheduled([forcing(prompt, CHAT, GREEDY, max_thinking_tokens=m) for m in ("auto", CONTEXT)], engine, CHAT)
     assert auto.segments == larger.segments and (auto.end, larger.end) == ("forced", "context")
     assert auto.answer_tokens == 20
     frame = CHAT.encode("<|im_start|>think<|im_start|>answer\nFinal Answer:")
     assert len(prompt.ids) + auto.thinking_tokens + len(frame) + 100 == CONTEXT
     long = CHAT.prompt("x" * CONTEXT)
-    for method in (forcing(long, CHAT, GREEDY, maximum=m) for m in (None, "auto", 9)):
+    for method in (forcing(long, CHAT, GREEDY, max_thinking_tokens=m) for m in (None, "auto", 9)):
         (trace,) = scheduled([method], engine, CHAT)
         assert trace.end == "context" and trace.answer_tokens == trace.thinking_tokens == 0
 
@@ -161,7 +161,7 @@ def test_plain_generation_is_one_stream():
 def test_stop_strings_of_the_task():
     engine = make_engine(1, start=0, end=0)
     for method in (none(CHAT.prompt("x"), CHAT, GREEDY, thinking=False, max_answer_tokens=9, until=["7", "++"]),
-                   forcing(CHAT.prompt("x"), CHAT, GREEDY, maximum=5, max_answer_tokens=200, until=["7", "++"])):
+                   forcing(CHAT.prompt("x"), CHAT, GREEDY, max_thinking_tokens=5, max_answer_tokens=200, until=["7", "++"])):
         (trace,) = scheduled([method], engine, CHAT)
         text = CHAT.decode(trace.ids("answer"))
         assert "7" not in text and "++" not in text and trace.answer_tokens < 200
@@ -190,7 +190,7 @@ def test_countdown_to_zero_is_forced():
 
 def test_pools_nest_and_compose():
     engine, prompt = make_engine(5), CHAT.prompt("x")
-    inner = partial(token_conditional, tokens=16, inner=partial(forcing, maximum=16))
+    inner = partial(token_conditional, tokens=16, inner=partial(forcing, max_thinking_tokens=16))
     small, large = scheduled([majority_voting(prompt, CHAT, WARM, n=n, inner=inner) for n in (2, 6)], engine, CHAT)
     assert [t.segments for t in large.samples[:2]] == [t.segments for t in small.samples]
     assert len({t.ids() for t in large.samples}) > 1
@@ -214,7 +214,7 @@ def test_rejection_reads_one_pool_for_all_limits():
     assert [t.segments for t in together] == [t.segments for t in alone]
     tries = [t.info["tries"] for t in together]
     assert tries == sorted(tries, reverse=True) and tries[0] > tries[-1]
-    by_member = [naive(forcing(prompt, CHAT, WARM.sample(i), maximum=limits[0]), engine, CHAT) for i in range(tries[0])]
+    by_member = [naive(forcing(prompt, CHAT, WARM.sample(i), max_thinking_tokens=limits[0]), engine, CHAT) for i in range(tries[0])]
     assert [t.end == "natural" for t in by_member] == [False] * (tries[0] - 1) + [True]
     assert by_member[-1].ids("thinking") == together[0].ids("thinking")
 
@@ -242,7 +242,7 @@ def thinker(answers):
 ])
 def test_early_exit(answers, thinking, probes, agreed):
     answer = (lambda t: answers(t).replace("1", "8")) if answers(10) else answers  # "1" counts the thinking
-    method = early_exit(CHAT.prompt("x"), CHAT, GREEDY, every=10, agree=3, maximum=100, max_answer_tokens=9)
+    method = early_exit(CHAT.prompt("x"), CHAT, GREEDY, every=10, agree=3, max_thinking_tokens=100, max_answer_tokens=9)
     trace = driver.run(method, thinker(answer), CONTEXT, CHAT.decode)
     assert (trace.thinking_tokens, trace.end) == (thinking, "forced")
     assert (trace.info["probes"], trace.info["agreed"]) == (probes, agreed)
@@ -256,14 +256,14 @@ def test_early_exit_through_the_scheduler(ahead):
         engine = make_engine(seed, start=300, end=300, vocab=2, first_id=3)  # two words: probes of one token often agree
 
         def make():
-            return early_exit(CHAT.prompt("x"), CHAT, GREEDY, every=2, agree=2, maximum=24, probe_tokens=1, max_answer_tokens=9,
+            return early_exit(CHAT.prompt("x"), CHAT, GREEDY, every=2, agree=2, max_thinking_tokens=24, probe_tokens=1, max_answer_tokens=9,
                               ahead=ahead)
 
         (trace,) = scheduled([make()], engine, CHAT)
         expected = naive(make(), engine, CHAT)
         assert (trace.segments, trace.end, trace.info) == (expected.segments, expected.end, expected.info)
         if trace.end == "forced":  # the answer is the one that budget forcing gives at that point
-            there = forcing(CHAT.prompt("x"), CHAT, GREEDY, maximum=trace.thinking_tokens, max_answer_tokens=9)
+            there = forcing(CHAT.prompt("x"), CHAT, GREEDY, max_thinking_tokens=trace.thinking_tokens, max_answer_tokens=9)
             assert trace.segments == naive(there, engine, CHAT).segments
         ends.add((trace.end, trace.info["agreed"]))
     assert ("natural", False) in ends and ("forced", True) in ends
@@ -334,7 +334,7 @@ def test_all_methods_run_in_all_formats(fmt):
     chat, engine = make_chat(**fmt), make_engine(8)
     args, most = (chat.prompt("x"), chat, WARM), {"max_answer_tokens": 9}
     traces = scheduled([
-        none(*args, **most), forcing(*args, maximum=30, ignore_end=2), forcing(*args, maximum=30, ignore_end=2, compat="s1"),
+        none(*args, **most), forcing(*args, max_thinking_tokens=30, ignore_end=2), forcing(*args, max_thinking_tokens=30, ignore_end=2, compat="s1"),
         step_conditional(*args, steps=4, **most), step_conditional(*args, steps=4, forced=True, **most),
         rejection_sampling(*args, limit=100, **most), early_exit(*args, every=10, **most),
     ], engine, chat)

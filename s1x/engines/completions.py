@@ -1,0 +1,199 @@
+"""The completions protocol of vLLM-compatible servers: token ids in, a stream of token ids out, and what can go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from ..streams.types import GREEDY, Sampling
+from .base import EngineError
+from .parts import Part
+
+_AGAIN = {408, 409, 425, 429}  # and every 5xx: the same request may succeed later
+_FAILURES = (aiohttp.ClientError, OSError, TimeoutError, ValueError, TypeError, KeyError, AttributeError)
+
+
+class Broken(Exception):
+    """The request failed in a way that may pass: try again, not before `after` seconds if the server said so."""
+
+    def __init__(self, reason: str, after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class Refused(Exception):
+    """The server understood and said no; the message is its reason."""
+
+
+class Event(NamedTuple):
+    """New tokens; `cached` is how many tokens of the prompt were in the server's KV cache, where it says so."""
+
+    ids: list[int]
+    logprobs: list[float] | None
+    cached: int | None
+    finished: bool
+
+
+def body(model: str, part: Part, sampling: Sampling, *, logprobs: bool, priority: int | None) -> dict[str, Any]:
+    """The request of a part. Nothing but its own stop ids may end it: `ignore_eos`."""
+    request: dict[str, Any] = {
+        "model": model,
+        "prompt": list(part.prefix),
+        "max_tokens": part.limit,
+        "temperature": sampling.temperature,
+        "ignore_eos": True,
+        "return_token_ids": True,
+        "skip_special_tokens": False,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if sampling.noise is not None:
+        request |= {"top_p": sampling.top_p, "top_k": sampling.top_k, "seed": part.seed}
+    if part.stop_ids:
+        request["stop_token_ids"] = sorted(part.stop_ids)
+    if part.banned:
+        request["logit_bias"] = {str(i): -100 for i in sorted(part.banned)}
+    if logprobs:
+        request["logprobs"] = 0
+    if priority is not None:
+        request["priority"] = priority
+    return request
+
+
+class Endpoint:
+    """One server. `url` ends before /v1. The key goes into the request header and nowhere else."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, key: str | None, *, first_s: float, between_s: float) -> None:
+        self.session, self.url, self._key = session, url, key
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._first_s, self._between_s = first_s, between_s
+        self.open = 0  # requests in flight
+        self.down_until = 0.0  # loop time before which no other request should try it
+
+    async def models(self) -> list[dict[str, Any]]:
+        """What the server says it serves. Raises Broken or Refused."""
+        try:
+            async with asyncio.timeout(self._between_s):
+                async with self.session.get(f"{self.url}/v1/models", headers=self._headers) as answer:
+                    await self._check(answer)
+                    return list((await answer.json(content_type=None))["data"])
+        except _FAILURES as error:
+            raise self._broken(error) from None
+
+    async def complete(self, request: dict[str, Any]) -> AsyncIterator[Event]:
+        """Send a request and yield what arrives, until it is finished. Raises Broken (at any time) or Refused."""
+        self.open += 1
+        try:
+            async with asyncio.timeout(self._first_s) as patience:
+                async with self.session.post(f"{self.url}/v1/completions", json=request, headers=self._headers) as answer:
+                    await self._check(answer)
+                    finished, event = False, None
+                    async for line in answer.content:
+                        if line.startswith(b"data:"):
+                            data = line[5:].strip()
+                            if data == b"[DONE]":
+                                break
+                            event = self._event(json.loads(data), "logprobs" in request)
+                            finished |= event.finished
+                            patience.reschedule(asyncio.get_running_loop().time() + self._between_s)
+                            yield event
+                    if not finished:
+                        raise Broken("the stream was cut")
+        except _FAILURES as error:
+            raise self._broken(error) from None
+        finally:
+            self.open -= 1
+
+    def _event(self, data: dict[str, Any], logprobs: bool) -> Event:
+        if "error" in data:
+            error = data["error"]
+            if isinstance(error.get("code"), int) and 400 <= error["code"] < 500 and error["code"] not in _AGAIN:
+                raise Refused(self._clean(str(error.get("message"))))
+            raise Broken("the server reported an error in mid-stream")
+        details = (data.get("usage") or {}).get("prompt_tokens_details") or {}
+        cached = details.get("cached_tokens")
+        if not data["choices"]:
+            return Event([], [] if logprobs else None, cached, False)
+        (choice,) = data["choices"]
+        ids = choice.get("token_ids") or []
+        if not all(type(token) is int and token >= 0 for token in ids):
+            raise ValueError("token_ids")
+        given = None
+        if logprobs:
+            given = [float(p) for p in (choice.get("logprobs") or {}).get("token_logprobs") or []]
+            if len(given) != len(ids):
+                raise ValueError("token_logprobs")
+        return Event(ids, given, cached, choice.get("finish_reason") is not None)
+
+    async def _check(self, answer: aiohttp.ClientResponse) -> None:
+        if answer.status == 200:
+            return
+        if answer.status in _AGAIN or answer.status >= 500:
+            after = answer.headers.get("Retry-After", "")
+            raise Broken(f"HTTP status {answer.status}", float(after) if after.isdigit() else 0.0)
+        text = await answer.text(errors="replace")
+        try:
+            given = json.loads(text)
+            text = given.get("error", given).get("message", text)
+        except (ValueError, AttributeError):
+            pass
+        raise Refused(f"HTTP status {answer.status}: {self._clean(str(text))}")
+
+    def _broken(self, error: Exception) -> Broken:
+        if isinstance(error, TimeoutError):
+            return Broken("no answer in time")
+        if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, ConnectionResetError)):
+            return Broken("the connection was cut")
+        if isinstance(error, (aiohttp.ClientConnectionError, OSError)):
+            return Broken("no connection")
+        return Broken("an unreadable answer")
+
+    def _clean(self, text: str) -> str:
+        """The server's words, short, on one line, and without the key should it have been echoed."""
+        text = " ".join(text.split())
+        return (text.replace(self._key, "***") if self._key else text)[:300]
+
+
+async def probe(endpoint: Endpoint, model_id: str, context_length: int) -> bool:
+    """Find out what a server can do; returns whether it takes priorities.
+
+    Raises EngineError with one sentence when it serves another model, has too short a context, does not return token ids or
+    cannot forbid ids; Broken when there was no usable answer.
+    """
+    try:
+        served = {m.get("id"): m for m in await endpoint.models()}
+        if model_id not in served:
+            names = ", ".join(map(str, served))
+            raise EngineError(f"engine.model_id={model_id}: the server at {endpoint.url} serves another model; it has {names}.")
+        longest = served[model_id].get("max_model_len")
+        if longest is not None and longest < context_length:
+            raise EngineError(
+                f"engine.max_model_len={context_length}: the server at {endpoint.url} takes {longest} tokens at most; "
+                f"set engine.max_model_len={longest}."
+            )
+        try:
+            priority, ids = 1, await _two_tokens(endpoint, model_id, frozenset(), 1)
+        except Refused:
+            priority, ids = None, await _two_tokens(endpoint, model_id, frozenset(), None)
+        if not ids:
+            raise EngineError(
+                f"engine.urls={endpoint.url}: the server does not return token ids (return_token_ids); "
+                "s1x needs one that does, such as vllm serve from version 0.11 on."
+            )
+        if set(ids) & set(await _two_tokens(endpoint, model_id, frozenset(ids), priority)):
+            raise EngineError(f"engine.urls={endpoint.url}: the server ignores logit_bias, which s1x needs to forbid tokens.")
+    except Refused as error:
+        raise EngineError(f"engine.urls={endpoint.url}: the server refused a request ({error}).") from None
+    return priority is not None
+
+
+async def _two_tokens(endpoint: Endpoint, model_id: str, banned: frozenset[int], priority: int | None) -> list[int]:
+    part = Part(prefix=(1,), limit=2, banned=banned, stop_ids=frozenset(), seed=None)
+    asked = body(model_id, part, GREEDY, logprobs=False, priority=priority)
+    async with aclosing(endpoint.complete(asked)) as events:
+        return [token async for event in events for token in event.ids]

@@ -1,0 +1,80 @@
+"""An open stream as a chain of plain requests, for engines that bring a sampler of their own (vLLM, servers, replicas).
+
+Such engines know no "forbid these ids on the first n tokens", draw ids of the padded vocabulary, and may break off. So a stream
+is served in parts, one after the other: a masked part of n tokens first; after an id beyond the tokenizer's, one token with
+those ids masked in place of it (the same distribution as masking always, at no cost for all other tokens); and after a broken
+request, whatever is left. The prefix cache makes a new part cheap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..streams.types import Forbid, Ids, digest
+from .base import Open
+
+
+@dataclass(frozen=True)
+class Part:
+    """A plain request: at most `limit` tokens after `prefix`; none of `banned`; `seed` is None when greedy."""
+
+    prefix: Ids
+    limit: int
+    banned: frozenset[int]
+    stop_ids: frozenset[int]
+    seed: int | None
+
+
+def rest(request: Open, ids: list[int]) -> Open:
+    """What is left of `request` when `ids` have arrived."""
+    if not ids:
+        return request
+    forbid = request.forbid
+    if forbid is not None:
+        forbid = Forbid(forbid.ids, forbid.first - len(ids)) if forbid.first > len(ids) else None
+    return replace(request, prefix=request.prefix + tuple(ids), limit=request.limit - len(ids), forbid=forbid)
+
+
+def pack(priority: tuple[int, ...]) -> int:
+    """A priority (begun or not, question, cell, repeat) as one 62-bit number of the same order."""
+    number = 0
+    for width, value in zip((2, 24, 16, 20), (*priority, 0, 0, 0, 0), strict=False):
+        number = number << width | min(max(value, 0), (1 << width) - 1)
+    return number
+
+
+class Chain:
+    """An open stream and what it has received so far.
+
+    padded: the ids above the tokenizer's largest one; they never leave the chain. context_length: tokens, prefix included.
+    """
+
+    def __init__(self, handle: int, request: Open, padded: range, context_length: int) -> None:
+        self.handle, self.request, self.padded = handle, request, padded
+        self.room = max(0, min(request.limit, context_length - len(request.prefix)))
+        self.ids: list[int] = []
+        self.stopped = False
+        self.redraw = False  # the last part ended with a padded id, to be drawn again
+
+    @property
+    def done(self) -> bool:
+        return self.stopped or len(self.ids) >= self.room
+
+    def part(self) -> Part:
+        """The next request of a stream that is not done."""
+        left = rest(self.request, self.ids)
+        limit, banned = (1, frozenset(self.padded)) if self.redraw else (self.room - len(self.ids), frozenset())
+        if left.forbid is not None and left.forbid.first > 0 and left.forbid.ids:
+            limit, banned = min(limit, left.forbid.first), banned | left.forbid.ids
+        noise = left.sampling.noise
+        seed = None if noise is None else int.from_bytes(digest("part", noise, len(left.prefix))[:8], "little") >> 1
+        return Part(left.prefix, limit, banned, left.stop_ids - banned, seed)
+
+    def take(self, ids: list[int]) -> list[int]:
+        """Accept new ids of the current part. Fewer come back when a padded one was drawn: the part is over then."""
+        self.redraw = max(ids, default=0) >= self.padded.start
+        if self.redraw:
+            ids = ids[: next(i for i, token in enumerate(ids) if token >= self.padded.start)]
+        self.ids += ids
+        self.stopped = bool(ids) and ids[-1] in self.request.stop_ids
+        return ids

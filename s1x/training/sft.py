@@ -1,0 +1,176 @@
+"""One rank of a supervised fine-tuning, on TRL's SFTTrainer; a training without ranks runs it in this process.
+
+Whoever runs it has checked the settings before (stages/train.py); this module is where torch, transformers and trl load.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..chat import ChatFormat
+from .examples import Encoded, encode_all, order
+from .settings import Settings
+from .trained import Training, last_checkpoint
+
+
+def train(job: Mapping[str, Any], training: Training, *, devices: int = 1, deepspeed: dict[str, Any] | None = None,
+          observe=None) -> dict[str, Any] | None:
+    """Train `job` (what s1x.training.job makes) and save the model to `training.folder`.
+
+    `observe(log)` is called on the first rank with the trainer's numbers of every step. Returns the facts of the training
+    on the first rank and None on the others.
+    """
+    import torch
+    from transformers import AutoTokenizer
+
+    settings = Settings(**job["settings"])
+    tokenizer = AutoTokenizer.from_pretrained(job["tokenizer"] or job["model"], revision=job["revision"])
+    encoded = encode_all(job["records"], tokenizer, ChatFormat(**job["chat"]), max_length=job["max_length"],
+                         control=job["control"], step_separator=job["step_separator"])
+    arguments = _arguments(settings, training, len(encoded), devices, deepspeed, torch.cuda.is_available())
+    trainer = _trainer(job, settings, arguments, tokenizer, encoded, observe)
+    began = time.monotonic()
+    checkpoint = last_checkpoint(training.checkpoints)
+    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    seconds = time.monotonic() - began
+    _save(trainer, job, settings, tokenizer, training.folder)
+    first = trainer.is_world_process_zero()
+    facts = None
+    if first:
+        log = trainer.state.log_history
+        (training.folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log if "loss" in row))
+        facts = {
+            "data": encoded.facts(), "steps": trainer.state.global_step, "devices": devices, "seconds": round(seconds, 1),
+            "resumed_at": int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
+            "train_loss": next((row["train_loss"] for row in reversed(log) if "train_loss" in row), None),
+            "last_loss": next((row["loss"] for row in reversed(log) if "loss" in row), None),
+        }
+    del trainer
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return facts
+
+
+def _arguments(settings: Settings, training: Training, examples: int, devices: int, deepspeed, on_gpu: bool):
+    """TRL's configuration. One pass over the whole training's order is one "epoch" to it (examples.order)."""
+    from trl import SFTConfig
+
+    liger = importlib.util.find_spec("liger_kernel") is not None if settings.liger == "auto" else settings.liger
+    return SFTConfig(
+        output_dir=str(training.checkpoints),
+        num_train_epochs=1,
+        train_sampling_strategy="sequential",
+        per_device_train_batch_size=settings.device_batch_size,
+        gradient_accumulation_steps=settings.accumulation(devices),
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=settings.warmup_steps(examples),
+        optim="adamw_torch_fused",
+        adam_beta1=settings.betas[0],
+        adam_beta2=settings.betas[1],
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        seed=settings.seed,
+        bf16=settings.precision == "bf16",
+        use_cpu=not on_gpu,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        use_liger_kernel=liger and on_gpu,
+        max_length=None,  # cut and counted in examples.encode_all
+        dataset_kwargs={"skip_prepare_dataset": True},
+        accelerator_config={"use_configured_state": deepspeed is not None},
+        deepspeed=deepspeed,
+        logging_steps=1,
+        save_steps=settings.save_every,
+        save_total_limit=2,
+        dataloader_pin_memory=on_gpu,
+        disable_tqdm=True,
+        report_to=[],
+    )
+
+
+def _trainer(job: Mapping[str, Any], settings: Settings, arguments, tokenizer, encoded: Encoded, observe):
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl import SFTTrainer
+
+    lengths = [len(ids) for ids in encoded.input_ids]
+    steps = order(lengths, epochs=settings.epochs, batch=settings.global_batch_size, seed=settings.seed)
+    rows = Dataset.from_dict({"input_ids": encoded.input_ids, "labels": encoded.labels}).select(steps)
+    trainer = SFTTrainer(
+        model=_model(job, settings, arguments), args=arguments, train_dataset=rows, processing_class=tokenizer,
+        peft_config=_lora(settings), callbacks=_callbacks(observe),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _model(job: Mapping[str, Any], settings: Settings, arguments):
+    """The model to train. bf16 without DeepSpeed keeps float32 weights under autocast, as s1 does."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    attention = settings.attention
+    if attention == "auto":
+        attention = "flash_attention_2" if importlib.util.find_spec("flash_attn") and not arguments.use_cpu else "sdpa"
+    half = settings.precision == "bf16" and arguments.deepspeed is not None
+    return AutoModelForCausalLM.from_pretrained(
+        job["model"], revision=job["revision"], dtype=torch.bfloat16 if half else torch.float32, attn_implementation=attention,
+    )
+
+
+def _lora(settings: Settings):
+    if settings.lora is None:
+        return None
+    from peft import LoraConfig
+
+    lora = settings.lora
+    return LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=lora["r"], lora_alpha=lora["alpha"],
+                      lora_dropout=lora["dropout"])
+
+
+def _callbacks(observe) -> list:
+    """Marks complete checkpoints, and passes each step's numbers on."""
+    from accelerate import PartialState
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):
+        def on_save(self, args, state, control, **_):
+            PartialState().wait_for_everyone()  # only now have all ranks written their part
+            if state.is_world_process_zero:
+                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "COMPLETE").touch()
+
+        def on_log(self, args, state, control, logs=None, **_):
+            if observe is not None and state.is_world_process_zero and "loss" in (logs or {}):
+                observe(logs | {"step": state.global_step, "steps": state.max_steps})
+
+    return [Watch()]
+
+
+def _save(trainer, job: Mapping[str, Any], settings: Settings, tokenizer, folder: Path) -> None:
+    """Weights in safetensors with config and tokenizer; adapters are merged into the base model first."""
+    if settings.lora is None:
+        trainer.save_model(str(folder))  # every rank takes part: under ZeRO-3 each holds a share of every matrix
+    else:
+        adapters = Path(trainer.args.output_dir) / "adapters"
+        trainer.save_model(str(adapters))
+        if trainer.is_world_process_zero():
+            _merge(job, adapters, folder)
+    if trainer.is_world_process_zero():
+        tokenizer.save_pretrained(folder)
+        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nobody needs
+    trainer.accelerator.wait_for_everyone()
+
+
+def _merge(job: Mapping[str, Any], adapters: Path, folder: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(job["model"], revision=job["revision"], dtype="auto")
+    PeftModel.from_pretrained(base, str(adapters)).merge_and_unload().save_pretrained(folder)

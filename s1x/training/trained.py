@@ -1,0 +1,91 @@
+"""Where a trained model is kept, and how a finished training is found again: by a hash of everything it depends on.
+
+`<train.dir>/<name>-<hash>/` is a model folder that transformers and vLLM load: weights, tokenizer, README.md (model card),
+`training.json` (what it was made from, and how it went), `log.jsonl` (loss and so on of each step), and `DONE`, written last.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config import SettingError
+
+RECIPE_VERSION = 1  # raise it when a change of this code changes what is trained
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: `content` is all that its weights depend on (plain values), `folder` where the model will be."""
+
+    content: dict[str, Any]
+    folder: Path
+
+    @classmethod
+    def of(cls, content: dict[str, Any], directory: str, name: str) -> Training:
+        text = json.dumps({"version": RECIPE_VERSION} | content, sort_keys=True)
+        key = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+        return cls(content, Path(directory).expanduser() / f"{name}-{key}")
+
+    @property
+    def id(self) -> str:
+        """Names the training everywhere: folder, W&B run."""
+        return self.folder.name
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / "DONE").is_file()
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def finish(self, facts: dict[str, Any]) -> None:
+        """Write what the training was, drop its checkpoints, and declare it done."""
+        record = {"content": self.content} | facts
+        write(self.folder / "training.json", json.dumps(record, indent=1) + "\n")
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        write(self.folder / "DONE", time.strftime("%Y-%m-%d %H:%M:%S\n"))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only one at work in the folder; others that want the same model wait here."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def write(file: Path, text: str) -> None:
+    """Write beside the file and move into place: a kill leaves the old file or the new one."""
+    tmp = file.with_name(f".{file.name}.{os.getpid()}")
+    tmp.write_text(text, encoding="utf-8")
+    os.replace(tmp, file)
+
+
+def last_checkpoint(checkpoints: Path) -> Path | None:
+    """The newest complete checkpoint; one that a kill left half-written has no COMPLETE file and is passed over."""
+    complete = [c for c in checkpoints.glob("checkpoint-*") if (c / "COMPLETE").is_file()]
+    return max(complete, key=lambda c: int(c.name.rpartition("-")[2]), default=None)
+
+
+def check_space(directory: Path, needed: int) -> None:
+    """Raise SettingError unless `needed` bytes are free where `directory` is or will be."""
+    place = directory.expanduser().absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise SettingError(
+            f"train.dir={directory}: {free / 1e9:,.1f} GB are free there, and the model with two checkpoints takes about "
+            f"{needed / 1e9:,.1f} GB; free some, or choose another place"
+        )

@@ -1,0 +1,102 @@
+"""A small completions server on loopback that speaks vLLM's protocol and is driven by the scripted engine's hash model."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from s1x.engines.base import Open
+from s1x.engines.scripted import ScriptedEngine
+from s1x.streams.types import Forbid, Sampling
+
+
+class Loopback:
+    """`with Loopback(model_id, engine settings) as server: server.url`. `requests` are the bodies that arrived; `key` is asked
+    for when given; `returns_ids`, `takes_priority` and `honours_bias` switch capabilities off."""
+
+    def __init__(self, model_id: str, settings: dict, *, key: str | None = None, returns_ids: bool = True,
+                 takes_priority: bool = True, honours_bias: bool = True):
+        self.model_id, self.settings, self.key = model_id, settings, key
+        self.returns_ids, self.takes_priority, self.honours_bias = returns_ids, takes_priority, honours_bias
+        self.requests: list[dict] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                outer.models(self)
+
+            def do_POST(self):
+                outer.complete(self)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def streams(self) -> list[dict]:
+        """Requests that were no probes."""
+        return [r for r in self.requests if r["prompt"] != [1]]
+
+    def models(self, handler) -> None:
+        model = {"id": self.model_id, "max_model_len": self.settings["context_length"]}
+        self.answer(handler, 200, {"object": "list", "data": [model]})
+
+    def complete(self, handler) -> None:
+        body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+        self.requests.append(body)
+        if self.key and handler.headers.get("Authorization") != f"Bearer {self.key}":
+            return self.answer(handler, 401, {"error": {"message": f"not {handler.headers.get('Authorization')}", "code": 401}})
+        if "priority" in body and not self.takes_priority:
+            return self.answer(handler, 400, {"error": {"message": "no priorities here", "code": 400}})
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        try:
+            for event in (*self.events(body), "[DONE]"):
+                data = f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode()
+                handler.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            handler.wfile.write(b"0\r\n\r\n")
+        except OSError:  # the client went away
+            handler.close_connection = True
+
+    def events(self, body: dict):
+        limit, banned = body["max_tokens"], frozenset(map(int, body.get("logit_bias") or ()))
+        request = Open(
+            prefix=tuple(body["prompt"]), limit=limit, stop_ids=frozenset(body.get("stop_token_ids") or ()),
+            sampling=Sampling(body["temperature"], noise=body["seed"]) if "seed" in body else Sampling(),
+            forbid=Forbid(banned, limit) if banned and self.honours_bias else None, logprobs="logprobs" in body,
+        )  # fmt: skip
+        engine = ScriptedEngine(**self.settings)
+        engine.open(request)
+        while chunks := engine.poll():
+            (chunk,) = chunks
+            choice = {"index": 0, "text": "", "finish_reason": "length" if chunk.done else None}
+            if self.returns_ids:
+                choice["token_ids"] = chunk.ids
+            if chunk.logprobs is not None:
+                choice["logprobs"] = {"token_logprobs": chunk.logprobs}
+            yield {"choices": [choice]}
+        details = {"cached_tokens": len(request.prefix) - 1}
+        yield {"choices": [], "usage": {"prompt_tokens": len(request.prefix), "prompt_tokens_details": details}}
+
+    def answer(self, handler, status: int, value: dict) -> None:
+        data = json.dumps(value).encode()
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data)

@@ -1,0 +1,222 @@
+"""The server engine against a loopback server (stdlib, hash model), with and without faults in between."""
+
+from __future__ import annotations
+
+import pytest
+
+from s1x.engines.base import EngineError, Open
+from s1x.engines.scripted import ScriptedEngine
+from s1x.engines.server import ServerEngine
+from s1x.streams.types import Forbid, Sampling
+
+from ..methods.conftest import CONTEXT, END, SPOKEN, START, TOKENS, make_chat
+from . import models, proxy, sweep
+from .loopback import Loopback
+
+SETTINGS = {"vocab": len(SPOKEN), "first_id": 2, "ends": {START: 250, END: 100}, "context_length": CONTEXT}
+TEXTS = [f"{i}+{i}=" for i in range(34)]  # times six settings: 204 traces
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("client")
+    return models.without_weights(folder, vocabulary=len(TOKENS), padded=len(TOKENS) + 20, context=CONTEXT)
+
+
+@pytest.fixture
+def served(model):
+    with Loopback(model, SETTINGS) as server:
+        yield server
+
+
+def connect(model, urls, **settings) -> ServerEngine:
+    return ServerEngine(model, urls=urls, **{"pause_s": 0.01, "in_flight": 32} | settings)
+
+
+def write(engine, requests) -> list[list[int]]:
+    handles = [engine.open(r) for r in requests]
+    out = {h: [] for h in handles}
+    while chunks := engine.poll():
+        for chunk in chunks:
+            out[chunk.handle] += chunk.ids
+    return [out[h] for h in handles]
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return sweep.run(ScriptedEngine(**SETTINGS), make_chat(), TEXTS)
+
+
+def test_a_sweep_through_a_server_equals_the_model_itself(model, served, expected):
+    engine = connect(model, served.url + "/v1/")
+    traces = sweep.run(engine, make_chat(), TEXTS)
+    engine.close()
+    assert sweep.same(traces, expected) == len(expected) == 204
+    assert engine.counters.decoded >= sum(len(t.ids("answer")) for t in expected)
+    assert 0 < engine.counters.prefill_cached < engine.counters.prefill
+    assert all(r["ignore_eos"] and r["return_token_ids"] for r in served.requests)
+
+
+def test_a_greedy_sweep_under_every_fault_ends_with_the_same_results(model, served, expected, monkeypatch):
+    faults = [None, "429", "cut", None, "garbage", "500", None, "lost", None, "cut", None, None, "hang"]
+    with proxy.FaultyProxy(served.url, faults) as between:
+        engine = connect(model, between.url, first_token_s=0.5, between_tokens_s=0.5)
+        traces = sweep.run(engine, make_chat(), TEXTS)
+        engine.close()
+    assert sweep.same(traces, expected) == len(expected)
+    assert set(between.happened) == {None, *proxy.FAULTS} and min(between.happened.values()) > 3
+
+
+def test_a_sampled_sweep_under_faults_loses_no_token(model, served):
+    settings = {"settings": [{"maximum": 60}, {"maximum": 60, "ignore_end": 1}], "temperature": 1.0}
+    with proxy.FaultyProxy(served.url, [None, "cut", "429", "garbage"]) as between:
+        engine = connect(model, between.url, retries=20)
+        traces = sweep.run(engine, make_chat(), TEXTS, **settings)
+        engine.close()
+    for trace in traces:
+        assert trace.end == "natural" or trace.thinking_tokens == 60
+        for segment in trace.segments:
+            assert segment.kind not in ("thinking", "answer") or len(segment.logprobs) == len(segment.ids)
+
+
+def test_a_cut_stream_goes_on_from_its_last_token(model, served):
+    with proxy.FaultyProxy(served.url, [None, None, "cut", None]) as between:  # two requests of the probe come first
+        engine = connect(model, between.url)
+        (ids,) = write(engine, [Open((5, 6, 7), 60)])
+        engine.close()
+    first, second = served.streams
+    got = len(second["prompt"]) - 3
+    assert 0 < got < 60 and second["max_tokens"] == 60 - got and tuple(second["prompt"]) == (5, 6, 7, *ids[:got])
+    assert len(ids) == 60
+
+
+def test_forbidden_padded_and_stop_ids(model):
+    wide = SETTINGS | {"vocab": len(TOKENS) + 18, "ends": {START: 3000}}
+    request = Open((5, 6), 80, forbid=Forbid(frozenset({START}), 4), stop_ids=frozenset({START}))
+    with Loopback(model, wide) as server:
+        engine = connect(model, server.url)
+        ids = write(engine, [request, Open((9, 9, 9), 80)])
+        engine.close()
+    reference = ScriptedEngine(**wide)
+    padding = frozenset(range(len(TOKENS), len(TOKENS) + 20))
+    for prefix, written, first in (((5, 6), ids[0], 4), ((9, 9, 9), ids[1], 0)):
+        for i, token in enumerate(written):
+            banned = padding | (frozenset({START}) if i < first else frozenset())
+            assert token == reference.next_token(prefix + tuple(written[:i]), forbidden=banned)
+    assert ids[0].count(START) == 1 and ids[0][-1] == START and len(ids[1]) == 80
+    assert any(len(r.get("logit_bias", ())) == 20 for r in server.streams)  # a padded id was drawn, and drawn again
+
+
+def test_several_servers_share_the_load_and_answers_stay_with_their_prompts(model, expected):
+    with Loopback(model, SETTINGS) as one, Loopback(model, SETTINGS) as two:
+        engine = connect(model, [one.url, two.url])
+        traces = sweep.run(engine, make_chat(), TEXTS)
+        engine.close()
+    assert sweep.same(traces, expected) == len(expected)
+    heads = [{tuple(r["prompt"][:12]) for r in server.streams} for server in (one, two)]
+    assert not heads[0] & heads[1] and min(map(len, heads)) > len(TEXTS) / 4
+
+
+def test_a_server_that_goes_down_leaves_its_streams_to_the_others(model, expected):
+    with Loopback(model, SETTINGS) as one, Loopback(model, SETTINGS) as two:
+        with proxy.FaultyProxy(two.url, [None, None, None, *["lost"] * 10_000]) as between:
+            engine = connect(model, [one.url, between.url])
+            traces = sweep.run(engine, make_chat(), TEXTS)
+            engine.close()
+    assert sweep.same(traces, expected) == len(expected)
+    assert between.happened["lost"] > 0
+
+
+def test_cancelled_streams_say_no_more(model, served):
+    engine = connect(model, served.url)
+    gone, kept, never = (engine.open(Open((5, i), 300)) for i in range(3))
+    engine.cancel(never)
+    seen = {gone: 0, kept: 0}
+    while chunks := engine.poll():
+        for chunk in chunks:
+            seen[chunk.handle] += len(chunk.ids)
+        if seen[gone]:
+            engine.cancel(gone)
+            cancelled_at = seen.pop(gone)
+            seen[gone] = cancelled_at if cancelled_at == 300 else 0
+    engine.close()
+    assert seen[kept] == 300
+
+
+def test_answers_overtake_thinking_that_waits_for_a_place(model, served):
+    engine = connect(model, served.url, in_flight=1)
+    requests = [Open((5, i), 5, priority=(1, i)) for i in range(6)] + [Open((8, 8), 5, priority=(0, 9))]
+    write(engine, requests)
+    engine.close()
+    order = [tuple(r["prompt"]) for r in served.streams]
+    assert order[0] == (8, 8) and order[1:] == [(5, i) for i in range(6)]
+
+
+def test_the_key_reaches_the_server_and_nothing_else(model, monkeypatch, caplog):
+    caplog.set_level("DEBUG")
+    monkeypatch.setenv("OUR_KEY", "s3cret")
+    with Loopback(model, SETTINGS, key="s3cret") as server:
+        engine = connect(model, server.url, api_key_env="OUR_KEY")
+        assert len(write(engine, [Open((5, 6), 10)])[0]) == 10
+        engine.close()
+        monkeypatch.setenv("OUR_KEY", "wr0ng")
+        with pytest.raises(EngineError) as refused:
+            write(connect(model, server.url, api_key_env="OUR_KEY"), [Open((5, 6), 10)])
+    said = str(refused.value) + caplog.text + engine.fingerprint + repr(vars(engine))
+    assert "401" in said and "s3cret" not in said and "wr0ng" not in said
+
+
+def test_what_a_server_cannot_do_is_said_before_any_token(model):
+    cases = [
+        ({"returns_ids": False}, {}, "does not return token ids"),
+        ({"honours_bias": False}, {}, "ignores logit_bias"),
+        ({}, {"model_id": "other/model"}, f"serves another model; it has {model}"),
+    ]
+    for capabilities, settings, sentence in cases:
+        with Loopback(model, SETTINGS, **capabilities) as server:
+            with pytest.raises(EngineError, match=sentence):
+                write(connect(model, server.url, **settings), [Open((5, 6), 10)])
+            assert not server.streams
+    with Loopback(model, SETTINGS | {"context_length": 100}) as server:
+        with pytest.raises(EngineError, match="set engine.max_model_len=100"):
+            write(connect(model, server.url), [Open((5, 6), 10)])
+        assert len(write(connect(model, server.url, max_model_len=100), [Open((5, 6), 500)])[0]) == 98
+
+
+def test_priorities_are_sent_only_to_servers_that_take_them(model):
+    for takes in (True, False):
+        with Loopback(model, SETTINGS, takes_priority=takes) as server:
+            engine = connect(model, server.url)
+            write(engine, [Open((5, 6), 3, priority=(0, 4))])
+            engine.close()
+            assert ("priority" in server.streams[0]) == takes
+
+
+def test_nobody_there_and_nothing_helps(model, served):
+    with pytest.raises(EngineError, match="no connection, 3 tries"):
+        write(connect(model, "http://127.0.0.1:9", retries=2), [Open((5, 6), 10)])
+    with proxy.FaultyProxy(served.url, [None, None, *["500"] * 1000]) as between:
+        with pytest.raises(EngineError, match="4 tries in a row failed, the last with: HTTP status 500"):
+            write(connect(model, between.url, retries=3), [Open((5, 6), 10)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"urls": []}, r"engine.urls=\[\]"),
+        ({"urls": "localhost:8000"}, "engine.urls=localhost:8000"),
+        ({"in_flight": 0}, "engine.in_flight=0"),
+        ({"max_model_len": 9999}, "engine.max_model_len=9999"),
+        ({"api_key_env": "NOT_SET_ANYWHERE"}, "engine.api_key_env=NOT_SET_ANYWHERE"),
+    ],
+)
+def test_wrong_settings_are_refused_without_a_server(model, settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ServerEngine(model, **{"urls": "http://127.0.0.1:9"} | settings)
+
+
+def test_sampled_streams_have_noise_of_their_own(model, served):
+    engine = connect(model, served.url)
+    one, two, again = write(engine, [Open((5, 6), 20, Sampling(1.0, noise=n)) for n in (1, 2, 1)])
+    engine.close()
+    assert one == again != two
