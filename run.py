@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from s1x.callbacks import failures
-from s1x.config import SettingError, register, stages, validate
+from s1x.config import TOGETHER, SettingError, register, stages, validate
 from s1x.errors import explain
 
 register()
@@ -32,7 +32,8 @@ def run(cfg: DictConfig) -> float | None:
     running = True
     try:
         validate(cfg)
-        values = {name: importlib.import_module(f"s1x.stages.{name}").run(cfg) for name in stages(cfg)}
+        wanted = stages(cfg) if not cfg.plan else [name for name in stages(cfg) if name in TOGETHER] or stages(cfg)
+        values = {name: importlib.import_module(f"s1x.stages.{name}").run(cfg) for name in wanted}
     except SettingError as error:
         sys.exit(fail(error, str(error), 2))  # raised on, Hydra would print more than the sentence
     return values.get("evaluate")

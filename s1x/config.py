@@ -26,6 +26,7 @@ PACKAGE = Path(__file__).parent
 STAGES = ("data", "train", "evaluate", "bench", "report")  # in the order in which a list of them runs
 TOGETHER = {"evaluate": "evaluate", "bench": "bench"}  # stages that take all cells of a sweep at once, and their functions
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
+REPORT_X = ("thinking_tokens", "path_tokens")
 
 
 class SettingError(ValueError):
@@ -78,6 +79,13 @@ class Tracking:
 
 
 @dataclass
+class Report:
+    """The figure. `x`: thinking_tokens, or path_tokens (all decoded tokens, to compare sequential with parallel methods)."""
+
+    x: str = "thinking_tokens"
+
+
+@dataclass
 class Config:
     """The top level of a configuration."""
 
@@ -91,10 +99,12 @@ class Config:
     engine: Any = MISSING
     data: Any = None
     train: Any = None
+    distributed: Any = None
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
     store: Store = field(default_factory=Store)
     tracking: Tracking = field(default_factory=Tracking)
+    report: Report = field(default_factory=Report)
     plan: bool = False
     debug: bool = False
 
@@ -152,6 +162,7 @@ RANGES: dict[str, tuple[Check, str]] = {
     "sampling.top_p": (lambda v: 0 < v <= 1, "more than 0 and at most 1"),
     "sampling.top_k": (_whole(0), "a whole number, 0 (all tokens) or more"),
     "tracking.mode": (lambda v: v in TRACKING_MODES, f"one of {', '.join(TRACKING_MODES)}"),
+    "report.x": (lambda v: v in REPORT_X, f"one of {', '.join(REPORT_X)}"),
 }
 
 def _check_ranges(plain: dict[str, Any]) -> None:
@@ -171,7 +182,8 @@ def _check_method(plain: dict[str, Any]) -> None:
     if not isinstance(method, dict) or "_target_" not in method:
         raise SettingError(f"method={method}: must be a method of conf/method")
     context = None
-    if "evaluate" in stages(plain) and not ("train" in stages(plain) and is_local(plain["model"]["path"])):
+    to_come = "train" in stages(plain) if is_local(plain["model"]["path"]) else plain["plan"]  # a plan needs no model
+    if "evaluate" in stages(plain) and not to_come:
         context = context_length(plain)
     with sentences():
         check(method, context_length=context, temperature=plain["sampling"]["temperature"], chat=None)

@@ -175,3 +175,37 @@ def _flat(node: dict[str, Any], path: str = "") -> dict[str, Any]:
         else:
             flat[path + key] = value
     return flat
+
+
+class Training:
+    """The W&B run of one training (job_type train); its id names the model's folder, which evaluations have as model.path."""
+
+    def __init__(self, cfg: DictConfig, directory: Path, name: str, content: dict[str, Any]):
+        self.run: Any = None
+        self.on = cfg.tracking.mode != "disabled"
+        if self.on:
+            self._open(cfg, directory, name, content)
+
+    @_beside
+    def _open(self, cfg: DictConfig, directory: Path, name: str, content: dict[str, Any]) -> None:
+        config = _plain(cfg) | {"content": content}
+        self.run = _init(cfg, directory, job_type="train", name=name, id=name, resume="allow", config=config)
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Numbers of one step; those of a step that was logged before a crash are left out by W&B."""
+        if self.on:
+            self._log(row)
+
+    @_beside
+    def _log(self, row: dict[str, Any]) -> None:
+        if self.run is not None:
+            self.run.log({f"train/{key}": value for key, value in row.items() if key not in ("step", "steps")}, step=row["step"])
+
+    def finish(self) -> None:
+        if self.on:
+            self._finish()
+
+    @_beside
+    def _finish(self) -> None:
+        if self.run is not None:
+            self.run.finish()

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hydra.utils import instantiate
+from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ..config import SettingError
@@ -37,6 +38,11 @@ class Built:
     key: str
     table: pa.Table
     rows: list[funnel.Row]
+
+    @property
+    def digest(self) -> str:
+        """A hash of the rows alone: equal for equal data sets, however they came about."""
+        return records.digest(self.table)
 
     def dataset(self):
         """The rows as a `datasets.Dataset`, as training takes them."""
@@ -110,7 +116,10 @@ def _duplicates(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:
 
 
 def _quality(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:
-    return [], lambda: steps.quality(table, instantiate(cfg.data.quality, _convert_="all"))
+    filters = instantiate(cfg.data.quality, _convert_="all")
+    files = {inspect.getsourcefile(get_method(f["_target_"])) for f in settings.values() if f}
+    code = [hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest() for file in sorted(files)]
+    return [code], lambda: steps.quality(table, filters)
 
 
 def _difficulty(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:

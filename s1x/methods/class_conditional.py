@@ -13,6 +13,7 @@ INSTRUCTIONS = {
             "double-check your work until you are absolutely sure that you have the correct answer.",
     "short": "Answer after a short amount of thinking. Do not spend excessive time double-checking your work.",
 }
+CURVE = ("length",)  # short and long are two points of one curve (paper, Table 3)
 
 
 def class_conditional(prompt, chat, sampling: Sampling, *, length: str, inner: Callable[..., Method]) -> Method:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from .cell import Cell
 
-NOT_KEYED = ("name", "stage", "store", "tracking", "plan", "debug", "scale")  # settings that change no result
+NOT_KEYED = ("name", "stage", "store", "tracking", "report", "plan", "debug", "scale")  # settings that change no result
 PLUMBING = ("_target_", "_partial_", "max_answer_tokens", "until", "answer_reserve")
 
 
@@ -55,17 +55,21 @@ def limits(method: Mapping[str, Any]) -> tuple[int | None, int | None]:
 def series(method: Mapping[str, Any]) -> str:
     """The curve a cell belongs to: its method with the settings that are words or switches and not the default.
 
-    Numbers (budgets, counts) are what a curve runs over, so they do not part series.
+    Numbers (budgets, counts) are what a curve runs over, so they do not part series, nor do the settings that a method module
+    names in `CURVE`. Where one method only asks for a limit and the method inside it enforces one, that is said: "forced".
     """
     import inspect
 
-    module, _, name = method["_target_"].rpartition(".")
-    defaults = {k: p.default for k, p in inspect.signature(getattr(import_module(module), name)).parameters.items()}
+    path, _, name = method["_target_"].rpartition(".")
+    module = import_module(path)
+    defaults = {k: p.default for k, p in inspect.signature(getattr(module, name)).parameters.items()}
     words = []
     for key, value in method.items():
         if isinstance(value, Mapping):
             words.append(series(value))
-        elif key not in PLUMBING and not _number(value) and not _number(defaults.get(key)) and value != defaults.get(key):
+            if hasattr(module, "limits") and limits(value)[1] is not None:
+                words.append("forced")
+        elif key not in (*PLUMBING, *getattr(module, "CURVE", ())) and not _number(value) and not _number(defaults.get(key)) and value != defaults.get(key):
             if key != "max_thinking_tokens":
                 words.append(value if isinstance(value, str) else f"{key}={json.dumps(value)}")
     return name + (f"({', '.join(words)})" if words else "")
@@ -78,7 +82,7 @@ def _number(value: Any) -> bool:
 def cell_id(cfg: DictConfig, method: Mapping[str, Any]) -> str:
     """Readable, safe in file names, and different for different settings: the last part is a hash of all that is keyed."""
     plain = {k: v for k, v in OmegaConf.to_container(cfg, resolve=True).items() if k not in NOT_KEYED}
-    for group in ("engine", "data", "train"):
+    for group in ("engine", "data", "train", "distributed"):
         plain.pop(group, None)
     tail = blake2b(json.dumps([plain, cfg.engine.name], sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
     return "-".join([cfg.model.name, cfg.task.name, method_name(method), tail])

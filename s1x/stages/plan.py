@@ -1,24 +1,83 @@
-"""`plan=true`: what a command would run, without running it."""
+"""`plan=true`: what a command would run and cost, without running it: no model, no network.
+
+Every cell is counted alone, and without the streams that cells above it have read already: what it costs here. See
+forecast.py for the assumptions.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from omegaconf import OmegaConf
 
 from . import naming
 from .cell import Cell
+from .forecast import Reads, forecast, model_of
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell: streams and tokens it reads alone, and of these the ones that no cell before it reads."""
+
+    cell: Cell
+    streams: int
+    tokens: float
+    new_streams: int
+    new_tokens: float
+
+
+def estimate(cells: list[Cell]) -> list[Row]:
+    """The cells in order, with what each costs alone and beside those before it."""
+    read: Reads = {}
+    rows = []
+    for cell in cells:
+        own = forecast(cell)
+        fresh = {key: tokens - read.get(key, 0) for key, tokens in own.items() if tokens > read.get(key, 0)}
+        rows.append(Row(cell, len(own), sum(own.values()), len(own.keys() - read.keys()), sum(fresh.values())))
+        read |= {key: own[key] for key in fresh}
+    return rows
 
 
 def show(cells: list[Cell]) -> None:
-    """Print the cells with their limits, and the most tokens they can cost."""
+    """Print cells, streams, expected tokens and hours."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{len(cells)} cells", title_justify="left")
-    for column in ("job", "model", "task", "series", "thinking at most", "overrides"):
-        table.add_column(column)
-    for cell in cells:
-        method = OmegaConf.to_container(cell.cfg.method, resolve=True)
-        most = naming.limits(method)[1]
-        table.add_row(str(cell.job), cell.cfg.model.name, cell.cfg.task.name, naming.series(method),
-                      "what fits" if most is None else f"{most:,}", " ".join(cell.overrides))
-    Console().print(table)
+    rows, plan = estimate(cells), cells[0].cfg.scale.plan
+    speed = plan.tokens_per_second
+    models = {cell.job: model_of(cell.cfg) for cell in cells}
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("job", "model", "task", "method", "settings"):
+        table.add_column(title, overflow="fold")
+    for title in ("streams", "tokens alone", "tokens here", f"{plan.device} time"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        cfg = row.cell.cfg
+        method = OmegaConf.to_container(cfg.method, resolve=True)
+        table.add_row(str(row.cell.job), models[row.cell.job], cfg.task.name, naming.method_name(method), _settings(row.cell),
+                      f"{row.streams:,}", f"{row.tokens:,.0f}", f"{row.new_tokens:,.0f}", duration(row.new_tokens / speed))
+    console = Console()
+    console.print(table)
+    alone, here, streams = sum(r.tokens for r in rows), sum(r.new_tokens for r in rows), sum(r.new_streams for r in rows)
+    console.print(
+        f"{len(rows)} cells, {streams:,} streams. Expected: {here:,.0f} tokens, {duration(here / speed)} of {plan.device} time; cell "
+        f"by cell {alone:,.0f} tokens, {duration(alone / speed)}. Sharing leaves {100 * here / alone:.0f}%.", highlight=False)
+    thinking = ", ".join(f"{plan.thinking[task]:,} on {task}" for task in dict.fromkeys(c.cfg.task.name for c in cells))
+    console.print(
+        f"Assumed (scale.plan): thinking ends by itself after {thinking} tokens; {plan.wait} more after an ignored end; answers of "
+        f"{plan.answer}, forced ones of {plan.forced_answer}; {speed:,} decoded tokens a second.", highlight=False)
+    trained = [name for name in dict.fromkeys(models.values()) if name not in {cell.cfg.model.name for cell in cells}]
+    if trained:
+        console.print(f"Trained first, unless it is there already, and not counted: {', '.join(trained)}.", highlight=False)
+
+
+def _settings(cell: Cell) -> str:
+    """The overrides that set the method and how it samples."""
+    own = (o for o in cell.overrides if o.split(".")[0].split("@")[0] in ("method", "sampling", "seed") and not o.startswith("method="))
+    return " ".join(o.removeprefix("method.") for o in own)
+
+
+def duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

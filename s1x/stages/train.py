@@ -6,13 +6,17 @@ One process trains right here; with `distributed` the ranks are children that th
 from __future__ import annotations
 
 import logging
-from typing import Any
+from contextlib import nullcontext
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from ..config import check_writable
-from ..training import job as jobs
+from ..config import SettingError, check_writable, stages
+from ..training import card, job, launch, memory, plan, sft
+from ..training.examples import Encoded
+from ..training.ranks import Ranks
+from ..training.settings import Settings
 from ..training.trained import Training, check_space
+from ..training.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -20,26 +24,56 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> None:
     """Train, unless it is done already, and point `cfg.model` to the result.
 
-    Raises SettingError for settings, data or a machine that will not do.
+    Raises SettingError for settings, data or a machine that will not do, and TrainingFailed when ranks end early.
     """
-    settings = jobs.settings_of(cfg)
+    settings = job.settings_of(cfg)
+    ranks = Ranks.of(OmegaConf.to_container(cfg.distributed, resolve=True))
+    settings.accumulation(ranks.devices)
+    if cfg.plan:
+        plan.show(cfg, settings, ranks)
+        cfg.model.name = settings.name
+        return
+    if ranks.nodes > 1 and "evaluate" in stages(cfg):
+        raise SettingError(f"stage={cfg.stage}: on {ranks.nodes} nodes train first (stage=train), then evaluate from one of them; "
+                           "the trained model is found again")
     check_writable("train.dir", settings.dir)
-    job, training = jobs.make(cfg, settings)
-    with training.lock():
+    source = job.source(cfg, settings)
+    training = source.training
+    with training.lock() if ranks.node_rank == 0 else nullcontext():
         if training.done:
             log.info(f"{settings.name}: trained already, in {training.folder}")
         else:
-            _train(cfg, settings, job, training)
+            _train(cfg, source, settings, ranks)
     use(cfg, settings.name, training)
 
 
-def _train(cfg: DictConfig, settings, job: dict[str, Any], training: Training) -> None:
-    from ..training import sft
-
-    check_space(training.folder, 0)
-    facts = sft.train(job, training, observe=lambda row: log.info(f"{row['step']}/{row['steps']} loss {row['loss']}") if row['step']%10==0 else None)
+def _train(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks) -> None:
+    training = source.training
+    encoded = source.encode(job.max_length(settings, source.facts, source.model["name"]))
+    needed = memory.of(settings, ranks, source.facts, encoded.longest)
+    _announce(cfg, settings, ranks, encoded, needed)
+    check_space(settings.dir, memory.disk(settings, ranks, source.facts))
+    task = job.make(source, settings, encoded, ranks.devices, ranks.deepspeed)
+    with Watch(cfg, training, source.facts, ranks.devices) as watch:
+        facts = launch.run(task, ranks, watch) if ranks.deepspeed else sft.train(task, watch)
+    if facts is None:  # another node has the model
+        return
+    facts = {"name": settings.name, "base": source.model["path"], "data": encoded.facts() | {"name": source.data}} | facts
+    card.write(training.folder, facts, training.content, cfg)
     training.finish(facts)
-    log.info(f"{settings.name}: trained, in {training.folder}")
+    log.info(f"{settings.name}: trained in {facts['seconds']:,.0f} s, in {training.folder}")
+
+
+def _announce(cfg: DictConfig, settings: Settings, ranks: Ranks, encoded: Encoded, needed: memory.Estimate) -> None:
+    """Say what is about to happen, before anything is loaded."""
+    devices = f"{ranks.devices} device{'s' * (ranks.devices > 1)}"
+    log.info(f"{settings.name}: {settings.steps(len(encoded))} steps of {settings.global_batch_size} examples on {devices}; "
+             f"memory per device about {needed}")
+    if encoded.cut:
+        log.warning(f"train.max_length={settings.max_length}: {encoded.cut:,} of {len(encoded):,} examples "
+                    f"({encoded.cut / len(encoded):.0%}) are cut; the longest has {encoded.longest:,} tokens")
+    if warning := memory.warning(needed, cfg.distributed.device_memory):
+        log.warning(warning)
 
 
 def use(cfg: DictConfig, name: str, training: Training) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from . import problems
 
 SEEDS = {"design": 101, "test": 202, "confirm": 303}
-SIZE = 400
+SIZE = 320
 
 
 def load(split: str, choices: bool = False) -> list[problems.Problem]:

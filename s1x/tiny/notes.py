@@ -119,18 +119,18 @@ SLIPS = {"*": 0.3, "+": 0.06, "-": 0.06}
 
 
 def natural_checks(rng: random.Random, steps: int) -> int:
-    """How many checks a pool trace makes before it stops (by construction: about half, and room for more).
+    """How many checks a pool trace makes before it stops (by construction: half of the steps, sometimes more).
 
-    Every tenth stops early; one in eight goes on past the last step, so that a model pushed to think on knows what
+    One in twelve stops early; one in sixteen goes on past the last step, so that a model pushed to think on knows what
     being done looks like.
     """
     draw, half = rng.random(), (steps + 1) // 2
-    if draw < 0.10:
-        return rng.randrange(half) if half else 0
-    if draw < 0.22:
+    if draw < 1 / 12:
+        return rng.randrange(half)
+    if draw < 1 / 12 + 1 / 16:
         return rng.randint(steps + 1, steps + 3)
     checks = half
-    while checks < steps + 1 and rng.random() < 0.25:
+    while checks < steps + 1 and rng.random() < 0.14:
         checks += 1
     return checks
 

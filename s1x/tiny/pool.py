@@ -104,10 +104,11 @@ def select_s1k(records: list[dict], seed: int = 0, n: int = 1000) -> list[dict]:
 
     whole = re.compile(FORMAT)
     known = contaminated([r["question"] for r in records], [row["question"] for row in benchmark_rows()])
-    hard = [
+    good = [
         r for r, seen in zip(records, known)
-        if not seen and whole.fullmatch(r["thinking"]) and r["answer"] == f"Final Answer: {r['solution']}" and not r["base_correct"]
+        if not seen and whole.fullmatch(r["thinking"]) and r["answer"] == f"Final Answer: {r['solution']}"
     ]
+    hard = [r for r in good if not r["base_correct"]]
     chosen = ranked(
         [r["id"] for r in hard], [r["domain"] for r in hard], [len(r["thinking"]) for r in hard], n, seed, halving=1 / 8,
     )

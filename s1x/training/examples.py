@@ -6,10 +6,12 @@ with the very next example.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any
 
 from ..chat import ChatFormat
@@ -31,6 +33,26 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    def save(self, file: Path) -> None:
+        """Write to a parquet file, in one step."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.table({"input_ids": pa.array(self.input_ids, pa.list_(pa.int32())),
+                          "labels": pa.array(self.labels, pa.list_(pa.int32()))})
+        table = table.replace_schema_metadata({"cut": str(self.cut), "longest": str(self.longest)})
+        tmp = file.with_name(f".{file.name}.{os.getpid()}")
+        pq.write_table(table, tmp)
+        os.replace(tmp, file)
+
+    @classmethod
+    def load(cls, file: Path) -> Encoded:
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(file)
+        about = {key.decode(): int(value) for key, value in table.schema.metadata.items() if key in (b"cut", b"longest")}
+        return cls(table["input_ids"].to_pylist(), table["labels"].to_pylist(), **about)
 
     def facts(self) -> dict[str, Any]:
         """Counts for the model card."""
@@ -59,9 +81,9 @@ def check(records: Sequence[Mapping[str, Any]], name: str) -> None:
             )
 
 
-def encode_all(records: Sequence[Mapping[str, Any]], tokenizer, chat: ChatFormat, *, max_length: int,
+def encode_all(records: Sequence[Mapping[str, Any]], tokenizer, chat: ChatFormat, *, max_length: int, name: str,
                control: str | None = None, step_separator: str = "\n\n") -> Encoded:
-    """Encode every record; loss falls on thinking and answer alone, end of turn included, and never on `slips`.
+    """Encode every record of data set `name`; loss falls on thinking and answer alone, end of turn included, and never on `slips`.
 
     Records longer than `max_length` tokens are cut and counted. Raises SettingError when a cut leaves nothing to learn.
     """
@@ -75,8 +97,8 @@ def encode_all(records: Sequence[Mapping[str, Any]], tokenizer, chat: ChatFormat
         labels.append([token if learned else UNLEARNED for token, learned in kept])
         if all(label == UNLEARNED for label in labels[-1]):
             raise SettingError(
-                f"train.max_length={max_length}: record {record.get('id')} has a prompt of that length or more, so nothing "
-                "of it would be learned; take a larger one"
+                f"train.max_length={max_length}: the prompt of record {record.get('id')} of data={name} is that long or longer, "
+                "so nothing of it would be learned; take a larger one"
             )
     return Encoded(ids, labels, cut, longest)
 

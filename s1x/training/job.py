@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..chat import Chat, ChatFormat
 from ..config import SettingError, sentences
 from ..engines.fingerprint import cuda_devices, fingerprint, model_facts
-from .examples import check
+from .examples import Encoded, check, encode_all
 from .settings import Settings
 from .trained import Training
 
@@ -21,8 +24,41 @@ def settings_of(cfg: DictConfig) -> Settings:
     return Settings.of(OmegaConf.to_container(cfg.train, resolve=True), on_gpu=cuda_devices() > 0)
 
 
-def make(cfg: DictConfig, settings: Settings) -> tuple[dict[str, Any], Training]:
-    """(the job, the training it is). Builds the data set; loads no weights.
+@dataclass
+class Source:
+    """What a training starts from: base model, data set, chat format; known without loading anything."""
+
+    model: Mapping[str, Any]
+    facts: dict[str, Any]
+    chat: dict[str, Any]
+    data: str
+    records: list[dict[str, Any]]
+    control: str | None
+    step_separator: str
+    training: Training
+
+    def encode(self, max_length: int) -> Encoded:
+        """Tokenize all records. Raises SettingError when tokenizer, model and chat format do not belong together."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self.model["tokenizer"] or self.model["path"], revision=self.model["revision"])
+        stops = {key: tuple(self.chat[key]) for key in ("thinking_stop", "answer_stop")}
+        chat = Chat(ChatFormat(**self.chat | stops), tokenizer, self.facts["context_length"])
+        with sentences():
+            chat.thinking_stops, chat.answer_stops  # each must be one token, or evaluation could never see it
+        encoded = encode_all(self.records, tokenizer, chat.format, max_length=max_length, name=self.data, control=self.control,
+                             step_separator=self.step_separator)
+        largest = max(map(max, encoded.input_ids))
+        if largest >= self.facts["vocab_size"]:
+            raise SettingError(
+                f"model.path={self.model['path']}: its tokenizer writes id {largest}, and the model knows only "
+                f"{self.facts['vocab_size']}; set model.tokenizer to the one it was made with"
+            )
+        return encoded
+
+
+def source(cfg: DictConfig, settings: Settings) -> Source:
+    """Build the data set and find out what the training is.
 
     Raises SettingError when the data or the model will not do.
     """
@@ -30,35 +66,52 @@ def make(cfg: DictConfig, settings: Settings) -> tuple[dict[str, Any], Training]
 
     if cfg.data is None:
         raise SettingError("stage=train: no data is chosen; add data=... (python run.py --help lists them)")
+    model = OmegaConf.to_container(cfg.model, resolve=True)
     with sentences():
-        facts = model_facts(cfg.model.path, cfg.model.revision)
-        base = fingerprint("train", cfg.model.path, revision=cfg.model.revision, tokenizer=cfg.model.tokenizer, dtype="any")
+        facts = model_facts(model["path"], model["revision"])
+        base = fingerprint("train", model["path"], revision=model["revision"], tokenizer=model["tokenizer"], dtype="any")
     if facts["quantization"]:
-        raise SettingError(f"model.path={cfg.model.path}: quantized weights ({facts['quantization']}) cannot be trained; take "
+        raise SettingError(f"model.path={model['path']}: quantized weights ({facts['quantization']}) cannot be trained; take "
                            "the model they were made from")
-    if settings.max_length is not None and settings.max_length > facts["context_length"]:
-        raise SettingError(f"train.max_length={settings.max_length}: {cfg.model.name} has a context of "
-                           f"{facts['context_length']:,} tokens; take at most that, or null")
+    length = max_length(settings, facts, model["name"])
     built = build(cfg)
     records = built.table.to_pylist()
     check(records, cfg.data.name)
     chat = OmegaConf.to_container(cfg.chat, resolve=True)
-    job = {
-        "model": cfg.model.path,
-        "revision": cfg.model.revision,
-        "tokenizer": cfg.model.tokenizer,
-        "chat": chat,
-        "control": cfg.data.get("control"),
-        "step_separator": cfg.data.get("step_separator", "\n\n"),
-        "max_length": settings.max_length or facts["context_length"],
-        "settings": asdict(settings),
-        "records": [{key: r.get(key) for key in ("id", "question", "thinking", "answer", "slips")} for r in records],
-    }
+    control, separator = cfg.data.get("control"), cfg.data.get("step_separator", "\n\n")
     content = {
         "base": base,
         "data": built.key,
-        "control": [job["control"], job["step_separator"] if job["control"] == "steps" else None],
+        "control": [control, separator if control == "steps" else None],
         "chat": {key: chat[key] for key in CHAT_KEYS},
-        "train": settings.result() | {"max_length": job["max_length"]},
+        "train": settings.result() | {"max_length": length},
     }
-    return job, Training.of(content, settings.dir, settings.name)
+    training = Training.of(content, settings.dir, settings.name)
+    return Source(model, facts, chat, cfg.data.name, records, control, separator, training)
+
+
+def max_length(settings: Settings, facts: Mapping[str, Any], model: str) -> int:
+    """Tokens of the longest example that is trained on whole."""
+    if settings.max_length is not None and settings.max_length > facts["context_length"]:
+        raise SettingError(f"train.max_length={settings.max_length}: {model} has a context of {facts['context_length']:,} tokens; "
+                           "take at most that, or null")
+    return settings.max_length or facts["context_length"]
+
+
+def make(source: Source, settings: Settings, encoded: Encoded, devices: int, deepspeed: dict | None) -> dict[str, Any]:
+    """The job of all ranks, and its examples in a file that they share."""
+    folder = source.training.folder.absolute()
+    examples = folder / "examples.parquet"
+    encoded.save(examples)
+    return {
+        "model": _absolute(source.model["path"]), "revision": source.model["revision"],
+        "tokenizer": source.model["tokenizer"] and _absolute(source.model["tokenizer"]),
+        "settings": asdict(settings), "examples": str(examples), "folder": str(folder), "devices": devices,
+        "deepspeed": deepspeed,
+    }
+
+
+def _absolute(path: str) -> str:
+    """Folders absolute, hub ids as they are."""
+    folder = Path(path).expanduser()
+    return str(folder.absolute()) if folder.exists() else path

@@ -1,6 +1,6 @@
-"""One rank of a supervised fine-tuning, on TRL's SFTTrainer; a training without ranks runs it in this process.
+"""One rank of a supervised fine-tuning, on TRL's SFTTrainer; a training without ranks runs it in the calling process.
 
-Whoever runs it has checked the settings before (stages/train.py); this module is where torch, transformers and trl load.
+A job is what s1x.training.job makes: plain values, checked before. This module is where torch, transformers and trl load.
 """
 
 from __future__ import annotations
@@ -9,47 +9,45 @@ import gc
 import importlib.util
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..chat import ChatFormat
-from .examples import Encoded, encode_all, order
+from .examples import Encoded, order
 from .settings import Settings
-from .trained import Training, last_checkpoint
+from .trained import last_checkpoint
+
+Observe = Callable[[dict[str, Any]], None]
 
 
-def train(job: Mapping[str, Any], training: Training, *, devices: int = 1, deepspeed: dict[str, Any] | None = None,
-          observe=None) -> dict[str, Any] | None:
-    """Train `job` (what s1x.training.job makes) and save the model to `training.folder`.
+def train(job: Mapping[str, Any], observe: Observe) -> dict[str, Any] | None:
+    """Train `job` and save the model to its folder; a training that was cut short goes on from its last checkpoint.
 
-    `observe(log)` is called on the first rank with the trainer's numbers of every step. Returns the facts of the training
-    on the first rank and None on the others.
+    `observe` is called on the first rank with the numbers of every step. Returns what happened on the first rank, and None on
+    the others.
     """
     import torch
     from transformers import AutoTokenizer
 
     settings = Settings(**job["settings"])
+    folder, checkpoints = Path(job["folder"]), Path(job["folder"]) / "checkpoints"
     tokenizer = AutoTokenizer.from_pretrained(job["tokenizer"] or job["model"], revision=job["revision"])
-    encoded = encode_all(job["records"], tokenizer, ChatFormat(**job["chat"]), max_length=job["max_length"],
-                         control=job["control"], step_separator=job["step_separator"])
-    arguments = _arguments(settings, training, len(encoded), devices, deepspeed, torch.cuda.is_available())
+    encoded = Encoded.load(Path(job["examples"]))
+    arguments = _arguments(settings, checkpoints, len(encoded), job["devices"], job["deepspeed"], torch.cuda.is_available())
     trainer = _trainer(job, settings, arguments, tokenizer, encoded, observe)
+    checkpoint = last_checkpoint(checkpoints)
     began = time.monotonic()
-    checkpoint = last_checkpoint(training.checkpoints)
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     seconds = time.monotonic() - began
-    _save(trainer, job, settings, tokenizer, training.folder)
-    first = trainer.is_world_process_zero()
+    _save(trainer, job, settings, tokenizer, folder)
     facts = None
-    if first:
-        log = trainer.state.log_history
-        (training.folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log if "loss" in row))
+    if trainer.is_world_process_zero():
+        rows = [row for row in trainer.state.log_history if "loss" in row]
+        (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         facts = {
-            "data": encoded.facts(), "steps": trainer.state.global_step, "devices": devices, "seconds": round(seconds, 1),
+            "steps": trainer.state.global_step, "devices": job["devices"], "seconds": round(seconds, 1),
             "resumed_at": int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
-            "train_loss": next((row["train_loss"] for row in reversed(log) if "train_loss" in row), None),
-            "last_loss": next((row["loss"] for row in reversed(log) if "loss" in row), None),
+            "mean_loss": sum(row["loss"] for row in rows) / len(rows), "last_loss": rows[-1]["loss"],
         }
     del trainer
     gc.collect()
@@ -58,13 +56,13 @@ def train(job: Mapping[str, Any], training: Training, *, devices: int = 1, deeps
     return facts
 
 
-def _arguments(settings: Settings, training: Training, examples: int, devices: int, deepspeed, on_gpu: bool):
-    """TRL's configuration. One pass over the whole training's order is one "epoch" to it (examples.order)."""
+def _arguments(settings: Settings, checkpoints: Path, examples: int, devices: int, deepspeed, on_gpu: bool):
+    """TRL's configuration. The whole training is one "epoch" to it: a single pass over examples.order."""
     from trl import SFTConfig
 
     liger = importlib.util.find_spec("liger_kernel") is not None if settings.liger == "auto" else settings.liger
     return SFTConfig(
-        output_dir=str(training.checkpoints),
+        output_dir=str(checkpoints),
         num_train_epochs=1,
         train_sampling_strategy="sequential",
         per_device_train_batch_size=settings.device_batch_size,
@@ -95,7 +93,7 @@ def _arguments(settings: Settings, training: Training, examples: int, devices: i
     )
 
 
-def _trainer(job: Mapping[str, Any], settings: Settings, arguments, tokenizer, encoded: Encoded, observe):
+def _trainer(job: Mapping[str, Any], settings: Settings, arguments, tokenizer, encoded: Encoded, observe: Observe):
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import SFTTrainer
@@ -105,7 +103,7 @@ def _trainer(job: Mapping[str, Any], settings: Settings, arguments, tokenizer, e
     rows = Dataset.from_dict({"input_ids": encoded.input_ids, "labels": encoded.labels}).select(steps)
     trainer = SFTTrainer(
         model=_model(job, settings, arguments), args=arguments, train_dataset=rows, processing_class=tokenizer,
-        peft_config=_lora(settings), callbacks=_callbacks(observe),
+        peft_config=_lora(settings), callbacks=[_watch(observe)],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -135,8 +133,9 @@ def _lora(settings: Settings):
                       lora_dropout=lora["dropout"])
 
 
-def _callbacks(observe) -> list:
-    """Marks complete checkpoints, and passes each step's numbers on."""
+def _watch(observe: Observe):
+    """A callback that marks complete checkpoints and passes each step's numbers on."""
+    import torch
     from accelerate import PartialState
     from transformers import TrainerCallback
 
@@ -147,15 +146,19 @@ def _callbacks(observe) -> list:
                 (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "COMPLETE").touch()
 
         def on_log(self, args, state, control, logs=None, **_):
-            if observe is not None and state.is_world_process_zero and "loss" in (logs or {}):
-                observe(logs | {"step": state.global_step, "steps": state.max_steps})
+            if state.is_world_process_zero and "loss" in (logs or {}):
+                row = logs | {"step": state.global_step, "steps": state.max_steps}
+                if torch.cuda.is_available():
+                    row["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+                observe(row)
 
-    return [Watch()]
+    return Watch()
 
 
 def _save(trainer, job: Mapping[str, Any], settings: Settings, tokenizer, folder: Path) -> None:
     """Weights in safetensors with config and tokenizer; adapters are merged into the base model first."""
     if settings.lora is None:
+        trainer.model.config.use_cache = True  # the trainer turned it off
         trainer.save_model(str(folder))  # every rank takes part: under ZeRO-3 each holds a share of every matrix
     else:
         adapters = Path(trainer.args.output_dir) / "adapters"

@@ -24,8 +24,15 @@ def served():
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 system, user = (m["content"] for m in body["messages"])
-                seen.append({"path": self.path, "user": user, "system": system, "model": body["model"],
-                             "key": self.headers.get("Authorization")})
+                seen.append(
+                    {
+                        "path": self.path,
+                        "user": user,
+                        "system": system,
+                        "model": body["model"],
+                        "key": self.headers.get("Authorization"),
+                    }
+                )
                 answer = reply(system, user)
                 status, text = answer if isinstance(answer, tuple) else (200, answer)
                 data = json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
@@ -131,8 +138,13 @@ def test_the_judge_reads_yes_or_no(served, tmp_path):
         return {"good": "It agrees.\nYes", "bad": "It does not.\nNo.", "odd": "Perhaps"}[user.split("\n")[1]]
 
     url, seen = served(reply)
-    marks = classify.judge(Server(url, "m"), ["good", "bad", "odd", "none", "none"], ["a", "a", "a", None, "a"], ["s", "s", "s", "s", None],
-                           tmp_path)
+    marks = classify.judge(
+        Server(url, "m"),
+        ["good", "bad", "odd", "none", "none"],
+        ["a", "a", "a", None, "a"],
+        ["s", "s", "s", "s", None],
+        tmp_path,
+    )
     assert marks == [True, False, None, None, None] and len(seen) == 3
 
 
@@ -140,9 +152,16 @@ def test_the_domain_step_uses_the_server_once(served, tmp_path, composed):
     url, seen = served(lambda system, user: "51" if "angle" in user else "nothing fits")
     path = tmp_path / "pool.jsonl"
     path.write_text("".join(json.dumps({"question": q, "thinking": "t", "answer": "a"}) + "\n" for q in ("an angle", "a poem")))
-    cfg = composed("data=local", "data.decontaminate=null", f"data.sources.local.path={path}", f"store.dir={tmp_path}",
-                   f"data.domains={{column: null, server: {{url: '{url}', model: m}}}}")
+    cfg = composed(
+        "data=local",
+        "data.decontaminate=null",
+        f"data.sources.local.path={path}",
+        f"store.dir={tmp_path}",
+        f"data.domains={{column: null, server: {{url: '{url}', model: m}}}}",
+    )
     built = build(cfg)
-    assert built.table["domain"].to_pylist() == ["Geometry"] and {r.step: r for r in built.rows}["domains"].dropped == {"no domain": 1}
+    assert built.table["domain"].to_pylist() == ["Geometry"] and {r.step: r for r in built.rows}["domains"].dropped == {
+        "no domain": 1
+    }
     assert len(seen) == 2
     assert build(cfg).key == built.key and len(seen) == 2

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 
 import pyarrow as pa
@@ -30,8 +31,15 @@ def labelled(tmp_path_factory):
 @pytest.fixture
 def tiny(composed, labelled, tmp_path):
     def make(name, *more):
-        return composed(f"data={name}", "~data.sources.tiny.rows", f"+data.sources.tiny.path={labelled}", f"store.dir={tmp_path}",
-                        *(["data.select.n=120"] if name != "tiny_full" else []), *more)
+        return composed(
+            f"data={name}",
+            "~data.sources.tiny.rows",
+            f"+data.sources.tiny.path={labelled}",
+            f"store.dir={tmp_path}",
+            *(["data.select.n=120"] if name != "tiny_full" else []),
+            *more,
+        )
+
     return make
 
 
@@ -47,11 +55,16 @@ def test_the_tiny_s1k_is_what_its_funnel_says(tiny, labelled):
     for row in rows:
         source = everything[row["id"]]
         assert row["steps"] >= 3 and row["solved_by_tiny_base"] is False
-        assert row["answer"] == f"Final Answer: {row['solution']}" and not pool.damaged(pa.table({"thinking": [row["thinking"]]}))[0]
+        assert (
+            row["answer"] == f"Final Answer: {row['solution']}"
+            and not pool.damaged(pa.table({"thinking": [row["thinking"]]}))[0]
+        )
         assert row["length"] == len(row["thinking"]) and row["slips"] == source["slips"]
     funnel = steps_of(built)
     assert list(funnel) == ["pool", "decontaminate", "duplicates", "quality", "difficulty", "domains", "length", "select"]
-    assert set(funnel["quality"].dropped) == {"damaged", "wrong_answer", "missing"} - ({"missing"} - set(funnel["quality"].dropped))
+    assert set(funnel["quality"].dropped) == {"damaged", "wrong_answer", "missing"} - (
+        {"missing"} - set(funnel["quality"].dropped)
+    )
     assert set(funnel["difficulty"].dropped) == {"solved by tiny_base"}
     for before, after in zip(built.rows, built.rows[1:]):
         assert before.after == after.before == after.after + sum(after.dropped.values())
@@ -91,6 +104,7 @@ def test_steps_are_cached_by_content(tiny, tmp_path, monkeypatch):
 
     def refuse(*args, **kwargs):
         raise AssertionError("this step was cached")
+
     for name in ("decontaminate", "duplicates", "quality", "difficulty", "domains", "length"):
         monkeypatch.setattr(steps, name, refuse)
     again = build(tiny("tiny_s1k"))
@@ -116,7 +130,14 @@ def test_the_card_says_how_to_make_it(tiny):
     text = (built.path / "README.md").read_text(encoding="utf-8")
     front, _, body = text.removeprefix("---\n").partition("\n---\n")
     assert OmegaConf.create(front).configs[0].data_files == "train.parquet"
-    for words in ("120 records", "stage=data data=tiny_s1k", "| difficulty |", "solved by tiny_base", "| tiny_choice |", "halving: 0.125"):
+    for words in (
+        "120 records",
+        "stage=data data=tiny_s1k",
+        "| difficulty |",
+        "solved by tiny_base",
+        "| tiny_choice |",
+        "halving: 0.125",
+    ):
         assert words in body
     described = json.loads((built.path / "funnel.json").read_text(encoding="utf-8"))
     assert described["digest"] == records.digest(pq.read_table(built.path / "train.parquet")) == records.digest(built.table)
@@ -146,30 +167,42 @@ def test_questions_of_the_configured_task_are_dropped_by_default(composed, tmp_p
     assert built.table["question"].to_pylist() == [new]
     assert steps_of(built)["decontaminate"].dropped == {"in tiny_math": 1}
     with pytest.raises(SettingError, match="data.decontaminate.tasks=no_such_task"):
-        build(composed("data=local", f"data.sources.local.path={path}", f"store.dir={tmp_path}", "data.decontaminate.tasks=[no_such_task]"))
+        build(
+            composed(
+                "data=local",
+                f"data.sources.local.path={path}",
+                f"store.dir={tmp_path}",
+                "data.decontaminate.tasks=[no_such_task]",
+            )
+        )
 
 
 def test_rows_without_a_grade_are_dropped_and_counted():
-    outcome = steps.difficulty(records.table([{"question": q} for q in "abcd"], "s"),
-                               solved={"small": [True, False, None, False], "large": [False, True, False, False]})
+    outcome = steps.difficulty(
+        records.table([{"question": q} for q in "abcd"], "s"),
+        solved={"small": [True, False, None, False], "large": [False, True, False, False]},
+    )
     assert outcome.dropped == ["solved by small", "solved by large", "not graded", None]
     assert outcome.columns["solved_by_large"] == [False, True, False, False]
 
 
-@pytest.mark.parametrize(("text", "solution", "right"), [
-    ("... Final Answer: 065", "065", True),
-    ("... Final Answer: 65", "065", True),
-    ("... Final Answer: 66", "065", False),
-    ("so the answer is B.\nAnswer: B) 12", "B", True),
-    ("Answer: C", "B", False),
-    ("\\boxed{\\frac{1}{2}}", "We find $x = \\boxed{0.5}$.", True),
-    ("\\boxed{\\frac{1}{3}}", "We find $x = \\boxed{0.5}$.", False),
-    ("I do not know", "12", False),
-    ("", "12", False),
-    (None, "12", False),
-    ("Answer: 12", None, None),
-    ("Answer: (D)", "Because of this.\n\nAnswer: D", True),
-])
+@pytest.mark.parametrize(
+    ("text", "solution", "right"),
+    [
+        ("... Final Answer: 065", "065", True),
+        ("... Final Answer: 65", "065", True),
+        ("... Final Answer: 66", "065", False),
+        ("so the answer is B.\nAnswer: B) 12", "B", True),
+        ("Answer: C", "B", False),
+        ("\\boxed{\\frac{1}{2}}", "We find $x = \\boxed{0.5}$.", True),
+        ("\\boxed{\\frac{1}{3}}", "We find $x = \\boxed{0.5}$.", False),
+        ("I do not know", "12", False),
+        ("", "12", False),
+        (None, "12", False),
+        ("Answer: 12", None, None),
+        ("Answer: (D)", "Because of this.\n\nAnswer: D", True),
+    ],
+)
 def test_grades(text, solution, right):
     assert grade([text], [solution]) == [right]
 
@@ -188,8 +221,13 @@ def test_attempts_go_through_the_engine_and_the_store(model, tiny, tmp_path, mon
     engines = []
     real = probe.engine
     monkeypatch.setattr(probe, "engine", lambda *args: engines.append(real(*args)) or engines[-1])
-    overrides = ["engine=scripted", f"+data.difficulty.models.scripted={{path: {model}}}", "data.difficulty.max_tokens=16",
-                 "~data.difficulty.columns.tiny_base", "data.select.n=100"]
+    overrides = [
+        "engine=scripted",
+        f"+data.difficulty.models.scripted={{path: {model}}}",
+        "data.difficulty.max_tokens=16",
+        "~data.difficulty.columns.tiny_base",
+        "data.select.n=100",
+    ]
     built = build(tiny("tiny_s1k", *overrides))
     assert set(built.table["solved_by_scripted"].to_pylist()) == {False}  # a hash function solves nothing
     decoded = sum(e.counters.decoded for e in engines)
@@ -203,12 +241,38 @@ def test_attempts_go_through_the_engine_and_the_store(model, tiny, tmp_path, mon
 
 def test_the_stage_prints_and_leaves_the_funnel(command, labelled, tmp_path, capsys):
     began = time.monotonic()
-    status, errors = command("stage=data", "data=tiny_random_1k", "~data.sources.tiny.rows", f"+data.sources.tiny.path={labelled}",
-                             f"store.dir={tmp_path}/store", "data.select.n=50", f"hydra.run.dir={tmp_path}/job")
+    status, errors = command(
+        "stage=data",
+        "data=tiny_random_1k",
+        "~data.sources.tiny.rows",
+        f"+data.sources.tiny.path={labelled}",
+        f"store.dir={tmp_path}/store",
+        "data.select.n=50",
+        f"hydra.run.dir={tmp_path}/job",
+    )
     assert status == 0, errors
     assert time.monotonic() - began < 60
     described = json.loads((tmp_path / "job" / "funnel.json").read_text(encoding="utf-8"))
     assert described["records"] == 50 and described["steps"][-1]["dropped"].keys() == {"not chosen"}
+
+
+def test_a_plan_builds_nothing(command, tmp_path):
+    status, errors = command(
+        "stage=data", "data=questions_59k", "plan=true", f"store.dir={tmp_path}/store", f"hydra.run.dir={tmp_path}/job"
+    )
+    assert status == 0, errors
+    assert not (tmp_path / "store").exists()
+
+
+def test_changed_filter_code_is_not_served_from_the_cache(tiny, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("def bad(table):\n    return [False] * len(table)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    override = "+data.quality.mine={_target_: mine.bad, _partial_: true}"
+    first = build(tiny("tiny_full", override))
+    (tmp_path / "mine.py").write_text("def bad(table):\n    return [True] * len(table)\n")
+    sys.modules.pop("mine")
+    again = build(tiny("tiny_full", override))
+    assert again.key != first.key and len(again.table) == 0 < len(first.table) and again.digest != first.digest
 
 
 def test_the_code_is_part_of_the_key():

@@ -8,8 +8,9 @@ from s1x.data.format import encode, example, power_of_two
 from s1x.tiny import tokenizer as tiny_tokenizer
 
 QWEN_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
-THINK = ChatFormat("think", thinking_start="<think>\n", thinking_end="</think>\n\n", final_answer="Final Answer:",
-                   thinking_stop=("</think>",))
+THINK = ChatFormat(
+    "think", thinking_start="<think>\n", thinking_end="</think>\n\n", final_answer="Final Answer:", thinking_stop=("</think>",)
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,9 @@ def test_a_template_that_rewrites_thinking_does_not_touch_it(qwen):
         qwen.chat_template = kept
 
 
-@pytest.mark.parametrize(("n", "bucket"), [(0, 1), (1, 1), (2, 2), (3, 4), (1023, 1024), (1024, 1024), (1025, 2048), (9109, 16384)])
+@pytest.mark.parametrize(
+    ("n", "bucket"), [(0, 1), (1, 1), (2, 2), (3, 4), (1023, 1024), (1024, 1024), (1025, 2048), (9109, 16384)]
+)
 def test_buckets_are_powers_of_two_rounded_up(n, bucket):
     assert power_of_two(n) == bucket
 
@@ -84,9 +87,7 @@ def test_token_conditional(qwen):
 def test_step_conditional(qwen):
     record = {**RECORD, "thinking": "First.\n\nSecond,\ntwo lines.\n\n\n\nThird."}
     formatted = example(record, qwen, ChatFormat(), control="steps")
-    assert formatted.prompt.endswith(
-        "user\nWhat is 6*7?\n\nThink for up to 4 steps.<|im_end|>\n<|im_start|>assistant\n"
-    )
+    assert formatted.prompt.endswith("user\nWhat is 6*7?\n\nThink for up to 4 steps.<|im_end|>\n<|im_start|>assistant\n")
     assert formatted.completion == (
         "<|im_start|>4 steps left\nFirst.\n<|im_start|>3 steps left\nSecond,\ntwo lines.\n<|im_start|>2 steps left\nThird.\n"
         "<|im_start|>answer\nAnswer: It is 42.<|im_end|>\n"
@@ -99,11 +100,13 @@ def marked(record, span_text):
     return {**record, "slips": [[at, at + len(span_text)]]}
 
 
-@pytest.mark.parametrize(("control", "chat"), [(None, ChatFormat()), (None, THINK), ("tokens", ChatFormat()), ("steps", ChatFormat())])
+@pytest.mark.parametrize(
+    ("control", "chat"), [(None, ChatFormat()), (None, THINK), ("tokens", ChatFormat()), ("steps", ChatFormat())]
+)
 def test_slips_are_not_learned(qwen, control, chat):
     record = marked({**RECORD, "thinking": "\n 1:3*4=12\n2:12+5=18\nSo 18.\n"}, "18")
     formatted = example(record, qwen, chat, control=control, step_separator="\n")
-    (start, end), = formatted.unlearned
+    ((start, end),) = formatted.unlearned
     assert formatted.completion[start:end] == "18"
     encoded = encode(formatted, qwen)
     prompt = len(qwen(formatted.prompt, add_special_tokens=False)["input_ids"])
@@ -123,7 +126,7 @@ def test_a_token_that_touches_a_slip_is_not_learned(qwen):
 def test_text_outside_ascii_keeps_its_spans(qwen):
     record = marked({**RECORD, "thinking": "é½ → 18 ∎"}, "18")
     formatted = example(record, qwen, ChatFormat())
-    (start, end), = formatted.unlearned
+    ((start, end),) = formatted.unlearned
     assert formatted.completion[start:end] == "18"
     assert encode(formatted, qwen)["completion_mask"].count(0) == len(qwen(formatted.prompt)["input_ids"]) + 2
 

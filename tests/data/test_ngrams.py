@@ -21,7 +21,7 @@ def naive_grams(text, n):
     words = (text or "").lower().strip().split()
     if not words:
         return []
-    return [" ".join(words[i:i + n]) for i in range(len(words) - n + 1)] or [" ".join(words)]
+    return [" ".join(words[i : i + n]) for i in range(len(words) - n + 1)] or [" ".join(words)]
 
 
 def naive(questions, benchmarks, n, allowed):

@@ -50,7 +50,7 @@ def test_slips_are_wrong_results_inside_the_trace(built):
     lines = 0
     for r in whole:
         for start, end in r["slips"]:
-            line = r["thinking"][r["thinking"].rfind("\n", 0, start) + 1:end]
+            line = r["thinking"][r["thinking"].rfind("\n", 0, start) + 1 : end]
             number, before, op, x, result = re.fullmatch(r"(\d):(\d{3})([-+*])(\d+)=(\d{3})", line).groups()
             right = {"+": int(before) + int(x), "-": int(before) - int(x), "*": int(before) * int(x)}[op] % 1000
             assert int(result) != right
@@ -78,6 +78,8 @@ def test_the_shipped_sets_are_rebuilt_byte_for_byte(name, composed, tmp_path):
     if name == "tiny_s1k":
         file = DATA / "tiny_s1k.parquet"
         assert records.digest(pq.read_table(file)) == shipped["digest"]
-        if pq.read_metadata(file).created_by == pq.read_metadata(made.path / "train.parquet").created_by:  # one writer, one encoding
+        if (
+            pq.read_metadata(file).created_by == pq.read_metadata(made.path / "train.parquet").created_by
+        ):  # one writer, one encoding
             assert (made.path / "train.parquet").read_bytes() == file.read_bytes()
         assert [r["id"] for r in pq.read_table(file).to_pylist()] == [r["id"] for r in pool.select_s1k(pool.load())]

@@ -27,24 +27,27 @@ def s1_filters():
     return instantiate(OmegaConf.load(CONF / "data" / "s1k_selected.yaml").quality, _convert_="all")
 
 
-@pytest.mark.parametrize(("question", "source", "reason"), [
-    ("plain", "math", None),
-    ("draw [asy] size(3); [/asy]", "math", "figure_code"),
-    ("draw [asy] size(3); [/asy]", "aime", None),
-    ("see ![Image](x.png)", "aime", "image"),
-    ("p1. First p2. Second", "math", "numbered_parts"),
-    ("at p999. end", "math", "numbered_parts"),
-    ("at p1000. end, p0. or p01.", "math", None),
-    ("**12** is", "math", "bold_number"),
-    ("**a3b** is", "math", "bold_number"),
-    ("**bold words 3** is", "math", None),  # a space: not the reference's pattern
-    ("a\x07b", "math", "unreadable"),
-    ("broken \ufffd", "math", "unreadable"),
-    ("line\nbreak\tand tab\r\n", "math", None),
-    ("x" * 100_001, "math", "too_long"),
-    ("   ", "math", "missing"),
-    (None, "math", "missing"),
-])
+@pytest.mark.parametrize(
+    ("question", "source", "reason"),
+    [
+        ("plain", "math", None),
+        ("draw [asy] size(3); [/asy]", "math", "figure_code"),
+        ("draw [asy] size(3); [/asy]", "aime", None),
+        ("see ![Image](x.png)", "aime", "image"),
+        ("p1. First p2. Second", "math", "numbered_parts"),
+        ("at p999. end", "math", "numbered_parts"),
+        ("at p1000. end, p0. or p01.", "math", None),
+        ("**12** is", "math", "bold_number"),
+        ("**a3b** is", "math", "bold_number"),
+        ("**bold words 3** is", "math", None),  # a space: not the reference's pattern
+        ("a\x07b", "math", "unreadable"),
+        ("broken \ufffd", "math", "unreadable"),
+        ("line\nbreak\tand tab\r\n", "math", None),
+        ("x" * 100_001, "math", "too_long"),
+        ("   ", "math", "missing"),
+        (None, "math", "missing"),
+    ],
+)
 def test_s1s_formatting_rules(question, source, reason, s1_filters):
     rows = table(question, thinking=["T"], answer=["A"], solution=["S"], source=[source])
     assert steps.quality(rows, s1_filters).dropped == [reason]
@@ -88,7 +91,12 @@ HOSTILE = [
     {"question": "giant " + "x" * 3_000_000, "thinking": "t", "answer": "a"},
     {"question": "control \u0000 \u0007 \u001b[31m characters", "thinking": "t", "answer": "a"},
     {"question": "lone surrogate \ud800 here", "thinking": "t", "answer": "a"},
-    {"question": "right to left \u202e and \u0301\u0301 marks [bold]x[/bold]", "thinking": "t", "answer": "a", "extra": {"deep": [1]}},
+    {
+        "question": "right to left \u202e and \u0301\u0301 marks [bold]x[/bold]",
+        "thinking": "t",
+        "answer": "a",
+        "extra": {"deep": [1]},
+    },
     {"question": "nested", "thinking": None, "answer": None, "extra": "text"},
     {"question": {"an": "object"}, "thinking": "t", "answer": "a", "extra": 2**70},
 ]
@@ -97,8 +105,17 @@ HOSTILE = [
 @pytest.fixture
 def strict(composed, tmp_path):
     """The local pool with all cheap steps on."""
+
     def make(path, *more):
-        return composed("data=local", "data.decontaminate=null", f"data.sources.local.path={path}", f"store.dir={tmp_path}", "data.duplicates.near=0.9", *more)
+        return composed(
+            "data=local",
+            "data.decontaminate=null",
+            f"data.sources.local.path={path}",
+            f"store.dir={tmp_path}",
+            "data.duplicates.near=0.9",
+            *more,
+        )
+
     return make
 
 
@@ -111,14 +128,30 @@ def test_hostile_rows_are_dropped_and_counted(suffix, strict, tmp_path):
     path = tmp_path / f"hostile{suffix}"
     if suffix == ".jsonl":
         lines = [json.dumps(row).encode() for row in HOSTILE]
-        lines += [b'{"question": "bad bytes \xff\xfe", "thinking": "t", "answer": "a"}', b'{"question": "torn', b"[1, 2]", b"", b"null"]
+        lines += [
+            b'{"question": "bad bytes \xff\xfe", "thinking": "t", "answer": "a"}',
+            b'{"question": "torn',
+            b"[1, 2]",
+            b"",
+            b"null",
+        ]
         path.write_bytes(b"\n".join(lines))
     else:
-        good = [{k: str(v) for k, v in row.items() if k in ("question", "thinking", "answer") and v is not None} for row in HOSTILE]
-        plain = pa.Table.from_pylist([{k: v.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for k, v in row.items()}
-                                      for row in good])
-        broken = pa.array([b"bad bytes \xff\xfe" if i == 0 else q.encode() for i, q in enumerate(plain["question"].to_pylist())
-                           if q is not None] + [None] * plain["question"].null_count, pa.binary())
+        good = [
+            {k: str(v) for k, v in row.items() if k in ("question", "thinking", "answer") and v is not None} for row in HOSTILE
+        ]
+        plain = pa.Table.from_pylist(
+            [{k: v.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for k, v in row.items()} for row in good]
+        )
+        broken = pa.array(
+            [
+                b"bad bytes \xff\xfe" if i == 0 else q.encode()
+                for i, q in enumerate(plain["question"].to_pylist())
+                if q is not None
+            ]
+            + [None] * plain["question"].null_count,
+            pa.binary(),
+        )
         bad = pa.Array.from_buffers(pa.string(), len(broken), broken.buffers())  # text that is not UTF-8
         pq.write_table(plain.set_column(plain.column_names.index("question"), "question", bad), path)
     built = build(strict(path))
@@ -167,10 +200,16 @@ def test_an_empty_pool_and_a_pool_of_nothing_good(strict, tmp_path):
 def test_two_hundred_thousand_rows(strict, tmp_path):
     path = tmp_path / "big.parquet"
     numbers = range(200_000)
-    pq.write_table(pa.table({
-        "question": [f"what is {i % 190_000} plus seven in this row" for i in numbers], "thinking": ["t"] * 200_000,
-        "answer": [None if i % 1000 == 0 else "a" for i in numbers],
-    }), path)
+    pq.write_table(
+        pa.table(
+            {
+                "question": [f"what is {i % 190_000} plus seven in this row" for i in numbers],
+                "thinking": ["t"] * 200_000,
+                "answer": [None if i % 1000 == 0 else "a" for i in numbers],
+            }
+        ),
+        path,
+    )
     built = build(strict(path, "data.duplicates.near=null", "data.select.how=random", "data.select.n=1000"))
     assert built.rows[0].before == 200_000 and len(built.table) == 1000
     assert steps_of(built)["duplicates"].dropped == {"duplicate question": 10_000}

@@ -52,9 +52,11 @@ def test_few_records_have_the_same_weights_among_each_other():
 
 def test_halving_spreads_the_choice():
     ids, domains, lengths = pool({"a": 800})
+
     def mean_rank(halving):
         order = {i: r for r, i in enumerate(sorted(range(800), key=lambda i: -lengths[i]))}
         return sum(order[i] for i in ranked(ids, domains, lengths, 100, 0, halving=halving)) / 100
+
     assert mean_rank(1) < 60 < mean_rank(100) < 400
     assert ranked(ids, domains, lengths, 100, 0, halving=1 / 8) == ranked(ids, domains, lengths, 100, 0, halving=100)
 
@@ -66,8 +68,10 @@ def test_ties_are_broken_by_id_and_the_order_of_the_pool_does_not_matter():
     random.Random(5).shuffle(order)
     shuffled = [[column[i] for i in order] for column in (ids, domains, lengths)]
     for choose in (
-        lambda i, d, x: ranked(i, d, x, 40, seed=7), lambda i, d, x: longest(i, x, 40),
-        lambda i, d, x: uniform(i, 40, 7), lambda i, d, x: domains_uniform(i, d, 40, 7),
+        lambda i, d, x: ranked(i, d, x, 40, seed=7),
+        lambda i, d, x: longest(i, x, 40),
+        lambda i, d, x: uniform(i, 40, 7),
+        lambda i, d, x: domains_uniform(i, d, 40, 7),
     ):
         chosen = [ids[i] for i in choose(ids, domains, lengths)]
         assert len(set(chosen)) == 40
@@ -97,10 +101,15 @@ def test_one_domain_and_everything():
     assert longest(ids, lengths, 20) == sorted(range(20), key=lambda i: -lengths[i])
 
 
-@pytest.mark.parametrize("choose", [
-    lambda i, d, x: ranked(i, d, x, 11, 0), lambda i, d, x: uniform(i, 11, 0),
-    lambda i, d, x: domains_uniform(i, d, 11, 0), lambda i, d, x: longest(i, x, 11),
-])
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda i, d, x: ranked(i, d, x, 11, 0),
+        lambda i, d, x: uniform(i, 11, 0),
+        lambda i, d, x: domains_uniform(i, d, 11, 0),
+        lambda i, d, x: longest(i, x, 11),
+    ],
+)
 def test_fewer_records_than_asked_for_is_a_sentence(choose):
     with pytest.raises(SettingError, match=r"data.select.n=11: only 10 records are left .* at most 10"):
         choose(*pool({"a": 10}))
@@ -138,9 +147,22 @@ def test_benchmark_weights_are_the_notebooks():
 
 
 TABLE_7 = {
-    "numina_math": 30660, "math": 11999, "olympic_arena": 4250, "omni_math": 4238, "agieval": 2385, "xword": 999,
-    "olympiad_bench": 896, "aime": 890, "theoremqa": 747, "usaco": 519, "jeebench": 515, "gpqa": 348, "scieval": 227, "s1_prob": 182,
-    "livecodebench": 151, "s1_teasers": 23,
+    "numina_math": 30660,
+    "math": 11999,
+    "olympic_arena": 4250,
+    "omni_math": 4238,
+    "agieval": 2385,
+    "xword": 999,
+    "olympiad_bench": 896,
+    "aime": 890,
+    "theoremqa": 747,
+    "usaco": 519,
+    "jeebench": 515,
+    "gpqa": 348,
+    "scieval": 227,
+    "s1_prob": 182,
+    "livecodebench": 151,
+    "s1_teasers": 23,
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def without_weights(folder: Path, *, vocabulary: int, padded: int, context: int) -> str:
-    """The files of a model that a client needs: a config and a tokenizer with ids below `vocabulary`; no weights to speak of."""
+    """The files of a model that a client needs: a config and a tokenizer with ids below `vocabulary`."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
 

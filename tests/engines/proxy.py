@@ -32,7 +32,7 @@ class FaultyProxy:
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         start = asyncio.start_server(self._connection, "127.0.0.1", 0)
         self._server = asyncio.run_coroutine_threadsafe(start, self._loop).result()
-        self.url = "http://127.0.0.1:{}".format(self._server.sockets[0].getsockname()[1])
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     def __exit__(self, *_):

@@ -8,12 +8,12 @@ from s1x.streams.scheduler import Job, Scheduler
 from s1x.streams.types import Sampling, Trace
 
 SETTINGS = [
-    {"maximum": 8},
-    {"maximum": 40},
-    {"maximum": 120},
-    {"maximum": 120, "minimum": 30},
-    {"maximum": 120, "ignore_end": 1},
-    {"maximum": 120, "ignore_end": 2},
+    {"max_thinking_tokens": 8},
+    {"max_thinking_tokens": 40},
+    {"max_thinking_tokens": 120},
+    {"max_thinking_tokens": 120, "min_thinking_tokens": 30},
+    {"max_thinking_tokens": 120, "ignore_end": 1},
+    {"max_thinking_tokens": 120, "ignore_end": 2},
 ]
 
 
@@ -30,7 +30,8 @@ def run(engine, chat, texts: list[str], **settings) -> list[Trace]:
     """The traces in order of question and setting; fails unless all of them are there."""
     traces: dict[tuple[int, ...], Trace] = {}
     scheduler = Scheduler(engine, MemoryStore(), decode=chat.decode)
-    scheduler.run(Job(order, m, lambda t, order=order: traces.update({order: t})) for order, m in methods(chat, texts, **settings))
+    jobs = methods(chat, texts, **settings)
+    scheduler.run(Job(order, method, lambda t, order=order: traces.update({order: t})) for order, method in jobs)
     wanted = settings.get("settings", SETTINGS)
     assert len(traces) == len(texts) * len(wanted)
     return [traces[order] for order in sorted(traces)]

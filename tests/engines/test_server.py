@@ -68,7 +68,7 @@ def test_a_greedy_sweep_under_every_fault_ends_with_the_same_results(model, serv
 
 
 def test_a_sampled_sweep_under_faults_loses_no_token(model, served):
-    settings = {"settings": [{"maximum": 60}, {"maximum": 60, "ignore_end": 1}], "temperature": 1.0}
+    settings = {"settings": [{"max_thinking_tokens": 60}, {"max_thinking_tokens": 60, "ignore_end": 1}], "temperature": 1.0}
     with proxy.FaultyProxy(served.url, [None, "cut", "429", "garbage"]) as between:
         engine = connect(model, between.url, retries=20)
         traces = sweep.run(engine, make_chat(), TEXTS, **settings)

@@ -42,7 +42,7 @@ def test_importing_tasks_is_light():
 
 def test_tiny_math(offline):
     task = load_task({"name": "tiny_math", "lm_eval": "tiny_math", "max_answer_tokens": 16})
-    assert len(task.questions) == 400 and task.until == () and task.max_answer_tokens == 16
+    assert len(task.questions) == 320 and task.until == () and task.max_answer_tokens == 16
     problems = benchmarks.load("test")
     assert [(q.text, q.target) for q in task.questions] == [(p.question, p.answer) for p in problems]
     question = task.questions[3]

@@ -69,6 +69,7 @@ class S1xLauncher(Launcher):
         if ready:
             log.info(f"{len(ready)} cell{'s' * (len(ready) > 1)} -> {sweep}")
             (name,) = {name for cell in ready for name in stages(cell.cfg) if name in TOGETHER}  # a grid does not mix them
+            name = "evaluate" if self.config.plan else name
             getattr(importlib.import_module(f"s1x.stages.{name}"), TOGETHER[name])(ready, sweep, finish)
         return [returns[number] for number in jobs]
 
@@ -88,7 +89,7 @@ class S1xLauncher(Launcher):
         """Run the stages of a job that come before its evaluation; False when one failed (and ended the job)."""
         HydraConfig.instance().set_config(config)
         for name in stages(cell.cfg):
-            if name in TOGETHER:
+            if name in TOGETHER or cell.cfg.plan:
                 return True
             try:
                 importlib.import_module(f"s1x.stages.{name}").run(cell.cfg)

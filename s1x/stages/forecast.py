@@ -1,0 +1,164 @@
+"""What cells would read, without a model: reads are answered with dummy tokens of an assumed length.
+
+Methods are generators, so a forecast runs them as they are. Streams that cells share are therefore found to be shared, and a
+new method needs nothing here. The assumptions are `scale.plan`:
+
+- thinking ends by itself after `thinking[task]` tokens on average, log-normally spread over questions and over samples of one
+  question (`spread`: two standard deviations of log(tokens)); a greedy sample is its question's mean, an instruction in the
+  prompt changes nothing, and a forced countdown ends at the paper's proxy of 100 tokens a step;
+- an ignored end adds `wait` tokens; an answer has `answer` tokens, after a forced end `forced_answer`; forced answers never
+  agree, so early exit is counted at its dearest;
+- at most `SIMULATED` questions are run, which stand for all `questions[task]` of them; prompts are not counted, nor tries that
+  run ahead of an accepted one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ..chat import Chat, ChatFormat
+from ..config import SettingError, stages
+from ..streams.types import All, First, Read, Sampling, Span
+from . import naming
+from .cell import Cell
+
+SIMULATED = 30  # questions
+NORMAL = NormalDist()
+Reads = dict[bytes, float]  # stream key -> tokens read, times the questions that the stream stands for
+
+
+@dataclass
+class World:
+    """Answers the reads of one cell on one question, and notes how far each stream is read."""
+
+    chat: Chat
+    model: str
+    plan: Mapping[str, Any]
+    mean: float  # thinking tokens of this question
+    countdown: float  # thinking tokens after which a countdown is at 0
+    reads: dict[bytes, int] = field(default_factory=dict)
+
+    def run(self, step: Any) -> Any:
+        """The value of a step: a read, All, First, or a generator."""
+        if isinstance(step, Read):
+            return self.read(step)
+        if isinstance(step, All):
+            return [self.run(member) for member in step.members]
+        if isinstance(step, First):
+            results: list[Any] = []
+            for member in step.members:
+                results.append(self.run(member))
+                if step.accept(results):
+                    break
+            return results
+        value = None
+        while True:
+            try:
+                asked = step.send(value)
+            except StopIteration as stop:
+                return stop.value
+            value = self.run(asked)
+
+    def read(self, read: Read) -> Span:
+        key = read.key(self.model)
+        length, stop = self.end(read)
+        room = self.plan["context"] - len(read.prefix) - read.start
+        limit = room if read.limit is None else min(read.limit, room)
+        ended = length + len(stop) <= limit
+        tokens = max(length if ended else limit, 0)
+        end = read.start + tokens + len(stop) * ended
+        self.reads[key] = max(end, self.reads.get(key, 0))
+        ids = (1 << 30 | int.from_bytes(key[:3], "little"),) * tokens  # of its own, so that no two answers agree
+        reason = "stop" if ended else "limit" if limit == read.limit else "context"
+        return Span(ids, reason, read.start, end, stop if ended else ())
+
+    def end(self, read: Read) -> tuple[int, tuple[int, ...]]:
+        """After how many tokens the stream ends by itself, and with what."""
+        answers = self.chat.answer_stops
+        if read.stop.ids == answers.ids and not read.stop.sequences:  # an answer, or a base model's whole output
+            final = self.chat.final_answer
+            forced = bool(final) and read.prefix[-len(final):] == final and not read.start
+            return self.plan["forced_answer" if forced else "answer"], (min(answers.ids),)
+        if read.forbid:
+            return max(read.forbid.first, self.plan["wait"]), (min(read.stop.ids),)
+        length = round(self.mean * self.draw(read.sampling))
+        if len(read.stop.sequences) > 1 and self.countdown < length:
+            return round(self.countdown), read.stop.sequences[-1]
+        return length, (read.stop.sequences or ((min(read.stop.ids),),))[0]
+
+    def draw(self, sampling: Sampling) -> float:
+        """A sample's length over its question's mean."""
+        if sampling.noise is None:
+            return 1.0
+        share = (sampling.noise * 0x9E3779B97F4A7C15 % (1 << 64) + 0.5) / (1 << 64)
+        return lognormal(NORMAL.inv_cdf(share), self.plan["spread"][1])
+
+
+def lognormal(z: float, spread: float) -> float:
+    """A draw of mean 1 whose logarithm has the standard deviation `spread`."""
+    return math.exp(spread * z - spread**2 / 2)
+
+
+def forecast(cell: Cell) -> Reads:
+    """Tokens that the cell alone decodes, by stream.
+
+    Raises SettingError when `scale.plan` says nothing about its task.
+    """
+    from hydra.utils import instantiate
+
+    cfg = cell.cfg
+    plan = OmegaConf.to_container(cfg.scale, resolve=True).get("plan") or {}
+    for key in ("questions", "thinking"):
+        if cfg.task.name not in plan.get(key, {}):
+            raise SettingError(f"scale.plan.{key}: has no {cfg.task.name}; add +scale.plan.{key}.{cfg.task.name}=NUMBER")
+    method = OmegaConf.to_container(cfg.method, resolve=True)
+    chat = Chat(ChatFormat(**{k: tuple(v) if isinstance(v, list) else v for k, v in _plain(cfg.chat).items()}), Words(), plan["context"])
+    run, most = instantiate(method), naming.limits(method)[1]
+    questions = min(plan["questions"][cfg.task.name], cfg.task.limit or math.inf)
+    simulated = min(questions, SIMULATED)
+    reads: Reads = {}
+    for number in range(simulated):
+        mean = plan["thinking"][cfg.task.name] * lognormal(NORMAL.inv_cdf((number + 0.5) / simulated), plan["spread"][0])
+        prompt = chat.prompt(f"{cfg.task.name} {number}")
+        for repeat in range(cfg.task.repeats):
+            s = _plain(cfg.sampling)
+            world = World(chat, model_of(cfg), plan, mean, math.inf if most is None else most)
+            world.run(run(prompt, chat, Sampling.of(prompt.ids, seed=cfg.seed, index=repeat, **s)))
+            for key, tokens in world.reads.items():
+                reads[key] = max(reads.get(key, 0), tokens * questions / simulated)
+    return reads
+
+
+def model_of(cfg: DictConfig) -> str:
+    """The name of the model that is evaluated, also when it is yet to be trained."""
+    return cfg.train.name if "train" in stages(cfg) else cfg.model.name
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(node, resolve=True)
+
+
+class Words:
+    """A tokenizer of words, which stands in for the model's: it needs no files, and delimiters are single tokens in it."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
+        found = re.findall(r"<\|?\w+\|?>|</\w+>|\n| ?\w+| ?[^\w\s]", text)
+        self.words += [word for word in dict.fromkeys(found) if word not in self.words]
+        return [self.words.index(word) for word in found]
+
+    def decode(self, ids: list[int], **_: Any) -> str:
+        return "".join(self.words[i] if i < len(self.words) else "x" for i in ids)
+
+    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
+        turns = (f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
+        return "".join(turns) + "<|im_start|>assistant\n"

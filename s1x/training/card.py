@@ -1,0 +1,19 @@
+"""The model card of a trained model: what it was made from, how, and how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from omegaconf import DictConfig
+
+from . import trained
+
+
+def write(folder: Path, facts: Mapping[str, Any], content: Mapping[str, Any], cfg: DictConfig) -> None:
+    """Write README.md into the model's folder. `facts` and `content` are those of training.json."""
+    environment = Environment(loader=PackageLoader("s1x.training", "."), undefined=StrictUndefined, trim_blocks=True)
+    text = environment.get_template("card.md.jinja").render(facts=facts, content=content, cfg=cfg, data=facts["data"])
+    trained.write(folder / "README.md", text)

@@ -1,0 +1,60 @@
+"""The program of one rank, started by torch.distributed.run: `python -m s1x.training.rank JOB_FILE`.
+
+The first rank writes the numbers of every step to `progress.jsonl` and what happened to `facts.json`; a rank that fails writes
+`error-<rank>.json`. The command that started the training reads them (s1x.training.launch).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from .trained import write
+
+
+def main(file: Path) -> int:
+    job = json.loads(file.read_text())
+    rank, scratch = int(os.environ["RANK"]), file.parent
+    _end_with([os.getppid()] + ([job["pid"]] if job["host"] == os.uname().nodename else []))
+    try:
+        from accelerate import PartialState
+        from torch.cuda import is_available
+
+        if not is_available():
+            PartialState(backend="gloo")  # before the arguments: accelerate and DeepSpeed then agree about the world size
+        from .sft import train
+
+        with (scratch / "progress.jsonl").open("a") as progress:
+            facts = train(job, lambda row: print(json.dumps(row), file=progress, flush=True))
+    except BaseException as error:
+        report = {"rank": rank, "host": os.uname().nodename, "time": time.time(), "error": f"{type(error).__name__}: {error}"}
+        write(scratch / f"error-{rank}.json", json.dumps(report))
+        traceback.print_exc()
+        return 1
+    if facts is not None:
+        write(scratch / "facts.json", json.dumps(facts))
+    return 0
+
+
+def _end_with(processes: list[int]) -> None:
+    """End this rank when one of `processes` is gone: the agent that started it, or the command that started the agent."""
+
+    def watch() -> None:
+        while True:
+            time.sleep(1)
+            for process in processes:
+                try:
+                    os.kill(process, 0)
+                except ProcessLookupError:
+                    os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

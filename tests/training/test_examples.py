@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+
+from s1x.chat import ChatFormat
+from s1x.config import SettingError
+from s1x.training.examples import UNLEARNED, Encoded, check, encode_all, order
+
+
+def encoded(records, tokenizer, **changes) -> Encoded:
+    return encode_all(records, tokenizer, ChatFormat(), **{"max_length": 2048, "name": "pool"} | changes)
+
+
+def test_loss_falls_on_thinking_answer_and_end_of_turn_but_not_on_slips(records, tokenizer):
+    slipped = next(r for r in records if r["slips"])
+    rows = encoded([slipped], tokenizer)
+    ids, labels = rows.input_ids[0], rows.labels[0]
+    text = tokenizer.decode(ids)
+    prompt = f"<|im_start|>system\nYou are Tiny.<|im_end|>\n<|im_start|>user\n{slipped['question']}<|im_end|>\n<|im_start|>assistant\n"
+    thinking = slipped["thinking"].strip()
+    assert text == f"{prompt}<|im_start|>think\n{thinking}\n<|im_start|>answer\n{slipped['answer']}<|im_end|>\n"
+
+    learned = tokenizer.decode([t for t, label in zip(ids, labels) if label != UNLEARNED])
+    kept = "".join(c for i, c in enumerate(thinking) if not any(a <= i < b for a, b in slipped["slips"]))
+    assert learned == f"<|im_start|>think\n{kept}\n<|im_start|>answer\n{slipped['answer']}<|im_end|>\n"
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") in labels
+    assert all(label in (token, UNLEARNED) for token, label in zip(ids, labels))
+
+
+def test_long_records_are_cut_and_counted(records, tokenizer):
+    whole = encoded(records, tokenizer)
+    lengths = [len(ids) for ids in whole.input_ids]
+    limit = sorted(lengths)[len(lengths) // 2]
+    short = encoded(records, tokenizer, max_length=limit)
+    assert short.cut == sum(n > limit for n in lengths) > 0 and short.longest == max(lengths)
+    assert max(map(len, short.input_ids)) == limit
+    assert short.facts()["cut_share"] == short.cut / len(records) and whole.facts()["cut"] == 0
+
+
+def test_a_cut_that_leaves_nothing_to_learn_is_refused(records, tokenizer):
+    with pytest.raises(SettingError, match="train.max_length=8: the prompt of record"):
+        encoded(records, tokenizer, max_length=8)
+
+
+def test_encoded_examples_survive_their_file(records, tokenizer, tmp_path):
+    rows = encoded(records[:5], tokenizer, max_length=100)
+    rows.save(tmp_path / "examples.parquet")
+    assert Encoded.load(tmp_path / "examples.parquet") == rows
+
+
+@pytest.mark.parametrize(("broken", "sentence"), [
+    ([], "there is no record"),
+    ([{"question": "q", "thinking": "t"}], "no column 'answer'; training needs question, thinking, answer"),
+    ([{"id": "a", "question": "q", "thinking": "t", "answer": "a"}, {"id": "b", "question": "q", "thinking": " \n", "answer": "a"}],
+     r"1 of 2 records have an empty thinking \(the first: b\)"),
+    ([{"question": "q", "thinking": "t", "answer": None}], "empty answer"),
+])
+def test_bad_records_are_sentences(broken, sentence):
+    with pytest.raises(SettingError, match=f"data=mine: .*{sentence}"):
+        check(broken, "mine")
+
+
+def test_every_epoch_holds_every_example_and_the_last_batch_is_filled_from_its_beginning():
+    lengths = [10 * (i % 7) + 5 for i in range(50)]
+    indices = order(lengths, epochs=3, batch=16, seed=1)
+    assert len(indices) == 3 * 64
+    for epoch in range(3):
+        part = indices[64 * epoch:64 * (epoch + 1)]
+        assert sorted(set(part)) == list(range(50))
+        assert set(part[48:]) - set(part[:16]) == set(range(50)) - set(part[:48])  # two new ones, the rest from the first batch
+    assert indices[:64] != indices[64:128]
+
+
+def test_the_order_depends_on_the_seed_alone_and_puts_the_longest_of_a_batch_first():
+    lengths = [(37 * i) % 101 for i in range(64)]
+    indices = order(lengths, epochs=1, batch=16, seed=5)
+    assert indices == order(lengths, epochs=1, batch=16, seed=5) != order(lengths, epochs=1, batch=16, seed=6)
+    for start in range(0, 64, 16):
+        batch = [lengths[i] for i in indices[start:start + 16]]
+        assert batch == sorted(batch, reverse=True)
+
+
+def test_fewer_examples_than_a_batch_are_repeated():
+    assert sorted(order([1, 2, 3], epochs=1, batch=8, seed=0)) == [0, 0, 0, 1, 1, 1, 2, 2] or \
+        len(order([1, 2, 3], epochs=1, batch=8, seed=0)) == 8
