@@ -50,7 +50,9 @@ class Chat:
         """The one id of `text`; a ValueError when the tokenizer needs several (or knows it not)."""
         ids = self.encode(text)
         if len(ids) != 1:
-            raise ValueError(f"chat={self.format.name}: {text!r} is {len(ids)} tokens for this model's tokenizer; it must be one")
+            raise ValueError(
+                f"chat={self.format.name}: {text!r} is {len(ids)} tokens for this model's tokenizer; it must be one"
+            )
         return ids[0]
 
     @cached_property

@@ -165,6 +165,7 @@ RANGES: dict[str, tuple[Check, str]] = {
     "report.x": (lambda v: v in REPORT_X, f"one of {', '.join(REPORT_X)}"),
 }
 
+
 def _check_ranges(plain: dict[str, Any]) -> None:
     for key, (valid, words) in RANGES.items():
         value: Any = plain

@@ -96,7 +96,9 @@ def test_debug_shows_the_traceback(command):
     assert "Traceback" in command("engine=scripted", "seed=-1", "debug=true")[1]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["method.max_thinking_tokens=0", "engine=scripted"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--cfg", "job"], ["method.max_thinking_tokens=0", "engine=scripted"]], ids=" ".join
+)
 def test_answers_at_once(arguments, tmp_path):
     """Nothing heavy is imported, and less than 1.5 s of processor time is spent."""
     probe = (

@@ -101,7 +101,9 @@ def test_earlier_stages_run_first_and_a_failed_one_ends_its_job(command, evaluat
             raise RuntimeError("out of memory")
 
     monkeypatch.setitem(sys.modules, "s1x.stages.data", SimpleNamespace(run=train))
-    status, said = command("-m", *QUIET, "stage=[data,evaluate]", "data=tiny_s1k", "method.max_thinking_tokens=64", "seed=1,2,3")
+    status, said = command(
+        "-m", *QUIET, "stage=[data,evaluate]", "data=tiny_s1k", "method.max_thinking_tokens=64", "seed=1,2,3"
+    )
     assert status == 1 and "job 1 failed: out of memory" in said
     assert order == [1, 2, 3] and [[c.job for c in cells] for cells, _ in evaluation.calls] == [[0, 2]]
 

@@ -55,8 +55,13 @@ def check_kills(tmp_path: Path, settings: list[str], kills: int) -> None:
 
     place, rng = tmp_path / "killed", random.Random(0)
     for attempt in range(kills):
-        process = subprocess.Popen(command(place, settings, f"out{attempt}"), cwd=ROOT, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command(place, settings, f"out{attempt}"),
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
             process.wait(rng.uniform(0.3, 0.95) * whole)
         except subprocess.TimeoutExpired:
@@ -85,8 +90,14 @@ def test_killed_twenty_times_on_the_tiny_model(tmp_path):
 
 def test_ctrl_c_ends_quickly_and_says_how_to_go_on(tmp_path):
     settings = [*SCRIPTED, "task.limit=400"]
-    process = subprocess.Popen(command(tmp_path, settings, "out"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command(tmp_path, settings, "out"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     deadline = time.time() + 120
     while not list((tmp_path / "store").rglob("*.streams")) and time.time() < deadline:
         time.sleep(0.1)

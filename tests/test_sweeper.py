@@ -40,7 +40,12 @@ def cells(composed):
 def test_a_union_of_grids(cells):
     grids = [{"method.max_thinking_tokens": "32,64", "seed": [1, 2]}, {"method": "none", "model": "tiny_base"}]
     found, configs = cells(grids)
-    assert [(c.get("method.max_thinking_tokens"), c.get("seed")) for c in found[:4]] == [("32", "1"), ("32", "2"), ("64", "1"), ("64", "2")]
+    assert [(c.get("method.max_thinking_tokens"), c.get("seed")) for c in found[:4]] == [
+        ("32", "1"),
+        ("32", "2"),
+        ("64", "1"),
+        ("64", "2"),
+    ]
     assert found[4] == {"method": "none", "model": "tiny_base"}
     assert configs[4].model.name == "tiny-base" and configs[1].method.max_thinking_tokens == 32 and configs[1].seed == 2
 
@@ -63,12 +68,18 @@ def test_values_come_from_the_scale(cells):
 def test_the_command_line_replaces_a_key_in_every_grid(cells):
     grids = [{"method.max_thinking_tokens": "32,64"}, {"method.ignore_end": "1,2", "seed": 5}]
     found, configs = cells(grids, "seed=7", "method.max_thinking_tokens=99")
-    assert [(c.method.max_thinking_tokens, c.method.ignore_end, c.seed) for c in configs] == [(99, 0, 7), (99, 1, 7), (99, 2, 7)]
+    assert [(c.method.max_thinking_tokens, c.method.ignore_end, c.seed) for c in configs] == [
+        (99, 0, 7),
+        (99, 1, 7),
+        (99, 2, 7),
+    ]
 
 
 def test_the_command_line_is_crossed_with_the_grids(cells):
     _, configs = cells([{"method.max_thinking_tokens": "32,64"}], "task=tiny_math,tiny_mc")
-    assert {(c.task.name, c.method.max_thinking_tokens) for c in configs} == {(t, m) for t in ("tiny_math", "tiny_mc") for m in (32, 64)}
+    assert {(c.task.name, c.method.max_thinking_tokens) for c in configs} == {
+        (t, m) for t in ("tiny_math", "tiny_mc") for m in (32, 64)
+    }
 
 
 def test_a_grid_that_the_command_line_does_not_fit_is_left_out(cells, caplog):

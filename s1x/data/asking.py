@@ -100,7 +100,9 @@ def _complete(client, server: Server, system: str, message: str) -> str | None:
     import httpx
 
     body = {
-        "model": server.model, "temperature": server.temperature, "max_tokens": server.max_tokens,
+        "model": server.model,
+        "temperature": server.temperature,
+        "max_tokens": server.max_tokens,
         "messages": [{"role": "system", "content": system}, {"role": "user", "content": message}],
     }
     for attempt in range(server.tries):

@@ -13,8 +13,17 @@ from ..tasks import answers
 from ..tasks.equivalence import judge
 
 
-def attempts(engine: Engine, chat: Chat, store, questions: Sequence[str], *, max_tokens: int, temperature: float = 0.0,
-             seed: int = 0, on_progress: Callable | None = None) -> list[str]:
+def attempts(
+    engine: Engine,
+    chat: Chat,
+    store,
+    questions: Sequence[str],
+    *,
+    max_tokens: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+    on_progress: Callable | None = None,
+) -> list[str]:
     """One plain answer (no forced thinking) per question, at most `max_tokens` long.
 
     s1 asks Qwen2.5-7B and 32B-Instruct at temperature 0.05, 32768 tokens (`bulk_inference.py`).
@@ -24,6 +33,7 @@ def attempts(engine: Engine, chat: Chat, store, questions: Sequence[str], *, max
     def finished(i: int) -> Callable:
         def keep(trace) -> None:
             texts[i] = chat.decode(trace.ids("answer"))
+
         return keep
 
     def jobs():

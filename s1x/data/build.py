@@ -1,8 +1,8 @@
 """From a `data` config to a data set on disk: pool, steps, subset, card and funnel, each step cached by content.
 
-    built = build(cfg)                 # cfg: the whole configuration; cfg.data says what to do (conf/data)
-    built.dataset()                    # datasets.Dataset: id, question, thinking, answer, solution, domain, source, ...
-    built.path / "train.parquet"       # with README.md (the card) and funnel.json beside it
+built = build(cfg)                 # cfg: the whole configuration; cfg.data says what to do (conf/data)
+built.dataset()                    # datasets.Dataset: id, question, thinking, answer, solution, domain, source, ...
+built.path / "train.parquet"       # with README.md (the card) and funnel.json beside it
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ def _source(source: DictConfig) -> dict:
 
 # --- what each step needs besides its settings ----------------------------------------------------------------------
 
+
 def _decontaminate(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:
     texts = {}
     tasks, benchmarks = settings.pop("tasks", None), settings.pop("benchmarks", None) or {}
@@ -171,8 +172,13 @@ def _select(cfg: DictConfig, settings: dict, table: pa.Table) -> Prepared:
 
 
 PREPARE: dict[str, Callable[[DictConfig, dict, pa.Table], Prepared]] = {
-    "decontaminate": _decontaminate, "duplicates": _duplicates, "quality": _quality, "difficulty": _difficulty,
-    "domains": _domains, "length": _length, "select": _select,
+    "decontaminate": _decontaminate,
+    "duplicates": _duplicates,
+    "quality": _quality,
+    "difficulty": _difficulty,
+    "domains": _domains,
+    "length": _length,
+    "select": _select,
 }
 
 
@@ -190,6 +196,7 @@ def _tokenizer(path: str):
 
 
 # --- caching and writing ----------------------------------------------------------------------------------------
+
 
 def _key(parent: str, step: str, settings: Mapping[str, Any], depends: Sequence[Any]) -> str:
     """What an outcome depends on: the rows, the settings, the benchmarks or models, and the code of the steps."""

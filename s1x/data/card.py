@@ -21,8 +21,10 @@ def render(data: DictConfig, key: str, table: pa.Table, rows: list[funnel.Row]) 
         f"---\npretty_name: {data.name}\nconfigs:\n- config_name: default\n  data_files: train.parquet\n---",
         f"# {data.name}",
         f"{len(table):,} records, made by s1x: `python run.py stage=data data={data.name}` (key `{key}`).",
-        "## How it was made", funnel.as_markdown(rows),
-        "## What is in it", _counts("source", table["source"].to_pylist()),
+        "## How it was made",
+        funnel.as_markdown(rows),
+        "## What is in it",
+        _counts("source", table["source"].to_pylist()),
     ]
     if table["domain"].null_count < len(table):
         parts.append(_counts("domain", [d or "(none)" for d in table["domain"].to_pylist()]))

@@ -37,8 +37,13 @@ def domains(server: Server, questions: Sequence[str | None], cache: Path) -> lis
     return [classes.get(_last_code(reply)) for reply in replies]
 
 
-def judge(server: Server, questions: Sequence[str | None], attempts: Sequence[str | None], solutions: Sequence[str | None],
-          cache: Path) -> list[bool | None]:
+def judge(
+    server: Server,
+    questions: Sequence[str | None],
+    attempts: Sequence[str | None],
+    solutions: Sequence[str | None],
+    cache: Path,
+) -> list[bool | None]:
     """Is each attempt right? None where there is no solution, no attempt, or no clear Yes or No."""
     asked = [i for i, (a, s) in enumerate(zip(attempts, solutions)) if a and s]
     messages = [f"## Problem\n{questions[i]}\n\n## Attempt\n{attempts[i]}\n\n## Correct answer\n{solutions[i]}" for i in asked]

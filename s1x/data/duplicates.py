@@ -39,9 +39,9 @@ def near(texts: Sequence[str | None], threshold: float = 0.8, n: int = 3) -> np.
     drop = np.zeros(len(texts), bool)
     buckets: list[dict[int, list[int]]] = [{} for _ in range(BANDS)]
     for i in np.flatnonzero(counts):
-        mine = np.unique(grams[starts[i]:starts[i + 1]])
+        mine = np.unique(grams[starts[i] : starts[i + 1]])
         found = {j for band, bucket in zip(bands[i].tolist(), buckets) for j in bucket.get(band, ())}
-        if any(_jaccard(mine, np.unique(grams[starts[j]:starts[j + 1]])) >= threshold for j in found):
+        if any(_jaccard(mine, np.unique(grams[starts[j] : starts[j + 1]])) >= threshold for j in found):
             drop[i] = True
             continue
         for band, bucket in zip(bands[i].tolist(), buckets):
@@ -76,7 +76,7 @@ def _bands(grams: np.ndarray, counts: np.ndarray) -> np.ndarray:
     while at < len(full):
         begin = ends[at] - sizes[at]
         stop = max(at + 1, int(np.searchsorted(ends, begin + CHUNK)))
-        part = grams[begin:ends[stop - 1]]
+        part = grams[begin : ends[stop - 1]]
         offsets = ends[at:stop] - sizes[at:stop] - begin
         for band in range(BANDS):
             mixed = np.zeros(stop - at, np.uint64)

@@ -33,8 +33,15 @@ class Example:
     unlearned: tuple[Span, ...] = ()
 
 
-def example(record: Mapping[str, Any], tokenizer, chat: ChatFormat, *, control: str | None = None,
-            step_separator: str = "\n\n", step_start: str = "<|im_start|>") -> Example:
+def example(
+    record: Mapping[str, Any],
+    tokenizer,
+    chat: ChatFormat,
+    *,
+    control: str | None = None,
+    step_separator: str = "\n\n",
+    step_start: str = "<|im_start|>",
+) -> Example:
     """Format a record (`question`, `thinking`, `answer`, and maybe `slips`: spans of `thinking` without loss).
 
     control: None, "tokens" or "steps". step_separator: what stands between two steps of a trace (s1: a blank line).
@@ -85,9 +92,7 @@ def encode(example: Example, tokenizer) -> dict[str, list[int]]:
     """
     prompt = tokenizer(example.prompt, add_special_tokens=False)["input_ids"]
     encoded = tokenizer(example.completion, add_special_tokens=False, return_offsets_mapping=True)
-    learned = [
-        int(not any(a < end and start < b for a, b in example.unlearned)) for start, end in encoded["offset_mapping"]
-    ]
+    learned = [int(not any(a < end and start < b for a, b in example.unlearned)) for start, end in encoded["offset_mapping"]]
     return {"input_ids": prompt + encoded["input_ids"], "completion_mask": [0] * len(prompt) + learned}
 
 

@@ -84,5 +84,5 @@ def as_html(rows: list[Row], name: str) -> str:
 def _short(text: str | None) -> str:
     if text is None:
         return "(no question)"
-    head = "".join(c if c.isprintable() else "\u00b7" for c in " ".join(text[:4 * WIDTH].split()))
-    return head if len(head) <= WIDTH else head[:WIDTH - 1] + "\u2026"
+    head = "".join(c if c.isprintable() else "\u00b7" for c in " ".join(text[: 4 * WIDTH].split()))
+    return head if len(head) <= WIDTH else head[: WIDTH - 1] + "\u2026"

@@ -29,7 +29,7 @@ class Grams:
         """(hashes of all grams one after the other [uint64], grams per text [int64]); null or blank texts have none."""
         hashes, counts = [], []
         for at in range(0, len(texts), BATCH):
-            part = [self._words(text) for text in texts[at:at + BATCH]]
+            part = [self._words(text) for text in texts[at : at + BATCH]]
             lengths = np.array([len(words) for words in part], np.int64)
             counts.append(np.where(lengths > 0, np.maximum(lengths - self.n + 1, 1), 0))
             # A text shorter than n is padded with word 0, which no text contains.
@@ -39,8 +39,8 @@ class Grams:
             size = max(len(ids) - self.n + 1, 0)
             grams = np.zeros(size, np.uint64)
             for k, factor in enumerate(self._factors):
-                grams += ids[k:k + size] * factor
-            inside = owner[:size] == owner[self.n - 1:] if size else np.zeros(0, bool)
+                grams += ids[k : k + size] * factor
+            inside = owner[:size] == owner[self.n - 1 :] if size else np.zeros(0, bool)
             hashes.append(grams[inside])
         return np.concatenate(hashes or [np.zeros(0, np.uint64)]), np.concatenate(counts or [np.zeros(0, np.int64)])
 
@@ -50,7 +50,10 @@ class Grams:
 
 
 def contaminated(
-    questions: Sequence[str | None], benchmarks: Iterable[str | None], n: int = 8, allowed: float = 0.0,
+    questions: Sequence[str | None],
+    benchmarks: Iterable[str | None],
+    n: int = 8,
+    allowed: float = 0.0,
 ) -> np.ndarray:
     """Which questions share n-grams with the benchmarks [bool]: any (`allowed=0`, s1's rule), or more than that share."""
     grams = Grams(n)
@@ -63,7 +66,7 @@ def shared_counts(grams: Grams, texts: Sequence[str | None], known: np.ndarray) 
     """Per text: how many of its grams are in `known` (sorted), and how many it has."""
     shared, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for at in range(0, len(texts), BATCH):
-        hashes, size = grams(texts[at:at + BATCH])
+        hashes, size = grams(texts[at : at + BATCH])
         shared.append(segment_sums(member(hashes, known), size))
         counts.append(size)
     return np.concatenate(shared), np.concatenate(counts)

@@ -37,8 +37,13 @@ def solved(cfg: DictConfig, table: pa.Table, name: str, settings: Mapping[str, A
     try:
         texts: list[str | None] = [None] * len(questions)
         tried = attempts.attempts(
-            opened, chat, store, [questions[i] for i in fits], max_tokens=settings["max_tokens"],
-            temperature=settings["temperature"], seed=cfg.seed,
+            opened,
+            chat,
+            store,
+            [questions[i] for i in fits],
+            max_tokens=settings["max_tokens"],
+            temperature=settings["temperature"],
+            seed=cfg.seed,
         )
         for i, text in zip(fits, tried):
             texts[i] = text

@@ -75,7 +75,7 @@ def digest(table: pa.Table) -> str:
             h.update(pc.fill_null(pc.binary_length(values), -1).to_numpy().tobytes())
             for chunk in values.chunks:
                 _, offsets, data = chunk.buffers()
-                begin, end = np.frombuffer(offsets, np.int64)[chunk.offset:chunk.offset + len(chunk) + 1][[0, -1]]
+                begin, end = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1][[0, -1]]
                 if data is not None:
                     h.update(memoryview(data)[begin:end])
         else:
@@ -89,5 +89,7 @@ def _array(name: str, values: list) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):  # mixed types in a column we only pass on
-        return pa.array([v if v is None else clean(v if isinstance(v, str) else json.dumps(v, default=str)) for v in values],
-                        pa.large_string())
+        return pa.array(
+            [v if v is None else clean(v if isinstance(v, str) else json.dumps(v, default=str)) for v in values],
+            pa.large_string(),
+        )

@@ -48,8 +48,10 @@ def agieval(row: Mapping[str, Any]) -> dict:
 def xword(row: Mapping[str, Any]) -> dict:
     """The clue alone, under one instruction."""
     clue = (row.get("input") or "").split("### Clue: ")[-1]
-    return {"question": "Solve the crossword puzzle. You are presented with a clue as input and the number of letters in "
-                        f"brackets.\n\n{clue}"}
+    return {
+        "question": "Solve the crossword puzzle. You are presented with a clue as input and the number of letters in "
+        f"brackets.\n\n{clue}"
+    }
 
 
 def olympiad_bench(row: Mapping[str, Any]) -> dict:
@@ -69,8 +71,22 @@ def s1_source(row: Mapping[str, Any]) -> dict:
 
 
 S1_SOURCES = {
-    "openaimath": "math", "NuminaMath": "numina_math", "OlympicArena": "olympic_arena", "Omni-MATH": "omni_math",
-    "agieval": "agieval", "xword": "xword", "OlympiadBench": "olympiad_bench", "AIME_1983": "aime", "TheoremQA": "theoremqa",
-    "usaco": "usaco", "jeebench": "jeebench", "gpqa": "gpqa", "SciEval": "scieval", "s1-prob": "s1_prob",
-    "stats_qual": "s1_prob", "s1-teasers": "s1_teasers", "quant": "s1_teasers", "LiveCodeBench": "livecodebench",
+    "openaimath": "math",
+    "NuminaMath": "numina_math",
+    "OlympicArena": "olympic_arena",
+    "Omni-MATH": "omni_math",
+    "agieval": "agieval",
+    "xword": "xword",
+    "OlympiadBench": "olympiad_bench",
+    "AIME_1983": "aime",
+    "TheoremQA": "theoremqa",
+    "usaco": "usaco",
+    "jeebench": "jeebench",
+    "gpqa": "gpqa",
+    "SciEval": "scieval",
+    "s1-prob": "s1_prob",
+    "stats_qual": "s1_prob",
+    "s1-teasers": "s1_teasers",
+    "quant": "s1_teasers",
+    "LiveCodeBench": "livecodebench",
 }

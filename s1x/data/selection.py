@@ -42,8 +42,15 @@ def domains_uniform(ids: Sequence[str], domains: Sequence[str], n: int, seed: in
 
 
 def ranked(
-    ids: Sequence[str], domains: Sequence[str], lengths: Sequence[float], n: int, seed: int,
-    start: Sequence[int] = (), halving: float = 1, tail: int = 0, weights: dict[str, float] | None = None,
+    ids: Sequence[str],
+    domains: Sequence[str],
+    lengths: Sequence[float],
+    n: int,
+    seed: int,
+    start: Sequence[int] = (),
+    halving: float = 1,
+    tail: int = 0,
+    weights: dict[str, float] | None = None,
 ) -> list[int]:
     """Algorithm 1 of the paper: the `start` records, then a uniform domain and in it a trace by length rank, up to `n`.
 

@@ -31,8 +31,20 @@ from ..config import SettingError
 from . import records
 
 SETTINGS = (
-    "path", "rows", "configs", "split", "revision", "data_files", "keep", "without", "sample", "seed", "balance", "row",
-    "columns", "labels",
+    "path",
+    "rows",
+    "configs",
+    "split",
+    "revision",
+    "data_files",
+    "keep",
+    "without",
+    "sample",
+    "seed",
+    "balance",
+    "row",
+    "columns",
+    "labels",
 )
 
 

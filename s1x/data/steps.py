@@ -100,12 +100,21 @@ def length(table: pa.Table, *, tokenizer: Any | None = None, of: str | None = No
         return Outcome([None] * len(texts), {"length": [len(text) for text in texts]})
     lengths: list[int] = []
     for at in range(0, len(texts), 256):
-        lengths += map(len, tokenizer(texts[at:at + 256], add_special_tokens=False)["input_ids"])
+        lengths += map(len, tokenizer(texts[at : at + 256], add_special_tokens=False)["input_ids"])
     return Outcome([None] * len(texts), {"length": lengths})
 
 
-def select(table: pa.Table, *, how: str, n: int | None = None, seed: int = 0, halving: float = 1, tail: int = 0,
-           seeds: Sequence[Mapping[str, Any]] = (), benchmark_sources: Sequence[str] = ()) -> Outcome:
+def select(
+    table: pa.Table,
+    *,
+    how: str,
+    n: int | None = None,
+    seed: int = 0,
+    halving: float = 1,
+    tail: int = 0,
+    seeds: Sequence[Mapping[str, Any]] = (),
+    benchmark_sources: Sequence[str] = (),
+) -> Outcome:
     """Choose the subset: `paper`, `notebook`, `diverse`, `random`, `longest` or `full` (selection.py; paper Algorithm 1)."""
     if how not in VARIANTS:
         raise SettingError(f"data.select.how={how}: choose one of {', '.join(VARIANTS)}")

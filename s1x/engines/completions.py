@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -28,6 +28,9 @@ class Broken(Exception):
 
 class Refused(Exception):
     """The server understood and said no; the message is its reason."""
+
+
+Patiently = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
 
 class Event(NamedTuple):
@@ -159,14 +162,21 @@ class Endpoint:
         return (text.replace(self._key, "***") if self._key else text)[:300]
 
 
-async def probe(endpoint: Endpoint, model_id: str, context_length: int) -> bool:
-    """Find out what a server can do; returns whether it takes priorities.
+async def probe(endpoint: Endpoint, model_id: str, context_length: int, patiently: Patiently) -> bool:
+    """Find out what a server can do; returns whether it takes priorities. `patiently` tries a question again when it breaks.
 
-    Raises EngineError with one sentence when it serves another model, has too short a context, does not return token ids or
-    cannot forbid ids; Broken when there was no usable answer.
+    Raises EngineError with one sentence when the server does not answer, serves another model, has too short a context, does not
+    return token ids or cannot forbid ids.
     """
+
+    async def two_tokens(banned: frozenset[int], priority: int | None) -> list[int]:
+        part = Part(prefix=(1,), limit=2, banned=banned, stop_ids=frozenset(), seed=None)
+        asked = body(model_id, part, GREEDY, logprobs=False, priority=priority)
+        async with aclosing(endpoint.complete(asked)) as events:
+            return [token async for event in events for token in event.ids]
+
     try:
-        served = {m.get("id"): m for m in await endpoint.models()}
+        served = {m.get("id"): m for m in await patiently(endpoint.models)}
         if model_id not in served:
             names = ", ".join(map(str, served))
             raise EngineError(f"engine.model_id={model_id}: the server at {endpoint.url} serves another model; it has {names}.")
@@ -177,23 +187,18 @@ async def probe(endpoint: Endpoint, model_id: str, context_length: int) -> bool:
                 f"set engine.max_model_len={longest}."
             )
         try:
-            priority, ids = 1, await _two_tokens(endpoint, model_id, frozenset(), 1)
+            priority = 1
+            ids = await patiently(lambda: two_tokens(frozenset(), 1))
         except Refused:
-            priority, ids = None, await _two_tokens(endpoint, model_id, frozenset(), None)
+            priority = None
+            ids = await patiently(lambda: two_tokens(frozenset(), None))
         if not ids:
             raise EngineError(
                 f"engine.urls={endpoint.url}: the server does not return token ids (return_token_ids); "
                 "s1x needs one that does, such as vllm serve from version 0.11 on."
             )
-        if set(ids) & set(await _two_tokens(endpoint, model_id, frozenset(ids), priority)):
+        if set(ids) & set(await patiently(lambda: two_tokens(frozenset(ids), priority))):
             raise EngineError(f"engine.urls={endpoint.url}: the server ignores logit_bias, which s1x needs to forbid tokens.")
     except Refused as error:
         raise EngineError(f"engine.urls={endpoint.url}: the server refused a request ({error}).") from None
     return priority is not None
-
-
-async def _two_tokens(endpoint: Endpoint, model_id: str, banned: frozenset[int], priority: int | None) -> list[int]:
-    part = Part(prefix=(1,), limit=2, banned=banned, stop_ids=frozenset(), seed=None)
-    asked = body(model_id, part, GREEDY, logprobs=False, priority=priority)
-    async with aclosing(endpoint.complete(asked)) as events:
-        return [token async for event in events for token in event.ids]

@@ -17,8 +17,17 @@ _MASK = (1 << 64) - 1
 class ScriptedEngine:
     """`tokens_per_poll` tokens for each of up to `capacity` streams per poll, served by (priority, arrival)."""
 
-    def __init__(self, *, vocab: int = 1000, first_id: int = 0, ends: dict[int, int] | None = None, context_length: int = 1 << 20,
-                 capacity: int = 64, tokens_per_poll: int = 1, seed: int = 0):
+    def __init__(
+        self,
+        *,
+        vocab: int = 1000,
+        first_id: int = 0,
+        ends: dict[int, int] | None = None,
+        context_length: int = 1 << 20,
+        capacity: int = 64,
+        tokens_per_poll: int = 1,
+        seed: int = 0,
+    ):
         self.vocab, self.first_id, self.ends, self.seed = vocab, first_id, dict(ends or {}), seed
         self.context_length, self.capacity, self.tokens_per_poll = context_length, capacity, tokens_per_poll
         self.fingerprint = f"scripted-{seed}-{vocab}-{first_id}-{sorted(self.ends.items())}"

@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import threading
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from itertools import count
 from queue import SimpleQueue
@@ -71,16 +72,19 @@ class Client:
 
     async def _ask(self, endpoint: Endpoint) -> bool:
         """Probe a server, patiently; whether it takes priorities."""
-        engine = self.engine
-        for failures in count(1):
-            try:
-                return await probe(endpoint, engine.model_id, engine.context_length)
-            except Broken as error:
-                if failures > engine._retries:
-                    raise EngineError(
-                        f"engine.urls={endpoint.url}: the server cannot be used ({error}, {failures} tries); is it up?"
-                    ) from None
-                await asyncio.sleep(self._seconds(failures, error.after))
+
+        async def patiently(question: Callable[[], Awaitable[Any]]) -> Any:
+            for failures in count(1):
+                try:
+                    return await question()
+                except Broken as error:
+                    if failures > self.engine._retries:
+                        raise EngineError(
+                            f"engine.urls={endpoint.url}: the server cannot be used ({error}, {failures} tries); is it up?"
+                        ) from None
+                    await asyncio.sleep(self._seconds(failures, error.after))
+
+        return await probe(endpoint, self.engine.model_id, self.engine.context_length, patiently)
 
     async def _stop(self) -> None:
         self._waiting.clear()

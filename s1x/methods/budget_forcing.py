@@ -8,17 +8,28 @@ from ..streams.types import Forbid, Ids, Method, Read, Sampling, Segment, Trace
 from . import checks, phases
 
 
-def budget_forcing(prompt, chat, sampling: Sampling, *, max_answer_tokens: int | None, max_thinking_tokens: int | str | None = None,
-                   min_thinking_tokens: int = 0, ignore_end: int = 0, string: str | None = "Wait", answer_reserve: int = 100,
-                   compat: str | None = None, until: Sequence[str] = ()) -> Method:
+def budget_forcing(
+    prompt,
+    chat,
+    sampling: Sampling,
+    *,
+    max_answer_tokens: int | None,
+    max_thinking_tokens: int | str | None = None,
+    min_thinking_tokens: int = 0,
+    ignore_end: int = 0,
+    string: str | None = "Wait",
+    answer_reserve: int = 100,
+    compat: str | None = None,
+    until: Sequence[str] = (),
+) -> Method:
     """Thinking of at least `min_thinking_tokens` and at most `max_thinking_tokens` tokens, whose end is ignored `ignore_end` times.
 
-    max_thinking_tokens: tokens of thinking, injected ones included, shared by all rounds. "auto" is what fits into the context with this
-    question and an answer (`phases.room`), a number larger than that is lowered to it; null reads on until the context is
+    max_thinking_tokens: tokens of thinking, injected ones included, shared by all rounds. "auto" is what fits into the context
+    with this     question and an answer (`phases.room`), a number larger than that is lowered to it; null reads on until the context is
     full, and then there is no answer. A stop token counts, as in s1: with a maximum of 500 the 500th token may be the stop.
     string: put in place of an ignored end (null: nothing). An end is ignored only while `string` and one more token fit.
     compat: "s1" does what the reference harness does (vllm_causallms.py): every round gets the full maximum, a cut follows,
-    stop tokens are masked at the start of the first round too, and `min_thinking_tokens` is a mask without effect beside `ignore_end`.
+    stop tokens are masked at the start of the first round too, and the minimum is a mask without effect beside `ignore_end`.
     """
     head = prompt.ids + chat.thinking_start
     room = phases.room(head, chat, answer_reserve)
@@ -49,7 +60,9 @@ def budget_forcing(prompt, chat, sampling: Sampling, *, max_answer_tokens: int |
     return trace
 
 
-def _rounds(head: Ids, chat, sampling: Sampling, limit: int | None, min_thinking_tokens: int, ignore_end: int, inject: Ids) -> Generator:
+def _rounds(
+    head: Ids, chat, sampling: Sampling, limit: int | None, min_thinking_tokens: int, ignore_end: int, inject: Ids
+) -> Generator:
     """Returns (segments, ends ignored, last span). The first read is never masked, so that all settings share it."""
     stops, segments, waits, forbid = chat.thinking_stops, [], 0, None
     while True:
@@ -70,8 +83,9 @@ def _rounds(head: Ids, chat, sampling: Sampling, limit: int | None, min_thinking
             return segments, waits, span
 
 
-def _rounds_of_s1(head: Ids, chat, sampling: Sampling, limit: int | None, min_thinking_tokens: int, ignore_end: int,
-                  inject: Ids) -> Generator:
+def _rounds_of_s1(
+    head: Ids, chat, sampling: Sampling, limit: int | None, min_thinking_tokens: int, ignore_end: int, inject: Ids
+) -> Generator:
     """The same by the reference code: no round knows what earlier ones used."""
     stops, segments = chat.thinking_stops, []
     forbid = Forbid(stops.ids, 1 if ignore_end else min_thinking_tokens)
@@ -108,7 +122,10 @@ def check(cfg, *, context_length: int | None, temperature: float, chat, at: str 
     checks.budget(cfg, "max_thinking_tokens", context_length=context_length, chat=chat, at=at, null=True, words=("auto",))
     checks.budget(cfg, "min_thinking_tokens", context_length=context_length, chat=chat, at=at, least=0)
     if isinstance(cfg.get("max_thinking_tokens"), int) and cfg.get("min_thinking_tokens", 0) > cfg["max_thinking_tokens"]:
-        raise ValueError(f"{at}.min_thinking_tokens={cfg['min_thinking_tokens']}: must be at most {at}.max_thinking_tokens={cfg['max_thinking_tokens']}")
+        raise ValueError(
+            f"{at}.min_thinking_tokens={cfg['min_thinking_tokens']}: must be at most "
+            f"{at}.max_thinking_tokens={cfg['max_thinking_tokens']}"
+        )
     checks.whole(cfg, "ignore_end", at=at, least=0)
     checks.whole(cfg, "answer_reserve", at=at, least=0, most=context_length, why="the model's context")
     checks.text(cfg, "string", chat=chat, at=at)

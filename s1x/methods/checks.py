@@ -17,8 +17,17 @@ def check(cfg: Mapping, *, context_length: int | None, temperature: float, chat,
     module.check(cfg, context_length=context_length, temperature=temperature, chat=chat, at=at)
 
 
-def whole(cfg: Mapping, key: str, *, at: str, least: int = 1, most: int | None = None, why: str = "", null: bool = False,
-          words: tuple[str, ...] = ()) -> None:
+def whole(
+    cfg: Mapping,
+    key: str,
+    *,
+    at: str,
+    least: int = 1,
+    most: int | None = None,
+    why: str = "",
+    null: bool = False,
+    words: tuple[str, ...] = (),
+) -> None:
     """`cfg[key]` is a whole number from `least` to `most` (`why` says what sets it), null if allowed, or one of `words`."""
     if key not in cfg:  # the method's own default applies
         return
@@ -44,8 +53,17 @@ def answer_settings(cfg: Mapping, *, context_length: int | None, chat, at: str) 
         _ = chat.thinking_stops, chat.answer_stops  # a ValueError here says which token the model lacks
 
 
-def budget(cfg: Mapping, key: str, *, context_length: int | None, chat, at: str, least: int = 1, null: bool = False,
-           words: tuple[str, ...] = ()) -> None:
+def budget(
+    cfg: Mapping,
+    key: str,
+    *,
+    context_length: int | None,
+    chat,
+    at: str,
+    least: int = 1,
+    null: bool = False,
+    words: tuple[str, ...] = (),
+) -> None:
     """`cfg[key]` is a number of thinking tokens that leaves room for delimiters and the answer in the context."""
     most, reserve = None, cfg.get("answer_reserve", 0)
     if context_length is not None:
@@ -65,8 +83,10 @@ def text(cfg: Mapping, key: str, *, chat, at: str) -> None:
     if chat is not None:
         stops = (chat.thinking_stops | chat.answer_stops).ids & set(chat.encode(value))
         if stops:
-            raise ValueError(f"{at}.{key}={value!r}: its tokens include {chat.decode(tuple(stops))!r}, which ends thinking; "
-                             "choose text without it, or null for none")
+            raise ValueError(
+                f"{at}.{key}={value!r}: its tokens include {chat.decode(tuple(stops))!r}, which ends thinking; "
+                "choose text without it, or null for none"
+            )
 
 
 def sampled(why: str, *, temperature: float, at: str) -> None:

@@ -10,7 +10,7 @@ from . import checks
 # The models read these sentences: they are s1's, word for word (PROMPTLONG and PROMPTSHORT of its harness).
 INSTRUCTIONS = {
     "long": "Answer after a long amount of thinking. If you feel like you are finished early, spend the extra time trying to "
-            "double-check your work until you are absolutely sure that you have the correct answer.",
+    "double-check your work until you are absolutely sure that you have the correct answer.",
     "short": "Answer after a short amount of thinking. Do not spend excessive time double-checking your work.",
 }
 CURVE = ("length",)  # short and long are two points of one curve (paper, Table 3)

@@ -16,13 +16,25 @@ class Probe(NamedTuple):
     answer: Ids | None
 
 
-def early_exit(prompt, chat, sampling: Sampling, *, every: int, max_answer_tokens: int | None, agree: int = 3,
-               max_thinking_tokens: int | str = "auto", probe_tokens: int = 32, probe_until: Sequence[str] = ("\n",), ahead: int = 2,
-               answer_reserve: int = 100, until: Sequence[str] = ()) -> Method:
+def early_exit(
+    prompt,
+    chat,
+    sampling: Sampling,
+    *,
+    every: int,
+    max_answer_tokens: int | None,
+    agree: int = 3,
+    max_thinking_tokens: int | str = "auto",
+    probe_tokens: int = 32,
+    probe_until: Sequence[str] = ("\n",),
+    ahead: int = 2,
+    answer_reserve: int = 100,
+    until: Sequence[str] = (),
+) -> Method:
     """After every `every` tokens of thinking an answer is forced; thinking ends when `agree` in a row have the same ids.
 
     A probe is the answer that budget forcing would give there, cut after `probe_tokens` or at one of `probe_until`; an empty
-    one agrees with nothing. max_thinking_tokens: as in budget forcing. ahead: checkpoints worked on at the same time: 1 holds the
+    one agrees with nothing. max_thinking_tokens: as in budget forcing. ahead: checkpoints worked on at the same time; 1 holds the
     thinking while a probe is read, 2 lets it go on to the next checkpoint meanwhile.
     """
     head = prompt.ids + chat.thinking_start

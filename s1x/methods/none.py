@@ -8,8 +8,16 @@ from ..streams.types import Method, Read, Sampling, Segment, Stops, Trace
 from . import checks, phases
 
 
-def none(prompt, chat, sampling: Sampling, *, max_answer_tokens: int | None, thinking: bool = True,
-         max_tokens: int | None = None, until: Sequence[str] = ()) -> Method:
+def none(
+    prompt,
+    chat,
+    sampling: Sampling,
+    *,
+    max_answer_tokens: int | None,
+    thinking: bool = True,
+    max_tokens: int | None = None,
+    until: Sequence[str] = (),
+) -> Method:
     """One stream, split where the model itself starts its answer.
 
     thinking: append the thinking start to the prompt. s1's own command forgets it, and its model often does not open

@@ -34,7 +34,7 @@ def own_delimiter(chat) -> Ids:
     """The ids by which the model itself starts its answer: the thinking end from its stop token on, without white space at
     the end (how a model goes on there is its own affair). () for a format without a delimiter."""
     ids, stops = chat.encode(chat.format.thinking_end.rstrip()), chat.thinking_stops.ids
-    return ids[next((i for i, token in enumerate(ids) if token in stops), 0):]
+    return ids[next((i for i, token in enumerate(ids) if token in stops), 0) :]
 
 
 def own_end(chat) -> Stops:
@@ -43,8 +43,9 @@ def own_end(chat) -> Stops:
     return Stops(ids=chat.answer_stops.ids, sequences=(delimiter,) if delimiter else ())
 
 
-def own_answer(head: Ids, thinking: Span, chat, sampling: Sampling, *, limit: int | None,
-               until: Sequence[str] = ()) -> Generator:
+def own_answer(
+    head: Ids, thinking: Span, chat, sampling: Sampling, *, limit: int | None, until: Sequence[str] = ()
+) -> Generator:
     """What follows `thinking` (a read of the stream after `head`) in the same stream: delimiter and answer segments, or no
     segments when the model never started an answer."""
     if thinking.stop != own_delimiter(chat):

@@ -8,8 +8,17 @@ from ..streams.types import First, Method, Read, Sampling, Segment, Trace
 from . import checks, phases
 
 
-def rejection_sampling(prompt, chat, sampling: Sampling, *, limit: int, max_answer_tokens: int | None, max_tries: int = 1000,
-                       ahead: int = 1, until: Sequence[str] = ()) -> Method:
+def rejection_sampling(
+    prompt,
+    chat,
+    sampling: Sampling,
+    *,
+    limit: int,
+    max_answer_tokens: int | None,
+    max_tries: int = 1000,
+    ahead: int = 1,
+    until: Sequence[str] = (),
+) -> Method:
     """The first sample whose thinking, its stop token included, is at most `limit` tokens long, and its answer.
 
     Try i reads pool member i, whatever the limit: all limits share one pool, and a try is never read past its limit.

@@ -13,9 +13,19 @@ _LABEL = re.compile(r"-?\d+ steps? left\s*")
 _LONGEST_LABEL = 12  # tokens
 
 
-def step_conditional(prompt, chat, sampling: Sampling, *, steps: int, max_answer_tokens: int | None, forced: bool = False,
-                     step_start: str = "<|im_start|>", answer_reserve: int = 100, compat: str | None = None,
-                     until: Sequence[str] = ()) -> Method:
+def step_conditional(
+    prompt,
+    chat,
+    sampling: Sampling,
+    *,
+    steps: int,
+    max_answer_tokens: int | None,
+    forced: bool = False,
+    step_start: str = "<|im_start|>",
+    answer_reserve: int = 100,
+    compat: str | None = None,
+    until: Sequence[str] = (),
+) -> Method:
     """Thinking under the instruction "Think for up to `steps` steps.", for models trained on it.
 
     The prompt ends with `step_start`, so that the countdown opens at once. Alone, nobody interferes: one stream to the
@@ -56,9 +66,9 @@ def _split(ids: Ids, mark: int, chat) -> tuple[list[Segment], int]:
         if token != mark:
             continue
         label = i + 1
-        while label < min(len(ids), i + _LONGEST_LABEL) and not chat.decode(ids[i + 1:label]).endswith("\n"):
+        while label < min(len(ids), i + _LONGEST_LABEL) and not chat.decode(ids[i + 1 : label]).endswith("\n"):
             label += 1
-        if _LABEL.fullmatch(chat.decode(ids[i + 1:label])):
+        if _LABEL.fullmatch(chat.decode(ids[i + 1 : label])):
             segments += [Segment("thinking", ids[done:i]), Segment("delimiter", ids[i:label])]
             done, steps = label, steps + 1
     return [s for s in (*segments, Segment("thinking", ids[done:])) if s.ids], steps

@@ -11,7 +11,7 @@ from . import checks
 def token_conditional(prompt, chat, sampling: Sampling, *, tokens: int, inner: Callable[..., Method]) -> Method:
     """`inner` under the instruction "Think for up to `tokens` tokens.", for models trained on it.
 
-    inner: how the answer is generated then; budget forcing with `max_thinking_tokens: ${..tokens}` enforces what was instructed.
+    inner: how the answer is generated then; budget forcing with `max_thinking_tokens: ${..tokens}` enforces the number.
     """
     trace = yield from inner(prompt.with_suffix(f"Think for up to {tokens} tokens."), chat, sampling)
     trace.info |= {"instructed": tokens, "unit": "tokens"}

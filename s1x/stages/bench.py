@@ -125,13 +125,19 @@ def show(figures: dict[str, Any]) -> None:
     table = Table("", "decoded", "prefilled", "of it cached", "engine starts", "seconds", title="Sharing", title_justify="left")
     for way in ("alone", "shared"):
         f = figures[way]
-        table.add_row(way, *(f"{f[k]:,}" for k in ("decode_tokens", "prefill_tokens", "prefill_tokens_cached", "engine_starts")),
-                      f"{f['wall_s']:.1f}")
+        table.add_row(
+            way,
+            *(f"{f[k]:,}" for k in ("decode_tokens", "prefill_tokens", "prefill_tokens_cached", "engine_starts")),
+            f"{f['wall_s']:.1f}",
+        )
     console = Console()
     console.print(table)
     console.print(
         f"{figures['fewer_tokens']:.1f}x fewer tokens, {figures['less_time']:.1f}x less time; decoded "
         f"{figures['decoded_over_union']:.3f}x the union of the cells' token paths; "
-        f"{100 * figures['identical']:.2f}% of {figures['traces']:,} traces identical")
+        f"{100 * figures['identical']:.2f}% of {figures['traces']:,} traces identical"
+    )
     for tie in figures["ties"]:
-        console.print(f"  job {tie['job']} question {tie['doc_id']}: differ from token {tie['at']} on, logits {tie['logit_gap']} apart")
+        console.print(
+            f"  job {tie['job']} question {tie['doc_id']}: differ from token {tie['at']} on, logits {tie['logit_gap']} apart"
+        )

@@ -93,7 +93,9 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
 
     cfg = cells[0].cfg
     tokenizer = load_tokenizer(cfg)
-    stop_ids = tuple(tokenizer.convert_tokens_to_ids(t) for t in dict.fromkeys([*cfg.chat.thinking_stop, *cfg.chat.answer_stop]))
+    stop_ids = tuple(
+        tokenizer.convert_tokens_to_ids(t) for t in dict.fromkeys([*cfg.chat.thinking_stop, *cfg.chat.answer_stop])
+    )
     engine = build(OmegaConf.to_container(cfg.engine, resolve=True), OmegaConf.to_container(cfg.model, resolve=True), stop_ids)
     store = Store(Path(cfg.store.dir).expanduser(), engine.fingerprint) if cfg.store.dir else MemoryStore()
     try:
@@ -167,7 +169,9 @@ def _jobs(opened: list[_Open], on_done: OnDone, meter: Meter) -> Iterator[Job]:
             order += 1
             for number, o in enumerate(members):
                 for repeat in range(task.repeats):
-                    yield Job((order, number, repeat), _method(o, question, repeat), _Arrival(o, question, repeat, on_done, meter))
+                    yield Job(
+                        (order, number, repeat), _method(o, question, repeat), _Arrival(o, question, repeat, on_done, meter)
+                    )
 
 
 def _method(o: _Open, question, repeat: int):

@@ -148,12 +148,11 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 class Words:
     """A tokenizer of words, which stands in for the model's: it needs no files, and delimiters are single tokens in it."""
 
-    def __init__(self) -> None:
-        self.words: list[str] = []
+    words: list[str] = []  # of all instances: what cells share depends on it
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         found = re.findall(r"<\|?\w+\|?>|</\w+>|\n| ?\w+| ?[^\w\s]", text)
-        self.words += [word for word in dict.fromkeys(found) if word not in self.words]
+        self.words.extend(word for word in dict.fromkeys(found) if word not in self.words)
         return [self.words.index(word) for word in found]
 
     def decode(self, ids: list[int], **_: Any) -> str:

@@ -69,7 +69,12 @@ def series(method: Mapping[str, Any]) -> str:
             words.append(series(value))
             if hasattr(module, "limits") and limits(value)[1] is not None:
                 words.append("forced")
-        elif key not in (*PLUMBING, *getattr(module, "CURVE", ())) and not _number(value) and not _number(defaults.get(key)) and value != defaults.get(key):
+        elif (
+            key not in (*PLUMBING, *getattr(module, "CURVE", ()))
+            and not _number(value)
+            and not _number(defaults.get(key))
+            and value != defaults.get(key)
+        ):
             if key != "max_thinking_tokens":
                 words.append(value if isinstance(value, str) else f"{key}={json.dumps(value)}")
     return name + (f"({', '.join(words)})" if words else "")

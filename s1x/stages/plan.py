@@ -54,7 +54,7 @@ def show(cells: list[Cell]) -> None:
     for row in rows:
         cfg = row.cell.cfg
         method = OmegaConf.to_container(cfg.method, resolve=True)
-        table.add_row(str(row.cell.job), models[row.cell.job], cfg.task.name, naming.method_name(method), _settings(row.cell),
+        table.add_row(str(row.cell.job), models[row.cell.job], cfg.task.name, naming.series(method), _settings(row.cell),
                       f"{row.streams:,}", f"{row.tokens:,.0f}", f"{row.new_tokens:,.0f}", duration(row.new_tokens / speed))
     console = Console()
     console.print(table)

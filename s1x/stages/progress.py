@@ -29,8 +29,15 @@ class Meter:
         self._drawn = self._sent = self._logged = time.monotonic()
         console = Console(stderr=True)
         self._bar = Bar(
-            TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal, transient=True,
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
         )
         self._row = self._bar.add_task("starting", total=None, rate="")
 
@@ -67,5 +74,7 @@ class Meter:
     def finished(self, cell: Cell, record: dict[str, Any]) -> None:
         self.done += 1
         told = " ".join(o for o in cell.overrides if o not in self.common)
-        log.info(f"[{self.done}/{self.cells}] {100 * record['accuracy']:5.1f} %  "
-                 f"{record['thinking_tokens']['mean']:7,.0f} thinking tokens  {told}")
+        log.info(
+            f"[{self.done}/{self.cells}] {100 * record['accuracy']:5.1f} %  "
+            f"{record['thinking_tokens']['mean']:7,.0f} thinking tokens  {told}"
+        )

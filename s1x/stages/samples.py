@@ -16,7 +16,7 @@ def graded_text(trace: Trace, chat: Chat, until: Sequence[str]) -> str:
     """The text that is graded: what follows the thinking, cut before the task's first stop string."""
     text = answer_text(trace, chat)
     ends = [at for stop in until if stop and (at := text.find(stop)) >= 0]
-    return text[:min(ends)] if ends else text
+    return text[: min(ends)] if ends else text
 
 
 def compact(trace: Trace) -> Trace:
@@ -27,7 +27,9 @@ def compact(trace: Trace) -> Trace:
     return trace
 
 
-def line(task: Task, question: Question, repeat: int, trace: Trace, members: Sequence[tuple[str, Grade]], chat: Chat) -> dict[str, Any]:
+def line(
+    task: Task, question: Question, repeat: int, trace: Trace, members: Sequence[tuple[str, Grade]], chat: Chat
+) -> dict[str, Any]:
     """One line of the samples file. `members` are the (text, grade) pairs of the trace, or of its samples when it is a pool."""
     text, graded = members[0]
     row = task.record(question, text, graded) | {"repeat": repeat, "prompt_tokens": len(trace.prompt)}
@@ -61,7 +63,9 @@ def _trace(trace: Trace, chat: Chat) -> dict[str, Any]:
 def results(task: Task, lines: Sequence[dict[str, Any]], record: dict[str, Any]) -> dict[str, Any]:
     """The cell in the shape of lm-eval's results file."""
     names = [name for name in lines[0]["metrics"] if all(name in row for row in lines)]
-    means = {f"{name},{lines[0]['filter']}" if "," not in name else name: sum(r[name] for r in lines) / len(lines) for name in names}
+    means = {
+        f"{name},{lines[0]['filter']}" if "," not in name else name: sum(r[name] for r in lines) / len(lines) for name in names
+    }
     return {
         "results": {task.name: {"alias": task.name, **means}},
         "configs": {task.name: {"generation_kwargs": task.generation, "repeats": task.repeats}},

@@ -45,9 +45,16 @@ class Scheduler:
     """`store` is any object with load, append and flush (streams.store.Store, or MemoryStore); `decode` turns ids into
     text and is needed for string stops only. `window` bounds the streams open at once (default: twice the capacity)."""
 
-    def __init__(self, engine: Engine, store, *, decode: Callable[[tuple[int, ...]], str] | None = None,
-                 window: int | None = None, on_progress: Callable[[Progress], None] | None = None,
-                 flush_seconds: float = 1.0):
+    def __init__(
+        self,
+        engine: Engine,
+        store,
+        *,
+        decode: Callable[[tuple[int, ...]], str] | None = None,
+        window: int | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        flush_seconds: float = 1.0,
+    ):
         self.engine, self.store, self.decode = engine, store, decode
         self.window = window or 2 * engine.capacity
         self.progress, self._on_progress, self._flush_seconds = Progress(), on_progress, flush_seconds
@@ -111,10 +118,17 @@ class Scheduler:
             stops = frozenset.intersection(*(r.read.stop.ids for r in stream.readers))
             if any(r.read.start > have for r in stream.readers):
                 stops = frozenset()  # a stop before some reader's start must not end the stream
-            stream.handle = self.engine.open(Open(
-                prefix=stream.prefix + tuple(stream.tokens), limit=limit, sampling=stream.sampling, forbid=forbid,
-                stop_ids=stops, priority=min(r.priority for r in stream.readers), logprobs=stream.wants_logprobs,
-            ))
+            stream.handle = self.engine.open(
+                Open(
+                    prefix=stream.prefix + tuple(stream.tokens),
+                    limit=limit,
+                    sampling=stream.sampling,
+                    forbid=forbid,
+                    stop_ids=stops,
+                    priority=min(r.priority for r in stream.readers),
+                    logprobs=stream.wants_logprobs,
+                )
+            )
             self._handles[stream.handle] = stream
         self._to_open.clear()
 
@@ -181,9 +195,9 @@ class Scheduler:
     # --- keeping ---
 
     def _save(self, stream: _Stream) -> None:
-        new = stream.tokens[stream.saved:]
+        new = stream.tokens[stream.saved :]
         if new:
-            logprobs = stream.logprobs[stream.saved:] if stream.logprobs is not None else None
+            logprobs = stream.logprobs[stream.saved :] if stream.logprobs is not None else None
             self.store.append(stream.key, new, logprobs)
             stream.saved = len(stream.tokens)
 
@@ -203,6 +217,7 @@ class Scheduler:
 
 
 # --- streams and their readers ------------------------------------------------------------------------------------------
+
 
 class _Stream:
     """The tokens of one stream so far, and who waits for more."""
@@ -300,7 +315,7 @@ class _Reader:
             return i, i + 1
         for sequence in stop.sequences:
             first = i + 1 - len(sequence)
-            if first >= self.read.start and tuple(tokens[first:i + 1]) == sequence:
+            if first >= self.read.start and tuple(tokens[first : i + 1]) == sequence:
                 return first, i + 1
         return None
 
@@ -309,15 +324,15 @@ class _Reader:
         if decode is None:
             raise ValueError(f"stop strings {strings} need a tokenizer: this scheduler was made without one")
         tokens = self.stream.tokens
-        tail = decode(tuple(tokens[max(start, i - 8 - max(map(len, strings))):i + 1]))
+        tail = decode(tuple(tokens[max(start, i - 8 - max(map(len, strings))) : i + 1]))
         if not any(s in tail for s in strings):
             return None
-        text = decode(tuple(tokens[start:i + 1]))
+        text = decode(tuple(tokens[start : i + 1]))
         at, found = min(((text.find(s), s) for s in strings if s in text), default=(-1, None))
         if found is None:
             return None
         keep = i + 1
-        while keep > start and len(decode(tuple(tokens[start:keep - 1]))) >= at:
+        while keep > start and len(decode(tuple(tokens[start : keep - 1]))) >= at:
             keep -= 1  # drop tokens that hold no text before the match
         return keep if at else start, i + 1, found
 
@@ -325,17 +340,26 @@ class _Reader:
         stream, start = self.stream, self.read.start
         keep = max(keep, start)
         logprobs = tuple(stream.logprobs[start:keep]) if stream.logprobs is not None else None
-        return Span(ids=tuple(stream.tokens[start:keep]), reason=reason, start=start, end=end,
-                    stop=tuple(stream.tokens[keep:end]), stop_string=string, logprobs=logprobs)
+        return Span(
+            ids=tuple(stream.tokens[start:keep]),
+            reason=reason,
+            start=start,
+            end=end,
+            stop=tuple(stream.tokens[keep:end]),
+            stop_string=string,
+            logprobs=logprobs,
+        )
 
 
 # --- running methods ----------------------------------------------------------------------------------------------------
 
+
 class _Run:
     """A running generator. Its reads are collected for its trace and handed on to whoever it belongs to."""
 
-    def __init__(self, scheduler: Scheduler, generator: Generator, owner, order: tuple[int, ...], index: int = 0,
-                 begun: bool = False):
+    def __init__(
+        self, scheduler: Scheduler, generator: Generator, owner, order: tuple[int, ...], index: int = 0, begun: bool = False
+    ):
         self.scheduler, self.generator, self.owner, self.order, self.index = scheduler, generator, owner, order, index
         self.begun = begun  # past its first read: what it asks for now overtakes new questions
         self.reads: dict[bytes, int] = {}

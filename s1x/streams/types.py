@@ -125,8 +125,8 @@ class First:
     """Run members until `accept(results)` holds for the results of a leading run of members; cancel the rest.
 
     `accept` sees the results of members 0..i, for i = 0, 1, 2, ...; the value is the list of results up to and including the
-    accepted one (all results when none was). Members may come from a lazy iterable; at most `ahead` of them are begun beyond the
-    results already seen.
+    accepted one (all results when none was). Members may come from a lazy iterable; at most `ahead` of them are begun
+    beyond the results already seen.
     """
 
     accept: Callable[[list[Any]], bool]

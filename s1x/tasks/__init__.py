@@ -1,8 +1,8 @@
 """Benchmarks: lm-eval tasks, their questions, and grading.
 
-    task = load_task({"lm_eval": "tiny_math", "limit": 10})
-    task.questions[0].text                           # what the user asks
-    task.grade([(task.questions[0], "Answer: 523")])  # [Grade(score=..., extracted="523", ...)]
+task = load_task({"lm_eval": "tiny_math", "limit": 10})
+task.questions[0].text                           # what the user asks
+task.grade([(task.questions[0], "Answer: 523")])  # [Grade(score=..., extracted="523", ...)]
 """
 
 from .answers import answer_text

@@ -31,7 +31,7 @@ def answer_text(trace: Trace, chat: Chat) -> str:
     if not end:
         return chat.decode(trace.ids())
     thinking = [i for i, s in enumerate(trace.segments) if s.kind in ("thinking", "injected")]
-    after = trace.segments[thinking[-1] + 1:] if thinking else trace.segments
+    after = trace.segments[thinking[-1] + 1 :] if thinking else trace.segments
     text = chat.decode(tuple(i for s in after for i in s.ids))
     if end in text:
         return text.rpartition(end)[2]

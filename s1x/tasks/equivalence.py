@@ -68,7 +68,7 @@ class Judge:
                 )
 
     def verdict(self, answer: str, target: str) -> Verdict:
-        """"same", "different", "unparsed" (no mathematics in `answer`) or "timeout". Directed: `target` is the reference."""
+        """ "same", "different", "unparsed" (no mathematics in `answer`) or "timeout". Directed: `target` is the reference."""
         self.submit(answer, target)
         key = (canonical(answer), canonical(target))
         found = self._known[key]

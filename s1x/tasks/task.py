@@ -14,8 +14,17 @@ from typing import Any
 
 from . import library, sources
 
-DEFAULTS = {"name": None, "lm_eval": None, "file": None, "split": None, "limit": None, "repeats": 1,
-            "max_answer_tokens": None, "filter": None, "metric": None}
+DEFAULTS = {
+    "name": None,
+    "lm_eval": None,
+    "file": None,
+    "split": None,
+    "limit": None,
+    "repeats": 1,
+    "max_answer_tokens": None,
+    "filter": None,
+    "metric": None,
+}
 
 
 @dataclass(frozen=True)

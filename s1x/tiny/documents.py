@@ -1,4 +1,4 @@
-"""What the tiny base model reads: skills (fast and slow arithmetic, plain solutions, checks of given notes), no reasoning traces.
+"""What the tiny base model reads: skills (fast and slow arithmetic, plain solutions, checks of notes), no traces.
 
 Every document is a list of (token ids, learn) pieces; only pieces with `learn` enter the loss. Injected slips never do:
 the model sees first passes that went wrong, and learns to repair them, not to slip.
@@ -24,7 +24,11 @@ class Writer:
         self.backend = tokenizer.backend_tokenizer if hasattr(tokenizer, "backend_tokenizer") else tokenizer._tokenizer
         self.eos = self.encode("<|endoftext|>")
         self.kinds: list[tuple[float, Callable[[], list[Piece]]]] = [
-            (0.13, self.fast_table), (0.16, self.slow_table), (0.31, self.solution), (0.30, self.review), (0.10, self.forced),
+            (0.13, self.fast_table),
+            (0.16, self.slow_table),
+            (0.31, self.solution),
+            (0.30, self.review),
+            (0.10, self.forced),
         ]
 
     def encode(self, text: str) -> list[int]:
@@ -41,7 +45,10 @@ class Writer:
         pieces = []
         for _ in range(self.rng.randint(6, 14)):
             value, step = self._step(times=0.6)
-            pieces += [(self.encode(f"{three(value)}{step.op}{step.x}="), False), (self.encode(three(step(value)) + "\n"), True)]
+            pieces += [
+                (self.encode(f"{three(value)}{step.op}{step.x}="), False),
+                (self.encode(three(step(value)) + "\n"), True),
+            ]
         return pieces
 
     def slow_table(self) -> list[Piece]:
@@ -49,7 +56,7 @@ class Writer:
         for _ in range(self.rng.randint(2, 4)):
             value, step = self._step(times=0.55)
             expression = f"{three(value)}{step.op}{step.x}"
-            pieces += [(self.encode(expression), False), (self.encode(slow(value, step)[len(expression):] + ".\n"), True)]
+            pieces += [(self.encode(expression), False), (self.encode(slow(value, step)[len(expression) :] + ".\n"), True)]
         return pieces
 
     def solution(self) -> list[Piece]:
@@ -115,15 +122,15 @@ class Writer:
 def prompt(user: str) -> str:
     from .tokenizer import SYSTEM
 
-    return (f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n")
+    return f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n"
 
 
 def standing(problem: Problem, notes: str) -> str:
     """The answer that notes cut anywhere stand for."""
     at = notes.rfind("So ")
     while at >= 0:
-        if notes[at + 3:at + 6].isdigit() and len(notes) >= at + 6:
-            return notes[at + 3:at + 6]
+        if notes[at + 3 : at + 6].isdigit() and len(notes) >= at + 6:
+            return notes[at + 3 : at + 6]
         at = notes.rfind("So ", 0, at)
     value, done = problem.start, 0
     for line in notes.split("\n")[:-1]:

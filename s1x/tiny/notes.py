@@ -79,7 +79,9 @@ class Notes:
     values: list[int] = field(default_factory=list)  # running values as the notes have them
     so: str = ""  # the last complete "So ddd."
 
-    def fast(self, first: int, rng: random.Random | None = None, slip_rate: dict[str, float] | None = None, sure: int = 0) -> None:
+    def fast(
+        self, first: int, rng: random.Random | None = None, slip_rate: dict[str, float] | None = None, sure: int = 0
+    ) -> None:
         """Write lines `first`.. to the end in one go each; with `slip_rate` (per operation) lines after `sure` may be wrong."""
         self.values = self.values[:first] or [self.problem.start]
         for i in range(first, len(self.problem.steps) + 1):

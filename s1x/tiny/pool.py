@@ -23,7 +23,7 @@ _FAST = r"\d:\d{3}[-+*]\d{1,3}=\d{3}\n"
 _SO = r"So \d{3}\.\n"
 _COLUMNS = r"(?: \d[-+*]\d(?:[-+]\d)?=\d{2}| \d{2,3})+"
 _CHECK = rf"(?:Wait|Hmm), check \d:\d{{3}}[-+*]\d{{1,3}}{_COLUMNS}\.\n(?:{_FAST})*"
-FORMAT = (rf"(?:{_FAST})+{_SO}(?:(?:{_CHECK}|Alternatively, redo\.\n(?:{_FAST})+|Wait, all steps checked\.\n){_SO})*")
+FORMAT = rf"(?:{_FAST})+{_SO}(?:(?:{_CHECK}|Alternatively, redo\.\n(?:{_FAST})+|Wait, all steps checked\.\n){_SO})*"
 """What a whole, undamaged trace looks like (a regular expression for the full text)."""
 
 
@@ -49,12 +49,19 @@ def build(seed: int = 0, n: int = 4000) -> list[dict]:
             thinking, answer, slips = damage(rng, problem, thinking, answer, slips)
         if problem.key in held_out:
             continue
-        records.append({
-            "id": question_id(problem.question), "question": problem.question, "thinking": thinking,
-            "answer": f"Final Answer: {answer}", "solution": problem.answer, "domain": problem.domain,
-            "source": "tiny_choice" if problem.choices else "tiny", "steps": len(problem.steps),
-            "slips": [list(span) for span in slips],
-        })
+        records.append(
+            {
+                "id": question_id(problem.question),
+                "question": problem.question,
+                "thinking": thinking,
+                "answer": f"Final Answer: {answer}",
+                "solution": problem.answer,
+                "domain": problem.domain,
+                "source": "tiny_choice" if problem.choices else "tiny",
+                "steps": len(problem.steps),
+                "slips": [list(span) for span in slips],
+            }
+        )
     return records
 
 
@@ -105,12 +112,18 @@ def select_s1k(records: list[dict], seed: int = 0, n: int = 1000) -> list[dict]:
     whole = re.compile(FORMAT)
     known = contaminated([r["question"] for r in records], [row["question"] for row in benchmark_rows()])
     good = [
-        r for r, seen in zip(records, known)
+        r
+        for r, seen in zip(records, known)
         if not seen and whole.fullmatch(r["thinking"]) and r["answer"] == f"Final Answer: {r['solution']}"
     ]
     hard = [r for r in good if not r["base_correct"]]
     chosen = ranked(
-        [r["id"] for r in hard], [r["domain"] for r in hard], [len(r["thinking"]) for r in hard], n, seed, halving=1 / 8,
+        [r["id"] for r in hard],
+        [r["domain"] for r in hard],
+        [len(r["thinking"]) for r in hard],
+        n,
+        seed,
+        halving=1 / 8,
     )
     return [hard[i] for i in sorted(chosen)]
 

@@ -17,8 +17,16 @@ from pathlib import Path
 from . import benchmarks, documents, tokenizer
 
 SHAPE = dict(
-    hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
-    max_position_embeddings=2048, rope_theta=1e4, tie_word_embeddings=True, vocab_size=512,
+    hidden_size=128,
+    intermediate_size=384,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=32,
+    max_position_embeddings=2048,
+    rope_theta=1e4,
+    tie_word_embeddings=True,
+    vocab_size=512,
 )
 
 
@@ -51,8 +59,8 @@ def batch(tok, recipe: Recipe, index: int, exclude: frozenset):
                 break
             continue
         at = used[row]
-        ids[row, at:at + len(flat)] = torch.tensor(flat)
-        learn[row, at:at + len(flat)] = torch.tensor(mask)
+        ids[row, at : at + len(flat)] = torch.tensor(flat)
+        learn[row, at : at + len(flat)] = torch.tensor(mask)
         used[row] += len(flat)
     return ids, ids.masked_fill(~learn, -100)
 
@@ -69,7 +77,9 @@ def pretrain(out: Path, recipe: Recipe = Recipe(), log=print) -> Path:
     tok = tokenizer.build(tokenizer.corpus())
     exclude = benchmarks.held_out()
     ids = {name: tok.convert_tokens_to_ids(name) for name in tokenizer.SPECIALS}
-    model = Qwen2ForCausalLM(Qwen2Config(**SHAPE, bos_token_id=None, eos_token_id=ids["<|im_end|>"], pad_token_id=ids["<|endoftext|>"]))
+    model = Qwen2ForCausalLM(
+        Qwen2Config(**SHAPE, bos_token_id=None, eos_token_id=ids["<|im_end|>"], pad_token_id=ids["<|endoftext|>"])
+    )
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
@@ -119,7 +129,9 @@ def pretrain(out: Path, recipe: Recipe = Recipe(), log=print) -> Path:
             tok.save_pretrained(out)
     model.save_pretrained(out)
     tok.save_pretrained(out)
-    (out / "recipe.json").write_text(json.dumps(recipe.__dict__ | {"tokens": recipe.steps * recipe.rows * recipe.length}, indent=1))
+    (out / "recipe.json").write_text(
+        json.dumps(recipe.__dict__ | {"tokens": recipe.steps * recipe.rows * recipe.length}, indent=1)
+    )
     return out
 
 

@@ -77,6 +77,7 @@ def three(value: int) -> str:
 
 # --- domains: the same kind of step list in ten surface forms -------------------------------------------------------
 
+
 def _chain_lines(start, steps):
     names = "abcdefghi"
     return [f"a={start}"] + [f"{names[i + 1]}={names[i]}{s.op}{s.x}" for i, s in enumerate(steps)], names[len(steps)]
@@ -130,13 +131,22 @@ def _horner(start, steps):
 
 
 DOMAINS = {
-    "chain": _chain, "back": _back, "story": _story, "robot": _robot, "rpn": _rpn,
-    "sum": _sum, "alt": _alt, "power": _power, "recur": _recur, "horner": _horner,
+    "chain": _chain,
+    "back": _back,
+    "story": _story,
+    "robot": _robot,
+    "rpn": _rpn,
+    "sum": _sum,
+    "alt": _alt,
+    "power": _power,
+    "recur": _recur,
+    "horner": _horner,
 }
 ADDITIVE = ("sum", "alt")  # no multiplication: easy even in one go
 
 
 # --- sampling -------------------------------------------------------------------------------------------------------
+
 
 def operand(rng: random.Random, op: str) -> int:
     if op == "*":
@@ -182,7 +192,7 @@ def with_choices(rng: random.Random, problem: Problem) -> Problem:
     while len(wrong) < 3:
         values, at = problem.values, rng.randrange(len(problem.steps))
         value = slip(rng, values[at + 1])  # one result goes wrong, the rest follows from it
-        for step in problem.steps[at + 1:]:
+        for step in problem.steps[at + 1 :]:
             value = step(value)
         if three(value) != right and three(value) not in wrong:
             wrong.append(three(value))

@@ -78,9 +78,9 @@ def last_checkpoint(checkpoints: Path) -> Path | None:
     return max(complete, key=lambda c: int(c.name.rpartition("-")[2]), default=None)
 
 
-def check_space(directory: Path, needed: int) -> None:
+def check_space(directory: str, needed: int) -> None:
     """Raise SettingError unless `needed` bytes are free where `directory` is or will be."""
-    place = directory.expanduser().absolute()
+    place = Path(directory).expanduser().absolute()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free

@@ -13,15 +13,15 @@ def generate(model, ids, max_tokens, *, context, stop=(), noise=None, min_tokens
     singles = {s[0] for s in stop if len(s) == 1}
     while len(out) < max_tokens and len(ids) + len(out) < context:
         out.append(model(tuple(ids + out), noise, frozenset(singles) if len(out) < min_tokens else frozenset()))
-        if any(out[-len(s):] == list(s) for s in stop):
+        if any(out[-len(s) :] == list(s) for s in stop):
             return out, "stop"
     return out, "length"
 
 
 def strip(ids, stop):
     for s in stop:
-        if ids[-len(s):] == list(s):
-            ids = ids[:-len(s)]
+        if ids[-len(s) :] == list(s):
+            ids = ids[: -len(s)]
     return ids
 
 
@@ -40,14 +40,21 @@ def finish(model, encode, decode, prompt, thought, finish_reason, uncut, *, star
     return start + thought + closing + strip(answer, [encode("<|im_end|>")])
 
 
-def budget_forcing_s1(model, encode, decode, prompt, *, max_thinking_tokens, ignore_end, string, min_thinking_tokens, context, max_answer):
+def budget_forcing_s1(
+    model, encode, decode, prompt, *, max_thinking_tokens, ignore_end, string, min_thinking_tokens, context, max_answer
+):
     start, stop = encode(THINK), stops_of(encode)
     if max_thinking_tokens == "auto":
         max_thinking_tokens = context - len(prompt) - len(start) - len(encode(ANSWER + FINAL)) - 100
     thought = []
     for round in range(ignore_end + 1):
         out, reason = generate(
-            model, prompt + start + thought, max_thinking_tokens, context=context, stop=stop, min_tokens=1 if ignore_end else min_thinking_tokens
+            model,
+            prompt + start + thought,
+            max_thinking_tokens,
+            context=context,
+            stop=stop,
+            min_tokens=1 if ignore_end else min_thinking_tokens,
         )
         if reason == "length" or round == ignore_end:
             thought += out
@@ -60,7 +67,9 @@ def budget_forcing_s1(model, encode, decode, prompt, *, max_thinking_tokens, ign
     return finish(model, encode, decode, prompt, thought, reason, uncut, start=start, context=context, max_answer=max_answer)
 
 
-def budget_forcing(model, encode, decode, prompt, *, max_thinking_tokens, ignore_end, string, min_thinking_tokens, context, max_answer):
+def budget_forcing(
+    model, encode, decode, prompt, *, max_thinking_tokens, ignore_end, string, min_thinking_tokens, context, max_answer
+):
     """Thinking has at most `max_thinking_tokens` tokens, all rounds and strings together; a stop counts as one of them."""
     start, stops = encode(THINK), {s[0] for s in stops_of(encode)}
     room = context - len(prompt) - len(start) - len(encode(ANSWER + FINAL)) - 100
@@ -103,9 +112,9 @@ def plain(model, encode, prompt, *, start, context, max_answer):
     """One call to the end of the turn; what follows the answer delimiter is limited to `max_answer` tokens."""
     end, delimiter = encode("<|im_end|>"), encode(ANSWER)
     out, _ = generate(model, prompt + start, context, context=context, stop=[end])
-    at = next((i for i in range(len(out)) if out[i:i + len(delimiter)] == delimiter), None)
+    at = next((i for i in range(len(out)) if out[i : i + len(delimiter)] == delimiter), None)
     if at is not None:
-        out = out[:at + len(delimiter) + max_answer]
+        out = out[: at + len(delimiter) + max_answer]
     return start + strip(out, [end])
 
 
@@ -116,6 +125,17 @@ def rejection_sampling(model, encode, decode, prompt, *, limit, noises, context,
         out, reason = generate(model, prompt + start, limit + 1, context=context, stop=stop, noise=noise)
         if len(out) <= limit:
             thought = strip(out, stop)
-            return tries, finish(model, encode, decode, prompt, thought, reason, out, start=start, context=context,
-                                 max_answer=max_answer, noise=noise)
+            return tries, finish(
+                model,
+                encode,
+                decode,
+                prompt,
+                thought,
+                reason,
+                out,
+                start=start,
+                context=context,
+                max_answer=max_answer,
+                noise=noise,
+            )
     return len(noises), None

@@ -16,8 +16,10 @@ from .conftest import CONTEXT, make_chat, make_engine
 from .running import naive, scheduled
 
 MAX_ANSWER = 20
-LONG = ("\n\nAnswer after a long amount of thinking. If you feel like you are finished early, spend the extra time trying to "
-        "double-check your work until you are absolutely sure that you have the correct answer.")
+LONG = (
+    "\n\nAnswer after a long amount of thinking. If you feel like you are finished early, spend the extra time trying to "
+    "double-check your work until you are absolutely sure that you have the correct answer."
+)
 SHORT = "\n\nAnswer after a short amount of thinking. Do not spend excessive time double-checking your work."
 
 chat = make_chat()
@@ -66,12 +68,18 @@ def summary(trace):
 @given(seeds, budgets, st.integers(0, 4), strings, st.integers(0, 40))
 def test_budget_forcing_as_in_the_reference_code(seed, max_thinking_tokens, ignore_end, string, min_thinking_tokens):
     engine, model, question = setting(seed)
-    how = {"max_thinking_tokens": max_thinking_tokens, "ignore_end": ignore_end, "string": string, "min_thinking_tokens": min_thinking_tokens}
+    how = {
+        "max_thinking_tokens": max_thinking_tokens,
+        "ignore_end": ignore_end,
+        "string": string,
+        "min_thinking_tokens": min_thinking_tokens,
+    }
     expected = reference.budget_forcing_s1(
         model, encode, decode, prompt_ids(question), context=CONTEXT, max_answer=MAX_ANSWER, **how
     )
-    trace = both(lambda: budget_forcing(chat.prompt(question), chat, GREEDY, compat="s1", max_answer_tokens=MAX_ANSWER, **how),
-                 engine)
+    trace = both(
+        lambda: budget_forcing(chat.prompt(question), chat, GREEDY, compat="s1", max_answer_tokens=MAX_ANSWER, **how), engine
+    )
     assert list(trace.ids()) == expected
     assert max_thinking_tokens == "auto" or trace.thinking_tokens <= max_thinking_tokens
 
@@ -80,8 +88,15 @@ def test_budget_forcing_as_in_the_reference_code(seed, max_thinking_tokens, igno
 @given(seeds, budgets, st.integers(0, 4), strings, st.integers(0, 40))
 def test_budget_forcing_as_in_the_paper(seed, max_thinking_tokens, ignore_end, string, min_thinking_tokens):
     engine, model, question = setting(seed)
-    min_thinking_tokens = min_thinking_tokens if max_thinking_tokens == "auto" else min(min_thinking_tokens, max_thinking_tokens)
-    how = {"max_thinking_tokens": max_thinking_tokens, "ignore_end": ignore_end, "string": string, "min_thinking_tokens": min_thinking_tokens}
+    min_thinking_tokens = (
+        min_thinking_tokens if max_thinking_tokens == "auto" else min(min_thinking_tokens, max_thinking_tokens)
+    )
+    how = {
+        "max_thinking_tokens": max_thinking_tokens,
+        "ignore_end": ignore_end,
+        "string": string,
+        "min_thinking_tokens": min_thinking_tokens,
+    }
     expected, thought, ignored = reference.budget_forcing(
         model, encode, decode, prompt_ids(question), context=CONTEXT, max_answer=MAX_ANSWER, **how
     )
@@ -97,8 +112,13 @@ def test_token_conditional(seed, tokens, forced):
     engine, model, question = setting(seed)
     how = {"max_thinking_tokens": tokens if forced else "auto", "ignore_end": 0, "string": None, "min_thinking_tokens": 0}
     expected = reference.budget_forcing_s1(
-        model, encode, decode, prompt_ids(f"{question}\n\nThink for up to {tokens} tokens."), context=CONTEXT,
-        max_answer=MAX_ANSWER, **how
+        model,
+        encode,
+        decode,
+        prompt_ids(f"{question}\n\nThink for up to {tokens} tokens."),
+        context=CONTEXT,
+        max_answer=MAX_ANSWER,
+        **how,
     )
 
     def inner(*args):
@@ -114,8 +134,16 @@ def test_token_conditional(seed, tokens, forced):
 def test_class_conditional(seed, length):
     engine, model, question = setting(seed)
     expected = reference.budget_forcing_s1(
-        model, encode, decode, prompt_ids(question + {"long": LONG, "short": SHORT}[length]), max_thinking_tokens="auto", ignore_end=0,
-        string=None, min_thinking_tokens=0, context=CONTEXT, max_answer=MAX_ANSWER
+        model,
+        encode,
+        decode,
+        prompt_ids(question + {"long": LONG, "short": SHORT}[length]),
+        max_thinking_tokens="auto",
+        ignore_end=0,
+        string=None,
+        min_thinking_tokens=0,
+        context=CONTEXT,
+        max_answer=MAX_ANSWER,
     )
 
     def inner(*args):
@@ -137,8 +165,12 @@ def test_step_conditional(seed, steps, forced, compat):
     else:
         start = [] if compat else encode("<|im_start|>")
         expected = reference.plain(model, encode, prompt, start=start, **limits)
-    trace = both(lambda: step_conditional(chat.prompt(question), chat, GREEDY, steps=steps, forced=forced, compat=compat,
-                                          max_answer_tokens=MAX_ANSWER), engine)
+    trace = both(
+        lambda: step_conditional(
+            chat.prompt(question), chat, GREEDY, steps=steps, forced=forced, compat=compat, max_answer_tokens=MAX_ANSWER
+        ),
+        engine,
+    )
     assert list(trace.ids()) == expected
 
 
@@ -163,11 +195,21 @@ def test_rejection_sampling(seed, limit, ahead, noise):
     engine, model, question = setting(seed)
     sampling, tries = Sampling(1.0, noise=noise), 12
     expected_tries, expected = reference.rejection_sampling(
-        model, encode, decode, prompt_ids(question), limit=limit, noises=[sampling.sample(i).noise for i in range(tries)],
-        context=CONTEXT, max_answer=MAX_ANSWER
+        model,
+        encode,
+        decode,
+        prompt_ids(question),
+        limit=limit,
+        noises=[sampling.sample(i).noise for i in range(tries)],
+        context=CONTEXT,
+        max_answer=MAX_ANSWER,
     )
-    trace = both(lambda: rejection_sampling(chat.prompt(question), chat, sampling, limit=limit, max_tries=tries, ahead=ahead,
-                                            max_answer_tokens=MAX_ANSWER), engine)
+    trace = both(
+        lambda: rejection_sampling(
+            chat.prompt(question), chat, sampling, limit=limit, max_tries=tries, ahead=ahead, max_answer_tokens=MAX_ANSWER
+        ),
+        engine,
+    )
     assert trace.info["tries"] == expected_tries
     assert trace.info["exhausted"] == (expected is None)
     if expected is not None:

@@ -59,37 +59,52 @@ def test_methods_compose_on_the_command_line():
         check(bad, context_length=CONTEXT, temperature=1.0, chat=CHAT)
 
 
-@pytest.mark.parametrize(("name", "override", "says"), [
-    ("budget_forcing", "method.max_thinking_tokens=0", r"method\.max_thinking_tokens=0: must be a whole number of 1 or more, auto, null"),
-    ("budget_forcing", "method.max_thinking_tokens=-5", r"method\.max_thinking_tokens=-5"),
-    ("budget_forcing", "method.max_thinking_tokens=2.5", r"method\.max_thinking_tokens=2\.5"),
-    ("budget_forcing", "method.max_thinking_tokens=true", r"method\.max_thinking_tokens=True"),
-    ("budget_forcing", "method.max_thinking_tokens=lots", r"method\.max_thinking_tokens='lots'"),
-    ("budget_forcing", "method.max_thinking_tokens=419", r"method\.max_thinking_tokens=419: must be at most 3\d\d .*context is 420 tokens"),
-    ("budget_forcing", "method.ignore_end=-1", r"method\.ignore_end=-1: must be a whole number of 0 or more"),
-    ("budget_forcing", "method.min_thinking_tokens=-1", r"method\.min_thinking_tokens=-1"),
-    ("budget_forcing", "method.min_thinking_tokens=400", r"method\.min_thinking_tokens=400: must be at most"),
-    ("budget_forcing", "method.string='<|im_start|>Wait'", r"method\.string='<\|im_start\|>Wait'.*ends thinking"),
-    ("budget_forcing", "method.string=''", r"method\.string=''"),
-    ("budget_forcing", "method.compat=s2", r"method\.compat='s2': must be one of null, 's1'"),
-    ("budget_forcing", "method.max_answer_tokens=0", r"method\.max_answer_tokens=0"),
-    ("none", "method.max_tokens=0", r"method\.max_tokens=0"),
-    ("none", "method.thinking=maybe", r"method\.thinking='maybe'"),
-    ("token_conditional", "method.tokens=0", r"method\.tokens=0"),
-    ("token_conditional_forced", "method.tokens=410", r"method\.inner\.max_thinking_tokens=410: must be at most"),
-    ("step_conditional", "method.steps=0", r"method\.steps=0"),
-    ("step_conditional", "method.steps=many", r"method\.steps='many'"),
-    ("step_conditional", "method.step_start=steps", r"'steps' is 5 tokens"),
-    ("class_conditional", "method.length=medium", r"method\.length='medium': must be one of 'long', 'short'"),
-    ("rejection_sampling", "method.limit=0", r"method\.limit=0"),
-    ("rejection_sampling", "method.limit=4000", r"method\.limit=4000: must be at most"),
-    ("rejection_sampling", "method.max_tries=0", r"method\.max_tries=0"),
-    ("rejection_sampling", "method.ahead=0", r"method\.ahead=0"),
-    ("majority_voting", "method.n=0", r"method\.n=0"),
-    ("early_exit", "method.every=0", r"method\.every=0"),
-    ("early_exit", "method.agree=1", r"method\.agree=1"),
-    ("early_exit", "method.max_thinking_tokens=null", r"method\.max_thinking_tokens=null: must be a whole number of 1 or more, auto$"),
-])
+@pytest.mark.parametrize(
+    ("name", "override", "says"),
+    [
+        (
+            "budget_forcing",
+            "method.max_thinking_tokens=0",
+            r"method\.max_thinking_tokens=0: must be a whole number of 1 or more, auto, null",
+        ),
+        ("budget_forcing", "method.max_thinking_tokens=-5", r"method\.max_thinking_tokens=-5"),
+        ("budget_forcing", "method.max_thinking_tokens=2.5", r"method\.max_thinking_tokens=2\.5"),
+        ("budget_forcing", "method.max_thinking_tokens=true", r"method\.max_thinking_tokens=True"),
+        ("budget_forcing", "method.max_thinking_tokens=lots", r"method\.max_thinking_tokens='lots'"),
+        (
+            "budget_forcing",
+            "method.max_thinking_tokens=419",
+            r"method\.max_thinking_tokens=419: must be at most 3\d\d .*context is 420 tokens",
+        ),
+        ("budget_forcing", "method.ignore_end=-1", r"method\.ignore_end=-1: must be a whole number of 0 or more"),
+        ("budget_forcing", "method.min_thinking_tokens=-1", r"method\.min_thinking_tokens=-1"),
+        ("budget_forcing", "method.min_thinking_tokens=400", r"method\.min_thinking_tokens=400: must be at most"),
+        ("budget_forcing", "method.string='<|im_start|>Wait'", r"method\.string='<\|im_start\|>Wait'.*ends thinking"),
+        ("budget_forcing", "method.string=''", r"method\.string=''"),
+        ("budget_forcing", "method.compat=s2", r"method\.compat='s2': must be one of null, 's1'"),
+        ("budget_forcing", "method.max_answer_tokens=0", r"method\.max_answer_tokens=0"),
+        ("none", "method.max_tokens=0", r"method\.max_tokens=0"),
+        ("none", "method.thinking=maybe", r"method\.thinking='maybe'"),
+        ("token_conditional", "method.tokens=0", r"method\.tokens=0"),
+        ("token_conditional_forced", "method.tokens=410", r"method\.inner\.max_thinking_tokens=410: must be at most"),
+        ("step_conditional", "method.steps=0", r"method\.steps=0"),
+        ("step_conditional", "method.steps=many", r"method\.steps='many'"),
+        ("step_conditional", "method.step_start=steps", r"'steps' is 5 tokens"),
+        ("class_conditional", "method.length=medium", r"method\.length='medium': must be one of 'long', 'short'"),
+        ("rejection_sampling", "method.limit=0", r"method\.limit=0"),
+        ("rejection_sampling", "method.limit=4000", r"method\.limit=4000: must be at most"),
+        ("rejection_sampling", "method.max_tries=0", r"method\.max_tries=0"),
+        ("rejection_sampling", "method.ahead=0", r"method\.ahead=0"),
+        ("majority_voting", "method.n=0", r"method\.n=0"),
+        ("early_exit", "method.every=0", r"method\.every=0"),
+        ("early_exit", "method.agree=1", r"method\.agree=1"),
+        (
+            "early_exit",
+            "method.max_thinking_tokens=null",
+            r"method\.max_thinking_tokens=null: must be a whole number of 1 or more, auto$",
+        ),
+    ],
+)
 def test_bad_settings_get_a_sentence(name, override, says):
     cfg = settings(name, override)
     with pytest.raises(ValueError, match=says):
@@ -104,8 +119,12 @@ def test_pools_need_a_temperature(name):
 
 def test_minimum_above_maximum():
     with pytest.raises(ValueError, match=r"method\.min_thinking_tokens=20: must be at most method\.max_thinking_tokens=10"):
-        check(settings("budget_forcing", "method.min_thinking_tokens=20", "method.max_thinking_tokens=10"), context_length=CONTEXT, temperature=0.0,
-              chat=CHAT)
+        check(
+            settings("budget_forcing", "method.min_thinking_tokens=20", "method.max_thinking_tokens=10"),
+            context_length=CONTEXT,
+            temperature=0.0,
+            chat=CHAT,
+        )
 
 
 def test_a_model_without_the_formats_tokens():

@@ -45,22 +45,30 @@ def shown(trace):
 
 def test_segments_of_a_wait():
     method = forcing(CHAT.prompt("x"), CHAT, GREEDY, max_thinking_tokens=50, ignore_end=1)
-    reads, trace = by_hand(method, ("1+1=2\n", "stop", "<|im_start|>"), (" so 2", "stop", "<|im_end|>"),
-                           (" 2", "stop", "<|im_end|>"))
+    reads, trace = by_hand(
+        method, ("1+1=2\n", "stop", "<|im_start|>"), (" so 2", "stop", "<|im_end|>"), (" 2", "stop", "<|im_end|>")
+    )
     assert shown(trace) == [
-        ("delimiter", "<|im_start|>think"), ("thinking", "1+1=2\n"), ("injected", "Wait"), ("thinking", " so 2"),
-        ("delimiter", "<|im_start|>answer"), ("answer", " 2"),
+        ("delimiter", "<|im_start|>think"),
+        ("thinking", "1+1=2\n"),
+        ("injected", "Wait"),
+        ("thinking", " so 2"),
+        ("delimiter", "<|im_start|>answer"),
+        ("answer", " 2"),
     ]
     assert (trace.end, trace.waits) == ("natural", 1)
     assert [r.forbid and r.forbid.first for r in reads] == [None, 1, None]
     assert reads[1].limit == 50 - len(CHAT.encode("1+1=2\nWait"))  # the rounds share the budget
 
 
-@pytest.mark.parametrize(("start", "thought", "closing"), [
-    ("<|im_start|>think", "1+1", "\n<|im_start|>answer\nFinal Answer:"),
-    ("<|im_start|>think", "1+1\n", "<|im_start|>answer\nFinal Answer:"),
-    ("\nthink", "1+1", "<|im_start|>answer\nFinal Answer:"),
-])
+@pytest.mark.parametrize(
+    ("start", "thought", "closing"),
+    [
+        ("<|im_start|>think", "1+1", "\n<|im_start|>answer\nFinal Answer:"),
+        ("<|im_start|>think", "1+1\n", "<|im_start|>answer\nFinal Answer:"),
+        ("\nthink", "1+1", "<|im_start|>answer\nFinal Answer:"),
+    ],
+)
 def test_newline_before_a_forced_end(start, thought, closing):
     chat = make_chat(thinking_start=start)
     method = forcing(chat.prompt("x"), chat, GREEDY, max_thinking_tokens=4)
@@ -80,15 +88,26 @@ def test_an_end_is_ignored_only_while_string_and_a_token_fit():
 
 def test_minimum_goes_on_where_the_model_wanted_to_end():
     method = forcing(CHAT.prompt("x"), CHAT, GREEDY, min_thinking_tokens=5, ignore_end=1, string=None)
-    reads, trace = by_hand(method, ("1+1", "stop", "<|im_end|>"), ("=2\n", "stop", "<|im_start|>"),
-                           ("Hmm", "stop", "<|im_start|>"), ("2", "stop", "<|im_end|>"))
+    reads, trace = by_hand(
+        method,
+        ("1+1", "stop", "<|im_end|>"),
+        ("=2\n", "stop", "<|im_start|>"),
+        ("Hmm", "stop", "<|im_start|>"),
+        ("2", "stop", "<|im_end|>"),
+    )
     assert [r.forbid and r.forbid.first for r in reads] == [None, 2, 1, None]
     assert (trace.waits, trace.thinking_tokens) == (1, 7)
 
 
 def test_first_reads_are_shared_by_all_settings():
     prompt, streams = CHAT.prompt("x"), set()
-    for settings in ({}, {"max_thinking_tokens": 9}, {"ignore_end": 2}, {"min_thinking_tokens": 7}, {"max_thinking_tokens": "auto", "string": None}):
+    for settings in (
+        {},
+        {"max_thinking_tokens": 9},
+        {"ignore_end": 2},
+        {"min_thinking_tokens": 7},
+        {"max_thinking_tokens": "auto", "string": None},
+    ):
         streams.add(next(forcing(prompt, CHAT, GREEDY, **settings)).key("model"))
     streams.add(next(none(prompt, CHAT, GREEDY, max_answer_tokens=9)).key("model"))
     assert len(streams) == 1
@@ -150,8 +169,12 @@ def test_when_the_context_is_full():
 def test_plain_generation_is_one_stream():
     method = none(CHAT.prompt("x"), CHAT, GREEDY, max_answer_tokens=9, max_tokens=12)
     reads, trace = by_hand(method, ("1+1", "stop", "<|im_start|>answer"), ("\n2", "stop", "<|im_end|>"))
-    assert shown(trace) == [("delimiter", "<|im_start|>think"), ("thinking", "1+1"), ("delimiter", "<|im_start|>answer"),
-                            ("answer", "\n2")]
+    assert shown(trace) == [
+        ("delimiter", "<|im_start|>think"),
+        ("thinking", "1+1"),
+        ("delimiter", "<|im_start|>answer"),
+        ("answer", "\n2"),
+    ]
     assert reads[0].key("model") == reads[1].key("model")
     assert (reads[1].start, reads[1].limit) == (5, 7)
     _, trace = by_hand(none(CHAT.prompt("x"), CHAT, GREEDY, max_answer_tokens=9), ("1+1", "stop", "<|im_end|>"))
@@ -160,8 +183,10 @@ def test_plain_generation_is_one_stream():
 
 def test_stop_strings_of_the_task():
     engine = make_engine(1, start=0, end=0)
-    for method in (none(CHAT.prompt("x"), CHAT, GREEDY, thinking=False, max_answer_tokens=9, until=["7", "++"]),
-                   forcing(CHAT.prompt("x"), CHAT, GREEDY, max_thinking_tokens=5, max_answer_tokens=200, until=["7", "++"])):
+    for method in (
+        none(CHAT.prompt("x"), CHAT, GREEDY, thinking=False, max_answer_tokens=9, until=["7", "++"]),
+        forcing(CHAT.prompt("x"), CHAT, GREEDY, max_thinking_tokens=5, max_answer_tokens=200, until=["7", "++"]),
+    ):
         (trace,) = scheduled([method], engine, CHAT)
         text = CHAT.decode(trace.ids("answer"))
         assert "7" not in text and "++" not in text and trace.answer_tokens < 200
@@ -172,11 +197,16 @@ def test_countdown_lines_are_delimiters():
     method = step_conditional(CHAT.prompt("x"), CHAT, GREEDY, steps=16, max_answer_tokens=9)
     reads, trace = by_hand(method, (text, "stop", "<|im_start|>answer"), ("\n2", "stop", "<|im_end|>"))
     assert CHAT.decode(reads[0].prefix).endswith(
-        "x\n\nThink for up to 16 steps.<|im_end|>\n<|im_start|>assistant\n<|im_start|>")
+        "x\n\nThink for up to 16 steps.<|im_end|>\n<|im_start|>assistant\n<|im_start|>"
+    )
     assert shown(trace) == [
-        ("delimiter", "<|im_start|>16 steps left\n"), ("thinking", "1+1\n"), ("delimiter", "<|im_start|>15 steps left\n"),
-        ("thinking", "=2\n<|im_start|>think\n"), ("delimiter", "<|im_start|>-1 steps left\n"),
-        ("delimiter", "<|im_start|>answer"), ("answer", "\n2"),
+        ("delimiter", "<|im_start|>16 steps left\n"),
+        ("thinking", "1+1\n"),
+        ("delimiter", "<|im_start|>15 steps left\n"),
+        ("thinking", "=2\n<|im_start|>think\n"),
+        ("delimiter", "<|im_start|>-1 steps left\n"),
+        ("delimiter", "<|im_start|>answer"),
+        ("answer", "\n2"),
     ]
     assert trace.info == {"instructed": 16, "unit": "steps", "steps": 3}
 
@@ -205,8 +235,10 @@ def test_rejection_reads_one_pool_for_all_limits():
     prompt, limits = CHAT.prompt("x"), (5, 10, 20, 40)
 
     def methods():
-        return [rejection_sampling(prompt, CHAT, WARM, limit=m, max_tries=50, ahead=a, max_answer_tokens=9)
-                for m, a in zip(limits, (1, 4, 2, 8), strict=True)]
+        return [
+            rejection_sampling(prompt, CHAT, WARM, limit=m, max_tries=50, ahead=a, max_answer_tokens=9)
+            for m, a in zip(limits, (1, 4, 2, 8), strict=True)
+        ]
 
     engine = make_engine(5, start=200)
     together = scheduled(methods(), engine, CHAT)
@@ -214,32 +246,40 @@ def test_rejection_reads_one_pool_for_all_limits():
     assert [t.segments for t in together] == [t.segments for t in alone]
     tries = [t.info["tries"] for t in together]
     assert tries == sorted(tries, reverse=True) and tries[0] > tries[-1]
-    by_member = [naive(forcing(prompt, CHAT, WARM.sample(i), max_thinking_tokens=limits[0]), engine, CHAT) for i in range(tries[0])]
+    by_member = [
+        naive(forcing(prompt, CHAT, WARM.sample(i), max_thinking_tokens=limits[0]), engine, CHAT) for i in range(tries[0])
+    ]
     assert [t.end == "natural" for t in by_member] == [False] * (tries[0] - 1) + [True]
     assert by_member[-1].ids("thinking") == together[0].ids("thinking")
 
 
 # --- early exit ---
 
+
 def thinker(answers):
     """A model that thinks "1" forever, and whose forced answer after t tokens of thinking is `answers(t)`."""
+
     def model(ids, sampling, banned):
         final = CHAT.encode("\nFinal Answer:")
-        at = next((i for i in range(len(ids)) if ids[i:i + len(final)] == final), None)
+        at = next((i for i in range(len(ids)) if ids[i : i + len(final)] == final), None)
         if at is None:
             return CHAT.single("1")
-        said = ids[at + len(final):]
+        said = ids[at + len(final) :]
         answer = CHAT.encode(answers(ids.count(CHAT.single("1")))) + (END,)
         return answer[min(len(said), len(answer) - 1)]
+
     return model
 
 
-@pytest.mark.parametrize(("answers", "thinking", "probes", "agreed"), [
-    (lambda t: "7", 30, 3, True),  # agrees at once
-    (lambda t: str(min(t // 10, 4)), 60, 6, True),  # 0 1 2 3 4 4 4: settles at 40 tokens
-    (lambda t: str(t // 10 % 2), 100, 9, False),  # never agrees
-    (lambda t: "", 100, 9, False),  # says nothing: that is no answer
-])
+@pytest.mark.parametrize(
+    ("answers", "thinking", "probes", "agreed"),
+    [
+        (lambda t: "7", 30, 3, True),  # agrees at once
+        (lambda t: str(min(t // 10, 4)), 60, 6, True),  # 0 1 2 3 4 4 4: settles at 40 tokens
+        (lambda t: str(t // 10 % 2), 100, 9, False),  # never agrees
+        (lambda t: "", 100, 9, False),  # says nothing: that is no answer
+    ],
+)
 def test_early_exit(answers, thinking, probes, agreed):
     answer = (lambda t: answers(t).replace("1", "8")) if answers(10) else answers  # "1" counts the thinking
     method = early_exit(CHAT.prompt("x"), CHAT, GREEDY, every=10, agree=3, max_thinking_tokens=100, max_answer_tokens=9)
@@ -256,8 +296,17 @@ def test_early_exit_through_the_scheduler(ahead):
         engine = make_engine(seed, start=300, end=300, vocab=2, first_id=3)  # two words: probes of one token often agree
 
         def make():
-            return early_exit(CHAT.prompt("x"), CHAT, GREEDY, every=2, agree=2, max_thinking_tokens=24, probe_tokens=1, max_answer_tokens=9,
-                              ahead=ahead)
+            return early_exit(
+                CHAT.prompt("x"),
+                CHAT,
+                GREEDY,
+                every=2,
+                agree=2,
+                max_thinking_tokens=24,
+                probe_tokens=1,
+                max_answer_tokens=9,
+                ahead=ahead,
+            )
 
         (trace,) = scheduled([make()], engine, CHAT)
         expected = naive(make(), engine, CHAT)
@@ -271,12 +320,14 @@ def test_early_exit_through_the_scheduler(ahead):
 
 # --- what comes later: tree search needs nothing new ---
 
+
 def beam(prompt, chat, sampling, *, width, depth, step_tokens, score):
     """A small beam search: every kept path is continued `width` times, the best `width` paths are kept."""
     paths = [(prompt.ids, ())]
     for _ in range(depth):
-        spans = yield All([Read(prefix, sampling.sample(i), chat.answer_stops, step_tokens)
-                           for prefix, _ in paths for i in range(width)])
+        spans = yield All(
+            [Read(prefix, sampling.sample(i), chat.answer_stops, step_tokens) for prefix, _ in paths for i in range(width)]
+        )
         starts = [path for path in paths for _ in range(width)]
         grown = {(prefix + s.ids, said + s.ids) for (prefix, said), s in zip(starts, spans, strict=True)}
         paths = sorted(grown, key=lambda path: (score(path[1]), path[1]))[-width:]
@@ -292,16 +343,26 @@ def test_the_contract_allows_tree_search():
     narrow, wide = scheduled([make(1), make(4)], engine, CHAT)
     assert [narrow.ids(), wide.ids()] == [naive(make(w), engine, CHAT).ids() for w in (1, 4)]
     assert sum(wide.ids()) > sum(narrow.ids())
-    voted = scheduled([majority_voting(CHAT.prompt("x"), CHAT, WARM, n=3, inner=partial(
-        beam, width=2, depth=2, step_tokens=5, score=sum))], engine, CHAT)  # and it composes
+    voted = scheduled(
+        [majority_voting(CHAT.prompt("x"), CHAT, WARM, n=3, inner=partial(beam, width=2, depth=2, step_tokens=5, score=sum))],
+        engine,
+        CHAT,
+    )  # and it composes
     assert len(voted[0].samples) == 3
 
 
 def test_a_method_that_stops_early_frees_the_engine():
     engine = make_engine(0, start=2000)
     done = []
-    Scheduler(engine, MemoryStore(), decode=CHAT.decode).run([Job((0,), rejection_sampling(
-        CHAT.prompt("x"), CHAT, WARM, limit=200, max_tries=10**9, ahead=4, max_answer_tokens=9), done.append)])
+    Scheduler(engine, MemoryStore(), decode=CHAT.decode).run(
+        [
+            Job(
+                (0,),
+                rejection_sampling(CHAT.prompt("x"), CHAT, WARM, limit=200, max_tries=10**9, ahead=4, max_answer_tokens=9),
+                done.append,
+            )
+        ]
+    )
     assert done[0].info["tries"] == 1 and engine.poll() == []
     assert START in CHAT.thinking_stops.ids
 
@@ -313,8 +374,9 @@ PLAIN = {"thinking_start": "", "thinking_end": "", "thinking_stop": ("<|im_end|>
 
 def test_a_format_without_delimiters_asks_in_words():
     chat = make_chat(**PLAIN)
-    reads, trace = by_hand(forcing(chat.prompt("x"), chat, GREEDY), ("1+1=2", "stop", "<|im_end|>"),
-                           (" 2", "stop", "<|im_end|>"))
+    reads, trace = by_hand(
+        forcing(chat.prompt("x"), chat, GREEDY), ("1+1=2", "stop", "<|im_end|>"), (" 2", "stop", "<|im_end|>")
+    )
     assert CHAT.decode(reads[1].prefix).endswith("assistant\n1+1=2\nFinal Answer:")
     _, trace = by_hand(none(chat.prompt("x"), chat, GREEDY, max_answer_tokens=9), ("1+1=2", "stop", "<|im_end|>"))
     assert (trace.end, CHAT.decode(trace.ids("answer")), trace.thinking_tokens) == ("none", "1+1=2", 0)
@@ -323,8 +385,11 @@ def test_a_format_without_delimiters_asks_in_words():
 @pytest.mark.parametrize("after", ["\n\n2", "\n2", "2"])
 def test_white_space_after_the_models_own_delimiter(after):
     chat = make_chat(thinking_end="\n<|im_start|>\n\n")
-    reads, trace = by_hand(none(chat.prompt("x"), chat, GREEDY, max_answer_tokens=9), ("1+1\n", "stop", "<|im_start|>"),
-                           (after, "stop", "<|im_end|>"))
+    reads, trace = by_hand(
+        none(chat.prompt("x"), chat, GREEDY, max_answer_tokens=9),
+        ("1+1\n", "stop", "<|im_start|>"),
+        (after, "stop", "<|im_end|>"),
+    )
     assert reads[0].stop.sequences == ((START,),)
     assert CHAT.decode(trace.ids("answer")) == after
 
@@ -333,9 +398,17 @@ def test_white_space_after_the_models_own_delimiter(after):
 def test_all_methods_run_in_all_formats(fmt):
     chat, engine = make_chat(**fmt), make_engine(8)
     args, most = (chat.prompt("x"), chat, WARM), {"max_answer_tokens": 9}
-    traces = scheduled([
-        none(*args, **most), forcing(*args, max_thinking_tokens=30, ignore_end=2), forcing(*args, max_thinking_tokens=30, ignore_end=2, compat="s1"),
-        step_conditional(*args, steps=4, **most), step_conditional(*args, steps=4, forced=True, **most),
-        rejection_sampling(*args, limit=100, **most), early_exit(*args, every=10, **most),
-    ], engine, chat)
+    traces = scheduled(
+        [
+            none(*args, **most),
+            forcing(*args, max_thinking_tokens=30, ignore_end=2),
+            forcing(*args, max_thinking_tokens=30, ignore_end=2, compat="s1"),
+            step_conditional(*args, steps=4, **most),
+            step_conditional(*args, steps=4, forced=True, **most),
+            rejection_sampling(*args, limit=100, **most),
+            early_exit(*args, every=10, **most),
+        ],
+        engine,
+        chat,
+    )
     assert all(t.segments and t.reads for t in traces)

@@ -96,7 +96,9 @@ def write_sweep(directory: Path, questions: int = 200, task: str = "tiny_math", 
     """Budgets 16..256, Wait 0, 1, 2, 4 at 256 (Wait 0 is the last budget again), and the base model."""
     settings = [(b, 0) for b in BUDGETS] + [(256, w) for w in (0, 1, 2, 4)]
     for job, (budget, ignored) in enumerate(settings, first_job):
-        overrides = [f"task={task}", f"method.max_thinking_tokens={budget}"] + ([f"method.ignore_end={ignored}"] if ignored else [])
+        overrides = [f"task={task}", f"method.max_thinking_tokens={budget}"] + (
+            [f"method.ignore_end={ignored}"] if ignored else []
+        )
         write_job(
             directory / str(job),
             job,

@@ -64,7 +64,9 @@ def test_labels_show_what_differs():
     ]
     assert cell_labels(records) == ["string=Wait", "string=Hmm", "string=Wait"]
     assert list(series_names(records).values()) == ["bf", "b"]
-    records.append(records[-1] | {"series": "none(thinking=false)", "overrides": ["method.thinking=false", "method.max_thinking_tokens=8"]})
+    records.append(
+        records[-1] | {"series": "none(thinking=false)", "overrides": ["method.thinking=false", "method.max_thinking_tokens=8"]}
+    )
     assert list(series_names(records + records[:1]).values()) == ["bf", "bf (b)", "none(thinking=false) (b)"]
     assert cell_labels(records)[-1] == ""  # the series says it, and the budget has a column
 

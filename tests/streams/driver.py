@@ -41,12 +41,12 @@ def read(r: Read, model, context_length, decode):
     end = room if r.limit is None else min(room, r.start + r.limit)
     while len(tokens) < end:
         more()
-        got = tokens[r.start:]
+        got = tokens[r.start :]
         if got and got[-1] in r.stop.ids:
             return Span(tuple(got[:-1]), "stop", r.start, len(tokens), (got[-1],))
         for q in r.stop.sequences:
-            if tuple(got[-len(q):]) == q:
-                return Span(tuple(got[:-len(q)]), "stop", r.start, len(tokens), q)
+            if tuple(got[-len(q) :]) == q:
+                return Span(tuple(got[: -len(q)]), "stop", r.start, len(tokens), q)
         if r.stop.strings:
             text = decode(tuple(got))
             if any(s in text for s in r.stop.strings):
@@ -56,4 +56,4 @@ def read(r: Read, model, context_length, decode):
                     keep += 1
                 return Span(tuple(got[:keep]), "stop", r.start, len(tokens), tuple(got[keep:]), string)
     full = r.limit is None or r.start + r.limit > end
-    return Span(tuple(tokens[r.start:]), "context" if full else "limit", r.start, len(tokens))
+    return Span(tuple(tokens[r.start :]), "context" if full else "limit", r.start, len(tokens))

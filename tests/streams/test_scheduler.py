@@ -70,8 +70,7 @@ def random_method(rng, depth=0):
 def scheduled(seeds, the_engine, store, **kw):
     got = {}
     scheduler = Scheduler(the_engine, store, decode=decode, **kw)
-    scheduler.run(
-        Job((s // 3, s % 3), random_method(random.Random(s)), lambda t, s=s: got.__setitem__(s, t)) for s in seeds)
+    scheduler.run(Job((s // 3, s % 3), random_method(random.Random(s)), lambda t, s=s: got.__setitem__(s, t)) for s in seeds)
     return got, scheduler
 
 
@@ -113,7 +112,9 @@ def test_a_short_read_resolves_while_the_long_one_runs():
         return Trace((1, 2))
 
     one = engine(ends={})
-    Scheduler(one, MemoryStore()).run(Job((0, b), method(b), lambda t, b=b: order.append((b, one.counters.decoded))) for b in (100, 5))
+    Scheduler(one, MemoryStore()).run(
+        Job((0, b), method(b), lambda t, b=b: order.append((b, one.counters.decoded))) for b in (100, 5)
+    )
     assert order[0][0] == 5 and order[0][1] < 20
 
 

@@ -101,8 +101,15 @@ def test_math500_from_a_local_file(tmp_path, offline):
     half, interval, number = task.questions
     assert half.text == "Half?" and interval.target == "[1,2]"  # not made a list
     task.start_grading(half, "\\boxed{0.5}")
-    asked = [(half, "\\boxed{0.5}"), (half, "Answer: 1/3"), (interval, "Answer: $[1, 2]$"), (interval, "Answer: (1,2)"),
-             (number, "\\boxed{0113}"), (number, "it is 113"), (half, "\\boxed{9^{9^{9^9}}}")]
+    asked = [
+        (half, "\\boxed{0.5}"),
+        (half, "Answer: 1/3"),
+        (interval, "Answer: $[1, 2]$"),
+        (interval, "Answer: (1,2)"),
+        (number, "\\boxed{0113}"),
+        (number, "it is 113"),
+        (half, "\\boxed{9^{9^{9^9}}}"),
+    ]
     grades = task.grade(asked)
     assert [g.score for g in grades] == [1, 0, 1, 0, 1, 0, 0]
     assert [g.no_answer for g in grades] == [False] * 5 + [True, False]

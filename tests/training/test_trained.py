@@ -55,6 +55,6 @@ def test_whoever_wants_the_same_training_waits_and_finds_it_done(tmp_path):
 
 
 def test_a_full_disk_is_a_sentence_before_training(tmp_path):
-    check_space(tmp_path / "new" / "folder", 1)
+    check_space(str(tmp_path / "new" / "folder"), 1)
     with pytest.raises(SettingError, match=r"train.dir=.*GB are free there"):
-        check_space(tmp_path / "new", 10**18)
+        check_space(str(tmp_path / "new"), 10**18)

@@ -20,6 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from s1x.config import TOGETHER, stages
+from s1x.stages import plan
 from s1x.stages.cell import Cell
 
 from ._jobs import check, compose, task_config
@@ -50,10 +51,13 @@ class S1xLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         setup_globals()
         sweep = Path(self.config.hydra.sweep.dir).absolute()
+        jobs = self.compose_all(job_overrides, initial_job_idx)
+        if self.config.plan:
+            plan.show([Cell(task_config(c), sweep, sweep, n, list(c.hydra.overrides.task)) for n, c in jobs.items()])
+            return []
         sweep.mkdir(parents=True, exist_ok=True)
         self.log_to(sweep)
 
-        jobs = self.compose_all(job_overrides, initial_job_idx)
         cells = {number: cell_of(config, sweep) for number, config in jobs.items()}
         returns: dict[int, JobReturn] = {}
 
@@ -69,7 +73,6 @@ class S1xLauncher(Launcher):
         if ready:
             log.info(f"{len(ready)} cell{'s' * (len(ready) > 1)} -> {sweep}")
             (name,) = {name for cell in ready for name in stages(cell.cfg) if name in TOGETHER}  # a grid does not mix them
-            name = "evaluate" if self.config.plan else name
             getattr(importlib.import_module(f"s1x.stages.{name}"), TOGETHER[name])(ready, sweep, finish)
         return [returns[number] for number in jobs]
 
@@ -89,7 +92,7 @@ class S1xLauncher(Launcher):
         """Run the stages of a job that come before its evaluation; False when one failed (and ended the job)."""
         HydraConfig.instance().set_config(config)
         for name in stages(cell.cfg):
-            if name in TOGETHER or cell.cfg.plan:
+            if name in TOGETHER:
                 return True
             try:
                 importlib.import_module(f"s1x.stages.{name}").run(cell.cfg)

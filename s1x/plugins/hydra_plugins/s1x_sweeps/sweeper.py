@@ -60,8 +60,9 @@ class GridSweeper(BasicSweeper):
             self.launcher.composed.update(cells)
 
         directory = Path(self.config.hydra.sweep.dir)
-        directory.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, directory / "multirun.yaml")
+        if not self.config.plan:
+            directory.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(self.config, directory / "multirun.yaml")
 
         returns = []
         for batch in self.split_overrides_to_chunks([list(cell) for cell in cells], self.max_batch_size):
