@@ -41,13 +41,17 @@ def evaluates(config: DictConfig) -> bool:
 
 def aggregate(directory: Path, config: DictConfig) -> dict[str, Any] | None:
     """Aggregate `directory` and show its table; a failure is kept in `failures`, never raised."""
-    published = PACKAGE.parent / "experiments" / config.name / "paper.yaml"
     try:
         from .report.aggregate import aggregate as make
-        from .report.table import print_summary
+        from .report.paper import load_paper
+        from .report.table import print_published, print_summary
 
-        summary = make(directory, paper=published if config.scale.name == "paper" and published.is_file() else None)
+        published = PACKAGE.parent / "experiments" / config.name / "paper.yaml"
+        paper = published if published.is_file() else None
+        summary = make(directory, paper=paper, x=config.report.x)
         print_summary(summary)
+        if paper:
+            print_published(load_paper(paper), summary)
         return summary
     except Exception as error:
         log.debug("aggregate", exc_info=True)

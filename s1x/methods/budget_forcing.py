@@ -22,11 +22,12 @@ def budget_forcing(
     compat: str | None = None,
     until: Sequence[str] = (),
 ) -> Method:
-    """Thinking of at least `min_thinking_tokens` and at most `max_thinking_tokens` tokens, whose end is ignored `ignore_end` times.
+    """Thinking of at least `min_thinking_tokens` and at most `max_thinking_tokens` tokens, `ignore_end` ends ignored.
 
     max_thinking_tokens: tokens of thinking, injected ones included, shared by all rounds. "auto" is what fits into the context
-    with this     question and an answer (`phases.room`), a number larger than that is lowered to it; null reads on until the context is
-    full, and then there is no answer. A stop token counts, as in s1: with a maximum of 500 the 500th token may be the stop.
+    with this question and an answer (`phases.room`), a number larger than that is lowered to it; null reads on until the
+    context is full, and then there is no answer. A stop token counts, as in s1: with a maximum of 500 the 500th token may be
+    the stop.
     string: put in place of an ignored end (null: nothing). An end is ignored only while `string` and one more token fit.
     compat: "s1" does what the reference harness does (vllm_causallms.py): every round gets the full maximum, a cut follows,
     stop tokens are masked at the start of the first round too, and the minimum is a mask without effect beside `ignore_end`.

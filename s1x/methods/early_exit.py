@@ -34,7 +34,7 @@ def early_exit(
     """After every `every` tokens of thinking an answer is forced; thinking ends when `agree` in a row have the same ids.
 
     A probe is the answer that budget forcing would give there, cut after `probe_tokens` or at one of `probe_until`; an empty
-    one agrees with nothing. max_thinking_tokens: as in budget forcing. ahead: checkpoints worked on at the same time; 1 holds the
+    one agrees with nothing. max_thinking_tokens: as in budget forcing. ahead: checkpoints worked on at once; 1 holds the
     thinking while a probe is read, 2 lets it go on to the next checkpoint meanwhile.
     """
     head = prompt.ids + chat.thinking_start

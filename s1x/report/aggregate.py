@@ -45,6 +45,7 @@ def aggregate(
     published = load_paper(paper) if paper else None
     directory = Path(directory)
     cells, problems = load_cells(directory)
+    _limit_classes(cells)
     if not cells:
         found = f": {'; '.join(problems)}" if problems else ""
         raise ValueError(f"report: {directory} holds no measured cell (cell.json){found}; run the evaluation first")
@@ -60,7 +61,8 @@ def aggregate(
     })  # fmt: skip
     _write(directory / "summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
     _write_csv(directory / "cells.csv", summary["cells"])
-    draw(summary["cells"], directory / "scaling.png", directory / "scaling.svg", paper=published, x=x)
+    pictures = directory / "scaling.png", directory / "scaling.svg"
+    draw(summary["cells"], *pictures, pools=summary["pools"], paper=published, x=x)
     write_report(directory / "report.html", summary, cells, (directory / "scaling.svg").read_text(), published)
     return summary
 
@@ -83,6 +85,18 @@ def _metrics(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
             {"model": model, "task": task, "series": name, "n_questions": len(questions)} | measure(series, compat=compat)
         )
     return rows
+
+
+def _limit_classes(cells: list[Cell]) -> None:
+    """Limits of class-conditional cells: short must think less than the same model without instruction, long more (paper,
+    appendix E.1)."""
+    for cell in (c for c in cells if c.record.get("method") == "class_conditional"):
+        free = [c for c in cells if c.group[:2] == cell.group[:2] and c.record.get("method") == "budget_forcing"
+                and c.record.get("budget") is None and not c.ignored_ends]
+        if free:
+            tokens = free[0].record["thinking_tokens"]["mean"]
+            short = "method.length=short" in cell.record["overrides"]
+            cell.record["limit_tokens"] = [None, tokens] if short else [tokens, None]
 
 
 def _pool(cell: Cell) -> list[dict[str, Any]]:

@@ -29,9 +29,11 @@ AXIS = {"thinking_tokens": "Average thinking tokens", "path_tokens": "Average de
 
 
 def draw(
-    records: list[dict[str, Any]], png: Path, svg: Path, *, paper: dict[str, Any] | None = None, x: str = "thinking_tokens"
+    records: list[dict[str, Any]], png: Path, svg: Path, *, pools: list[dict[str, Any]] = (),
+    paper: dict[str, Any] | None = None, x: str = "thinking_tokens",
 ) -> None:
-    """Draw cell records (and published points, faint) to both files; the same records give the same bytes."""
+    """Draw cell records, the votes of their pools and, faint, published points to both files; the same input gives the same
+    bytes."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -49,6 +51,7 @@ def draw(
         for axis, task in zip(axes, panels, strict=False):
             of_task = [r for r in records if r["task"] == task]
             _panel(axis, of_task, series_names(records), styles, x)
+            _votes(axis, of_task, pools, series_names(records), styles, x)
             _published(axis, [p for p in points if p["task"] == task], alone=not of_task)
             _finish(axis, task if of_task else f"{task} (published)", x)
         for axis in axes[len(panels) :]:
@@ -70,7 +73,7 @@ def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[s
         capped = sorted((r for r in placed if not ignored_ends(r)), key=lambda r: _tokens(r, x))
         extended = sorted((r for r in placed if ignored_ends(r)), key=ignored_ends)
         _points(axis, capped, x, colour, marker, name)
-        if len(capped) > 1:
+        if len(capped) > 1 and capped[0].get("method") != "majority_voting":  # a pool has a curve of its own
             axis.plot([_tokens(r, x) for r in capped], [100 * r["accuracy"] for r in capped], color=colour, lw=1.8, zorder=2)
         if extended:
             _points(axis, extended, x, colour, "*", f"{name}: end of thinking ignored", size=190)
@@ -78,6 +81,23 @@ def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[s
             axis.plot([_tokens(r, x) for r in way], [100 * r["accuracy"] for r in way], color=colour, lw=1.4, ls="--", zorder=2)
         _annotate(axis, capped if len(capped) > 1 else [], x, colour, below=True)
         _annotate(axis, extended, x, colour, below=False)
+
+
+def _votes(
+    axis: Any, records: list[dict[str, Any]], pools: list[dict[str, Any]], names: dict, styles: dict[str, int], x: str
+) -> None:
+    """The curve of a pool: expected maj@k at the tokens of k samples."""
+    for r in records:
+        curve = [row for row in pools if row["cell_id"] == r["cell_id"]]
+        if not curve:
+            continue
+        most = max(row["k"] for row in curve)
+        at, height = [_tokens(r, x) * row["k"] / most for row in curve], [100 * row["maj"]["value"] for row in curve]
+        colour = COLOURS[styles[names[(r["task"], r["model"], r["series"])]] % len(COLOURS)]
+        axis.plot(at, height, color=colour, lw=1.4, marker=".", ms=7, zorder=2)
+        axis.annotate("1 vote", (at[0], height[0]), (5, -4), textcoords="offset points", fontsize=8, color=colour, va="top")
+        axis.annotate(f"{most} votes", (at[-1], height[-1]), (-5, 5), textcoords="offset points", fontsize=8, color=colour,
+                      ha="right")
 
 
 def _points(axis: Any, records: list[dict[str, Any]], x: str, colour: str, marker: str, label: str, size: float = 60) -> None:

@@ -29,6 +29,31 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
         console.print(f"[yellow]not whole:[/] {escape(problem)}", highlight=False)
 
 
+def print_published(paper: dict[str, Any], summary: dict[str, Any], console: Console | None = None) -> None:
+    """Print the table of a paper.yaml; a row that names one of our series gets its Control, Scaling and Performance beside."""
+    if not paper["table"]:
+        return
+    console = console or Console()
+    ours = {row["series"]: row for row in summary["metrics"] if row["n_points"] > 1}
+    beside = any(row.get("series") in ours for row in paper["table"])
+    titles = [key for key in dict.fromkeys(key for row in paper["table"] for key in row) if key != "series"]
+    table = Table(box=None, header_style="bold", pad_edge=False, title=f"Published: {paper['source']}", title_justify="left")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for title in ("Control here", "Scaling here", "Performance here") if beside else ():
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in paper["table"]:
+        table.add_row(*(escape(str(row.get(title, ""))) for title in titles), *map(escape, _figures(ours.get(row.get("series")))))
+    console.print(table)
+
+
+def _figures(row: dict[str, Any] | None) -> tuple[str, ...]:
+    if row is None:
+        return ()
+    scaling, best = figure_text(row["scaling"]), figure_text(row["performance"], 100, 1, "%")
+    return figure_text(row["control"], 100, 0, "%"), scaling, best
+
+
 def cost_line(cost: dict[str, Any]) -> str:
     """One sentence: what the cells cost alone, what their union costs, what this run decoded."""
     alone, together, ratio, run = (cost[k] for k in ("path_tokens_independent", "path_tokens_union", "sharing_ratio", "run"))

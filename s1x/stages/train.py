@@ -6,12 +6,14 @@ One process trains right here; with `distributed` the ranks are children that th
 from __future__ import annotations
 
 import logging
+import shutil
 from contextlib import nullcontext
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from ..config import SettingError, check_writable, stages
-from ..training import card, job, launch, memory, plan, sft
+from ..training import card, job, launch, memory, plan, pretraining, sft
 from ..training.examples import Encoded
 from ..training.ranks import Ranks
 from ..training.settings import Settings
@@ -26,12 +28,15 @@ def run(cfg: DictConfig) -> None:
 
     Raises SettingError for settings, data or a machine that will not do, and TrainingFailed when ranks end early.
     """
+    if "recipe" in cfg.train:
+        use(cfg, cfg.train.name, pretraining.run(cfg.train))
+        return
     settings = job.settings_of(cfg)
     ranks = Ranks.of(OmegaConf.to_container(cfg.distributed, resolve=True))
     settings.accumulation(ranks.devices)
     if cfg.plan:
         plan.show(cfg, settings, ranks)
-        cfg.model.name = settings.name
+        cfg.train.name = cfg.model.name = settings.name
         return
     if ranks.nodes > 1 and "evaluate" in stages(cfg):
         raise SettingError(f"stage={cfg.stage}: on {ranks.nodes} nodes train first (stage=train), then evaluate from one of them; "
@@ -45,6 +50,8 @@ def run(cfg: DictConfig) -> None:
         else:
             _train(cfg, source, settings, ranks)
     use(cfg, settings.name, training)
+    if HydraConfig.initialized():  # beside the job's results, for tables of trainings
+        shutil.copy(training.folder / "training.json", HydraConfig.get().runtime.output_dir)
 
 
 def _train(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks) -> None:
@@ -78,5 +85,6 @@ def _announce(cfg: DictConfig, settings: Settings, ranks: Ranks, encoded: Encode
 
 def use(cfg: DictConfig, name: str, training: Training) -> None:
     """The stages after this one work with the trained model."""
-    cfg.model.name, cfg.model.path = name, str(training.folder.absolute())
+    cfg.train.name = cfg.model.name = name  # the first may be made from the second
+    cfg.model.path = str(training.folder.absolute())
     cfg.model.revision = cfg.model.tokenizer = None

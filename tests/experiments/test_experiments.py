@@ -1,0 +1,108 @@
+"""Every experiment of conf/experiment composes, can be planned, and has its page; the plan counts what is shared once."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from s1x.config import SettingError, stages
+from s1x.report.paper import load_paper
+from s1x.stages import naming, plan
+from s1x.stages.cell import Cell
+from s1x.stages.forecast import forecast
+
+from ..test_sweeper import cells  # noqa: F401
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted({file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml")} & {
+    "budget_sweep", "wait_sweep", "extrapolation_strings", "majority_voting", "rejection_sampling", "token_conditional",
+    "step_conditional", "class_conditional", "method_comparison", "main_results", "s1_1", "sequential_vs_parallel", "early_exit",
+})  # fmt: skip
+SCALES = ("laptop", "paper")
+
+
+@pytest.fixture
+def planned(cells):  # noqa: F811
+    """The cells of an experiment: planned("budget_sweep", "scale=paper")."""
+
+    def expand(name, *overrides):
+        _, configs = cells(None, f"+experiment={name}", "plan=true", *overrides)
+        return [_cell(config) for config in configs]
+
+    return expand
+
+
+def _cell(config):
+    from hydra_plugins.s1x_sweeps._jobs import task_config
+
+    return Cell(task_config(config), Path(), Path(), config.hydra.job.num, list(config.hydra.overrides.task))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_experiment_can_be_planned(planned, name, scale):
+    few = [f"scale={scale}", "scale.max_tries=3", "scale.samples=3"]
+    found = planned(name, *few)
+    rows = plan.estimate(found)
+    alone, here = sum(r.tokens for r in rows), sum(r.new_tokens for r in rows)
+    assert len(rows) == len(found) > 1
+    assert 0 < here < alone  # every study shares something
+    assert all(0 <= r.new_tokens <= r.tokens * (1 + 1e-9) and 0 <= r.new_streams <= r.streams for r in rows)
+    for cell in found:
+        assert naming.identity(cell)["cell_id"]
+        OmegaConf.to_container(cell.cfg, resolve=True, throw_on_missing=True)
+
+
+def test_nested_budgets_are_counted_once(planned):
+    rows = plan.estimate(planned("budget_sweep", "scale=paper"))
+    by_budget = {r.cell.cfg.method.get("max_thinking_tokens"): r for r in rows}
+    assert by_budget[500].tokens == 30 * (500 + 15)
+    assert by_budget[1000].tokens == 30 * (1000 + 15)
+    assert by_budget[1000].new_tokens == 30 * (500 + 15)
+    assert rows[6].tokens - by_budget[16000].tokens == pytest.approx(30 * 331, rel=0.01)  # one Wait: 330 tokens and a stop
+
+
+def test_an_instruction_is_another_prompt_and_forcing_is_not(planned):
+    rows = plan.estimate(planned("token_conditional", "scale=paper"))
+    free, forced = rows[:5], rows[5:]
+    assert all(r.new_streams == r.streams for r in free)
+    assert all(r.new_tokens <= 30 * 15 + 1 for r in forced)  # their thinking is read already
+
+
+def test_a_model_to_be_trained_is_another_model(planned):
+    rows = plan.estimate(planned("method_comparison", "scale=laptop", "scale.max_tries=3"))
+    trained = [r for r in rows if "train" in stages(r.cell.cfg)]
+    assert {r.cell.cfg.train.name for r in trained} == {"tiny-token-conditional", "tiny-step-conditional"}
+    assert {plan.model_of(r.cell.cfg) for r in rows} == {"tiny-s1", "tiny-token-conditional", "tiny-step-conditional"}
+
+
+def test_tries_follow_the_published_ones(planned):
+    """Figure 6: 97, 8, 3, 2 and 1 tries per question at these limits; the assumed spread of lengths was fitted to them."""
+    published = {4000: 97, 5000: 8, 6000: 3, 8000: 2, 16000: 1}
+    for cell in planned("rejection_sampling", "scale=paper", "scale.limits=[4000,5000,6000,8000,16000]"):
+        tries = len(forecast(cell)) / 30 - 1  # the others are answers
+        assert tries == pytest.approx(published[cell.cfg.method.limit], rel=0.7)
+
+
+def test_a_task_without_assumptions_gets_a_sentence(planned):
+    (first, *_) = planned("wait_sweep", "scale=paper", "task=lm_eval", "task.lm_eval=gsm8k")
+    with pytest.raises(SettingError, match=r"scale\.plan\.questions: has no gsm8k; add \+scale\.plan\.questions\.gsm8k=NUMBER"):
+        forecast(first)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_experiment_has_its_page(name):
+    text = (ROOT / "experiments" / name / "README.md").read_text()
+    assert f"python run.py +experiment={name}" in text
+    published = ROOT / "experiments" / name / "paper.yaml"
+    if published.exists():
+        paper = load_paper(published)
+        assert paper["points"] or paper["table"]
+
+
+def test_table_3_stands_beside_our_series(planned):
+    paper = load_paper(ROOT / "experiments" / "method_comparison" / "paper.yaml")
+    ours = {naming.identity(cell)["series"] for cell in planned("method_comparison", "scale=paper")}
+    assert {row["series"] for row in paper["table"]} == ours
+    checked = load_paper(ROOT / "tests" / "metrics" / "table3.yaml")
+    assert paper["points"] == checked["points"]
