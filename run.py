@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from s1x.callbacks import failures
 from s1x.config import TOGETHER, SettingError, register, stages, validate
-from s1x.errors import explain
+from s1x.errors import TrainingFailed, explain
 
 register()
 running = False  # set when the first job starts: an operating system's error before that is about the output directory
@@ -49,6 +49,8 @@ def main() -> int:
         os._exit(130)  # at once: a library's exit handlers may wait for the network
     except (SettingError, HydraException, OmegaConfBaseException) as error:
         return fail(error, str(error) if isinstance(error, SettingError) else explain(error), 2)
+    except TrainingFailed as error:
+        return fail(error, str(error), 1)
     except OSError as error:
         if running or error.filename is None:
             raise

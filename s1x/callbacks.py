@@ -42,6 +42,7 @@ def evaluates(config: DictConfig) -> bool:
 def aggregate(directory: Path, config: DictConfig) -> dict[str, Any] | None:
     """Aggregate `directory` and show its table; a failure is kept in `failures`, never raised."""
     try:
+        from .report.ablation import ablation, print_ablation
         from .report.aggregate import aggregate as make
         from .report.paper import load_paper
         from .report.table import print_published, print_summary
@@ -50,6 +51,8 @@ def aggregate(directory: Path, config: DictConfig) -> dict[str, Any] | None:
         paper = published if published.is_file() else None
         summary = make(directory, paper=paper, x=config.report.x)
         print_summary(summary)
+        if rows := ablation(directory):
+            print_ablation(rows)
         if paper:
             print_published(load_paper(paper), summary)
         return summary

@@ -23,7 +23,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 PACKAGE = Path(__file__).parent
-STAGES = ("data", "train", "evaluate", "bench", "report")  # in the order in which a list of them runs
+# in the order in which a list of them runs
+STAGES = ("data", "train", "evaluate", "report", "bench", "bench_sweep", "bench_engine")
 TOGETHER = {"evaluate": "evaluate", "bench": "bench"}  # stages that take all cells of a sweep at once, and their functions
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
 REPORT_X = ("thinking_tokens", "path_tokens")

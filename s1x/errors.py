@@ -9,6 +9,10 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 
+class TrainingFailed(RuntimeError):
+    """The ranks of a training ended before it did. The message is one sentence: which rank, why, and where its log is."""
+
+
 def explain(error: BaseException) -> str:
     """One sentence that says which setting is wrong and what would be valid, as far as the error knows."""
     text = str(error)

@@ -199,7 +199,8 @@ class Training:
     @_beside
     def _log(self, row: dict[str, Any]) -> None:
         if self.run is not None:
-            self.run.log({f"train/{key}": value for key, value in row.items() if key not in ("step", "steps")}, step=row["step"])
+            numbers = {f"train/{key}": value for key, value in row.items() if key not in ("step", "steps")}
+            self.run.log(numbers, step=row["step"])
 
     def finish(self) -> None:
         if self.on:

@@ -6,6 +6,7 @@ reported and started again once; its streams go on from their last received toke
 
 from __future__ import annotations
 
+import atexit
 import logging
 import multiprocessing
 import os
@@ -55,6 +56,7 @@ class Replicas:
         self._router = Router()
         self._handles = count()
         self._streams: dict[int, _Stream] = {}
+        atexit.register(self.close)  # else the end of this process would wait for its children, and they for it
 
     @property
     def counters(self) -> Counters:
@@ -99,6 +101,11 @@ class Replicas:
             process.join()
             _add(self._lost, process.counters)
         self._processes = [None] * len(self._processes)
+        atexit.unregister(self.close)
+
+    def pids(self) -> dict[int, int | None]:
+        """The process ids of what runs, by place."""
+        return {place: process.pid for place, process in enumerate(self._processes) if process}
 
     # --- inside ---
 

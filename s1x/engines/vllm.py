@@ -25,10 +25,11 @@ class VllmEngine:
     """Engine protocol (base.py) over vLLM, on GPUs or, with vLLM's CPU build, without.
 
     model, revision, tokenizer, dtype, max_model_len: as for engine=transformers. tensor_parallel_size, pipeline_parallel_size,
-    gpu_memory_utilization, max_num_seqs (streams decoded at once), quantization, enforce_eager, seed, trust_remote_code,
-    block_size (tokens per cache block): as vLLM has them. kv_cache_gib: size of the KV cache (None: vLLM's
-    own choice on GPUs, 1 on CPUs). batch_invariant: kernels whose results do not depend on the batch (compute capability 8.0
-    or more). own_process: vLLM's engine core in a process of its own, which frees the device when it ends (None: on GPUs).
+    gpu_memory_utilization, max_num_seqs (streams decoded at once), quantization, seed, trust_remote_code, block_size (tokens
+    per cache block): as vLLM has them. kv_cache_gib: size of the KV cache (None: vLLM's own choice on GPUs, 1 on CPUs).
+    enforce_eager: no compilation (None: on CPUs). batch_invariant: kernels whose results do not depend on the batch (compute
+    capability 8.0 or more). own_process: vLLM's engine core in a process of its own, which frees the device when it ends
+    (None: on GPUs).
 
     The constructor only reads small files and raises one-sentence errors; vLLM is imported and weights load at the first poll.
     Log-probabilities are of the raw logits. A sampled stream that is resumed goes on with fresh noise.
@@ -49,7 +50,7 @@ class VllmEngine:
         gpu_memory_utilization: float = 0.9,
         kv_cache_gib: float | None = None,
         block_size: int | None = None,
-        enforce_eager: bool = False,
+        enforce_eager: bool | None = None,
         batch_invariant: bool = False,
         own_process: bool | None = None,
         seed: int = 0,
@@ -96,7 +97,7 @@ class VllmEngine:
             "tensor_parallel_size": tensor_parallel_size,
             "pipeline_parallel_size": pipeline_parallel_size,
             "gpu_memory_utilization": gpu_memory_utilization,
-            "enforce_eager": enforce_eager,
+            "enforce_eager": not self._cuda if enforce_eager is None else enforce_eager,
             "block_size": block_size or (None if self._cuda else _CPU_BLOCK),
             "enable_prefix_caching": True,
             "scheduling_policy": "priority",
@@ -127,9 +128,8 @@ class VllmEngine:
         if not request.prefix:
             raise ValueError("Open.prefix is empty; a stream needs at least one token to start from.")
         if request.sampling.temperature > _HOTTEST:
-            raise ValueError(
-                f"sampling.temperature={request.sampling.temperature:g}: vLLM takes at most {_HOTTEST:g}; use engine=transformers."
-            )
+            hot = f"sampling.temperature={request.sampling.temperature:g}"
+            raise ValueError(f"{hot}: vLLM takes at most {_HOTTEST:g}; use engine=transformers.")
         handle = next(self._handles)
         chain = self._open[handle] = Chain(handle, request, self._padded, self.context_length)
         self._new.append(chain)
@@ -189,6 +189,7 @@ class VllmEngine:
         for chain in self._open.values():
             chain.padded = self._padded
         os.environ.update(self._environment)  # some of vLLM's settings have no other way in
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         from vllm import EngineArgs, LLMEngine
 
         self._engine = LLMEngine.from_engine_args(EngineArgs(**self._arguments))
@@ -227,8 +228,7 @@ class VllmEngine:
         counters, drawn = self.counters, list(new.token_ids)
         if not chain.counted:
             chain.counted = True
-            counters.prefill += len(output.prompt_token_ids)
-            counters.prefill_cached += output.num_cached_tokens or 0
+            self._count(chain, len(output.prompt_token_ids), output.num_cached_tokens or 0)
         ids = chain.take(drawn)
         counters.decoded += len(ids)
         given = new.logprobs if chain.request.logprobs else None
@@ -243,6 +243,15 @@ class VllmEngine:
             else:
                 self._start(chain)
         return Chunk(chain.handle, ids, logprobs, chain.done)
+
+    def _count(self, chain: Chain, prefix: int, cached: int) -> None:
+        """Prefill of a part; `extra` has that of answers and continuations, whose prefix should be in the cache."""
+        counters = self.counters
+        counters.prefill += prefix
+        counters.prefill_cached += cached
+        if chain.request.priority[:1] == (0,):
+            for name, n in (("followup_prefill", prefix), ("followup_prefill_cached", cached)):
+                counters.extra[name] = counters.extra.get(name, 0) + n
 
     def _abort(self, handle: int) -> None:
         name = self._current.pop(handle)

@@ -78,7 +78,7 @@ def _metrics(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
             tuple(c.record["cell_id"] for c in members),
             np.stack([scores_on(c, questions) for c in members], 1),
             np.stack([scores_on(c, questions, "tokens") for c in members], 1),
-            tuple(c.record.get("limit_tokens") for c in members),
+            tuple(None if c.votes else c.record.get("limit_tokens") for c in members),  # a pool's limit is that of each sample
         )
         task, model, name = group
         rows.append(

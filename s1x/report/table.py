@@ -43,7 +43,8 @@ def print_published(paper: dict[str, Any], summary: dict[str, Any], console: Con
     for title in ("Control here", "Scaling here", "Performance here") if beside else ():
         table.add_column(title, justify="right", no_wrap=True)
     for row in paper["table"]:
-        table.add_row(*(escape(str(row.get(title, ""))) for title in titles), *map(escape, _figures(ours.get(row.get("series")))))
+        texts = [str(row.get(title, "")) for title in titles] + list(_figures(ours.get(row.get("series"))))
+        table.add_row(*map(escape, texts))
     console.print(table)
 
 

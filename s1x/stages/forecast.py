@@ -119,7 +119,8 @@ def forecast(cell: Cell) -> Reads:
         if cfg.task.name not in plan.get(key, {}):
             raise SettingError(f"scale.plan.{key}: has no {cfg.task.name}; add +scale.plan.{key}.{cfg.task.name}=NUMBER")
     method = OmegaConf.to_container(cfg.method, resolve=True)
-    chat = Chat(ChatFormat(**{k: tuple(v) if isinstance(v, list) else v for k, v in _plain(cfg.chat).items()}), Words(), plan["context"])
+    strings = {k: tuple(v) if isinstance(v, list) else v for k, v in _plain(cfg.chat).items()}
+    chat = Chat(ChatFormat(**strings), Words(), plan["context"])
     run, most = instantiate(method), naming.limits(method)[1]
     questions = min(plan["questions"][cfg.task.name], cfg.task.limit or math.inf)
     simulated = min(questions, SIMULATED)

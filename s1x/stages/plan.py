@@ -60,12 +60,13 @@ def show(cells: list[Cell]) -> None:
     console.print(table)
     alone, here, streams = sum(r.tokens for r in rows), sum(r.new_tokens for r in rows), sum(r.new_streams for r in rows)
     console.print(
-        f"{len(rows)} cells, {streams:,} streams. Expected: {here:,.0f} tokens, {duration(here / speed)} of {plan.device} time; cell "
-        f"by cell {alone:,.0f} tokens, {duration(alone / speed)}. Sharing leaves {100 * here / alone:.0f}%.", highlight=False)
+        f"{len(rows)} cells, {streams:,} streams. Expected: {here:,.0f} tokens, {duration(here / speed)} on {plan.device}; "
+        f"cell by cell {alone:,.0f} tokens, {duration(alone / speed)}. Sharing leaves {100 * here / alone:.0f}%.",
+        highlight=False)
     thinking = ", ".join(f"{plan.thinking[task]:,} on {task}" for task in dict.fromkeys(c.cfg.task.name for c in cells))
     console.print(
-        f"Assumed (scale.plan): thinking ends by itself after {thinking} tokens; {plan.wait} more after an ignored end; answers of "
-        f"{plan.answer}, forced ones of {plan.forced_answer}; {speed:,} decoded tokens a second.", highlight=False)
+        f"Assumed (scale.plan): tokens until thinking ends by itself: {thinking}; {plan.wait} more after an ignored end; "
+        f"answers of {plan.answer}, forced ones of {plan.forced_answer}; {speed:,} decoded tokens a second.", highlight=False)
     trained = [name for name in dict.fromkeys(models.values()) if name not in {cell.cfg.model.name for cell in cells}]
     if trained:
         console.print(f"Trained first, unless it is there already, and not counted: {', '.join(trained)}.", highlight=False)
@@ -73,7 +74,8 @@ def show(cells: list[Cell]) -> None:
 
 def _settings(cell: Cell) -> str:
     """The overrides that set the method and how it samples."""
-    own = (o for o in cell.overrides if o.split(".")[0].split("@")[0] in ("method", "sampling", "seed") and not o.startswith("method="))
+    heads = ("method.", "method@", "sampling.", "seed=")
+    own = (o for o in cell.overrides if o.startswith(heads))
     return " ".join(o.removeprefix("method.") for o in own)
 
 

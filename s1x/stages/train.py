@@ -39,8 +39,8 @@ def run(cfg: DictConfig) -> None:
         cfg.train.name = cfg.model.name = settings.name
         return
     if ranks.nodes > 1 and "evaluate" in stages(cfg):
-        raise SettingError(f"stage={cfg.stage}: on {ranks.nodes} nodes train first (stage=train), then evaluate from one of them; "
-                           "the trained model is found again")
+        raise SettingError(f"stage={cfg.stage}: on {ranks.nodes} nodes train first (stage=train), then evaluate from one of "
+                           "them; the trained model is found again")
     check_writable("train.dir", settings.dir)
     source = job.source(cfg, settings)
     training = source.training

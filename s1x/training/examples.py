@@ -83,7 +83,7 @@ def check(records: Sequence[Mapping[str, Any]], name: str) -> None:
 
 def encode_all(records: Sequence[Mapping[str, Any]], tokenizer, chat: ChatFormat, *, max_length: int, name: str,
                control: str | None = None, step_separator: str = "\n\n") -> Encoded:
-    """Encode every record of data set `name`; loss falls on thinking and answer alone, end of turn included, and never on `slips`.
+    """Encode every record of data set `name`; loss falls on thinking, answer and end of turn alone, and never on `slips`.
 
     Records longer than `max_length` tokens are cut and counted. Raises SettingError when a cut leaves nothing to learn.
     """
@@ -97,8 +97,8 @@ def encode_all(records: Sequence[Mapping[str, Any]], tokenizer, chat: ChatFormat
         labels.append([token if learned else UNLEARNED for token, learned in kept])
         if all(label == UNLEARNED for label in labels[-1]):
             raise SettingError(
-                f"train.max_length={max_length}: the prompt of record {record.get('id')} of data={name} is that long or longer, "
-                "so nothing of it would be learned; take a larger one"
+                f"train.max_length={max_length}: the prompt of record {record.get('id')} of data={name} is that long or "
+                "longer, so nothing of it would be learned; take a larger one"
             )
     return Encoded(ids, labels, cut, longest)
 

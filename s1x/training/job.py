@@ -41,7 +41,8 @@ class Source:
         """Tokenize all records. Raises SettingError when tokenizer, model and chat format do not belong together."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.model["tokenizer"] or self.model["path"], revision=self.model["revision"])
+        model = self.model
+        tokenizer = AutoTokenizer.from_pretrained(model["tokenizer"] or model["path"], revision=model["revision"])
         stops = {key: tuple(self.chat[key]) for key in ("thinking_stop", "answer_stop")}
         chat = Chat(ChatFormat(**self.chat | stops), tokenizer, self.facts["context_length"])
         with sentences():
@@ -93,8 +94,8 @@ def source(cfg: DictConfig, settings: Settings) -> Source:
 def max_length(settings: Settings, facts: Mapping[str, Any], model: str) -> int:
     """Tokens of the longest example that is trained on whole."""
     if settings.max_length is not None and settings.max_length > facts["context_length"]:
-        raise SettingError(f"train.max_length={settings.max_length}: {model} has a context of {facts['context_length']:,} tokens; "
-                           "take at most that, or null")
+        raise SettingError(f"train.max_length={settings.max_length}: {model} has a context of {facts['context_length']:,} "
+                           "tokens; take at most that, or null")
     return settings.max_length or facts["context_length"]
 
 

@@ -13,14 +13,11 @@ from typing import Any
 
 from ..config import PACKAGE
 from ..engines.fingerprint import cuda_devices
+from ..errors import TrainingFailed
 from .ranks import Ranks
 from .sft import Observe
 
 POLL_SECONDS, GRACE_SECONDS = 0.2, 15.0
-
-
-class TrainingFailed(RuntimeError):
-    """The ranks ended before the training did. The message is one sentence: which rank, why, and where its log is."""
 
 
 def run(job: dict[str, Any], ranks: Ranks, observe: Observe) -> dict[str, Any] | None:

@@ -21,7 +21,8 @@ WORLD = ("benchmarks.py", "documents.py", "muon.py", "notes.py", "pretrain.py", 
 def run(train: DictConfig) -> Training:
     """Pretrain `train.recipe` from scratch, unless it is done already."""
     code = b"".join((Path(tiny.__path__[0]) / name).read_bytes() for name in WORLD)  # what the documents are made by
-    content = {"recipe": OmegaConf.to_container(train.recipe, resolve=True), "world": hashlib.blake2b(code, digest_size=8).hexdigest()}
+    recipe = OmegaConf.to_container(train.recipe, resolve=True)
+    content = {"recipe": recipe, "world": hashlib.blake2b(code, digest_size=8).hexdigest()}
     training = Training.of(content, train.dir, train.name)
     with training.lock():
         if training.done:

@@ -60,8 +60,8 @@ class Ranks:
         meet = distributed["rendezvous"] or _first_slurm_node(slurm)
         if rank is None or meet is None:
             raise SettingError(
-                f"distributed.nodes={nodes}: start the same command on each node with distributed.node_rank=0 to {nodes - 1} and "
-                "distributed.rendezvous=HOST:PORT of a node that all can reach, or start it with srun in a Slurm job"
+                f"distributed.nodes={nodes}: start the same command on each node with distributed.node_rank=0 to {nodes - 1} "
+                "and distributed.rendezvous=HOST:PORT of a node that all can reach, or start it with srun in a Slurm job"
             )
         if not 0 <= int(rank) < nodes:
             raise SettingError(f"distributed.node_rank={rank}: must be 0 to {nodes - 1} for {nodes} nodes")
@@ -73,8 +73,9 @@ class Ranks:
         """What starts the ranks of this node on a job file."""
         where = ["--standalone"]
         if self.nodes > 1:
+            host, _, port = self.rendezvous.rpartition(":")
             where = [f"--nnodes={self.nodes}", f"--node-rank={self.node_rank}", "--rdzv-backend=static",
-                     f"--master-addr={self.rendezvous.rpartition(':')[0]}", f"--master-port={self.rendezvous.rpartition(':')[2]}"]
+                     f"--master-addr={host}", f"--master-port={port}"]
         return [sys.executable, "-m", "torch.distributed.run", *where, f"--nproc-per-node={self.processes}",
                 "-m", "s1x.training.rank", str(job)]
 

@@ -173,7 +173,8 @@ def _watch(observe: Observe, tokens: list[int]):
         def on_log(self, args, state, control, logs=None, **_):
             if state.is_world_process_zero and "loss" in (logs or {}):
                 step = state.global_step
-                row = {key: logs[key] for key in LOGGED} | {"num_tokens": tokens[step - 1], "step": step, "steps": state.max_steps}
+                row = {key: logs[key] for key in LOGGED}
+                row |= {"step": step, "steps": state.max_steps, "num_tokens": tokens[step - 1]}
                 if torch.cuda.is_available():
                     row["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
                 observe(row)

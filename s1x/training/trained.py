@@ -53,7 +53,9 @@ class Training:
         """Write what the training was, drop its checkpoints, and declare it done."""
         record = {"content": self.content} | facts
         write(self.folder / "training.json", json.dumps(record, indent=1) + "\n")
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for scratch in (self.checkpoints, *self.folder.glob("ranks-*")):
+            shutil.rmtree(scratch, ignore_errors=True)
+        (self.folder / "examples.parquet").unlink(missing_ok=True)
         write(self.folder / "DONE", time.strftime("%Y-%m-%d %H:%M:%S\n"))
 
     @contextmanager

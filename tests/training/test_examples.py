@@ -6,6 +6,8 @@ from s1x.chat import ChatFormat
 from s1x.config import SettingError
 from s1x.training.examples import UNLEARNED, Encoded, check, encode_all, order
 
+WHOLE = {"id": "a", "question": "q", "thinking": "t", "answer": "a"}
+
 
 def encoded(records, tokenizer, **changes) -> Encoded:
     return encode_all(records, tokenizer, ChatFormat(), **{"max_length": 2048, "name": "pool"} | changes)
@@ -16,7 +18,8 @@ def test_loss_falls_on_thinking_answer_and_end_of_turn_but_not_on_slips(records,
     rows = encoded([slipped], tokenizer)
     ids, labels = rows.input_ids[0], rows.labels[0]
     text = tokenizer.decode(ids)
-    prompt = f"<|im_start|>system\nYou are Tiny.<|im_end|>\n<|im_start|>user\n{slipped['question']}<|im_end|>\n<|im_start|>assistant\n"
+    prompt = (f"<|im_start|>system\nYou are Tiny.<|im_end|>\n<|im_start|>user\n{slipped['question']}<|im_end|>\n"
+              "<|im_start|>assistant\n")
     thinking = slipped["thinking"].strip()
     assert text == f"{prompt}<|im_start|>think\n{thinking}\n<|im_start|>answer\n{slipped['answer']}<|im_end|>\n"
 
@@ -51,9 +54,8 @@ def test_encoded_examples_survive_their_file(records, tokenizer, tmp_path):
 @pytest.mark.parametrize(("broken", "sentence"), [
     ([], "there is no record"),
     ([{"question": "q", "thinking": "t"}], "no column 'answer'; training needs question, thinking, answer"),
-    ([{"id": "a", "question": "q", "thinking": "t", "answer": "a"}, {"id": "b", "question": "q", "thinking": " \n", "answer": "a"}],
-     r"1 of 2 records have an empty thinking \(the first: b\)"),
-    ([{"question": "q", "thinking": "t", "answer": None}], "empty answer"),
+    ([WHOLE, WHOLE | {"id": "b", "thinking": " \n"}], r"1 of 2 records have an empty thinking \(the first: b\)"),
+    ([WHOLE | {"answer": None}], "empty answer"),
 ])
 def test_bad_records_are_sentences(broken, sentence):
     with pytest.raises(SettingError, match=f"data=mine: .*{sentence}"):
@@ -81,5 +83,5 @@ def test_the_order_depends_on_the_seed_alone_and_puts_the_longest_of_a_batch_fir
 
 
 def test_fewer_examples_than_a_batch_are_repeated():
-    assert sorted(order([1, 2, 3], epochs=1, batch=8, seed=0)) == [0, 0, 0, 1, 1, 1, 2, 2] or \
-        len(order([1, 2, 3], epochs=1, batch=8, seed=0)) == 8
+    counts = [order([1, 2, 3], epochs=1, batch=8, seed=0).count(i) for i in range(3)]
+    assert sorted(counts) == [2, 3, 3]

@@ -17,7 +17,8 @@ def test_the_batch_is_kept_whatever_the_number_of_devices(settings, devices, at_
 
 
 def test_an_impossible_batch_says_what_would_do(settings):
-    with pytest.raises(SettingError, match=r"global_batch_size=16 is no multiple of 2 devices x train.device_batch_size=3; .*=1 or 2 or 4 or 8"):
+    sentence = r"global_batch_size=16 is no multiple of 2 devices x train.device_batch_size=3; .*=1 or 2 or 4 or 8"
+    with pytest.raises(SettingError, match=sentence):
         settings(device_batch_size=3).accumulation(2)
     with pytest.raises(SettingError, match="multiple of 6"):
         settings().accumulation(6)
@@ -26,7 +27,8 @@ def test_an_impossible_batch_says_what_would_do(settings):
 @pytest.mark.parametrize(("key", "value"), [
     ("epochs", 0), ("epochs", 1.5), ("learning_rate", 0), ("learning_rate", float("nan")), ("warmup", 1), ("betas", [0.9]),
     ("betas", [0.9, 1.0]), ("weight_decay", -1), ("max_length", 0), ("precision", "fp16"), ("seed", -1), ("seed", True),
-    ("lora", {"r": 8}), ("lora", {"r": 0, "alpha": 1, "dropout": 0}), ("attention", "flash"), ("save_every", 0), ("name", "a/b"),
+    ("lora", {"r": 8}), ("lora", {"r": 0, "alpha": 1, "dropout": 0}), ("attention", "flash"), ("save_every", 0),
+    ("name", "a/b"),
 ])
 def test_values_that_cannot_be_are_sentences(settings, key, value):
     with pytest.raises(SettingError, match=rf"train\.{key}=.*must be"):

@@ -22,8 +22,9 @@ ROOT = Path(__file__).parents[2]
 def command(tmp_path: Path, *overrides: str) -> list[str]:
     """A training of 4 steps on 64 records, checkpoints after each."""
     return [
-        sys.executable, str(ROOT / "run.py"), "+experiment=tiny_sft", "data=tiny_random_1k", "data.select.n=64", "train.epochs=1",
-        "train.save_every=1", "tracking=none", f"store.dir={tmp_path / 'store'}", f"train.dir={tmp_path / 'models'}",
+        sys.executable, str(ROOT / "run.py"), "+experiment=tiny_sft", "data=tiny_random_1k", "data.select.n=64",
+        "train.epochs=1", "train.save_every=1",
+        "tracking=none", f"store.dir={tmp_path / 'store'}", f"train.dir={tmp_path / 'models'}",
         f"hydra.run.dir={tmp_path / 'out'}", *overrides,
     ]
 
@@ -55,7 +56,7 @@ def test_a_training_leaves_a_model_that_loads_with_card_and_log(trained):
     place, output = trained
     assert "4 steps of 16 examples on 1 device; memory per device about" in output
     folder = model(place)
-    assert {f.name for f in folder.iterdir()} >= {"config.json", "tokenizer.json", "README.md", "training.json", "log.jsonl", "DONE"}
+    assert all((folder / name).is_file() for name in ("config.json", "tokenizer.json", "README.md", "DONE"))
     assert not list(folder.glob("checkpoint*"))
     record = json.loads((folder / "training.json").read_text())
     assert record["steps"] == 4 and record["data"]["examples"] == 64 and record["content"]["train"]["epochs"] == 1

@@ -70,12 +70,11 @@ def test_two_agents_on_loopback_are_two_nodes(one, tmp_path):
         free.bind(("127.0.0.1", 0))
         meet = f"127.0.0.1:{free.getsockname()[1]}"
     shared = ("distributed=zero3", "distributed.processes=1", "distributed.nodes=2", f"distributed.rendezvous={meet}")
-    nodes = [
-        subprocess.Popen(
-            [*command(tmp_path, *TWENTY, *shared, f"distributed.node_rank={rank}"), f"hydra.run.dir={tmp_path / f'out-{rank}'}"],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        ) for rank in (0, 1)
-    ]
+    nodes = []
+    for rank in (0, 1):
+        own = (f"distributed.node_rank={rank}", f"hydra.run.dir={tmp_path / f'out-{rank}'}")
+        words = command(tmp_path, *TWENTY, *shared, *own)
+        nodes.append(subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     for node in nodes:
         output, _ = node.communicate(timeout=600)
         assert node.returncode == 0, output
@@ -83,7 +82,8 @@ def test_two_agents_on_loopback_are_two_nodes(one, tmp_path):
 
 
 def test_a_rank_that_fails_is_one_clear_sentence(tmp_path):
-    done = subprocess.run(command(tmp_path, *TWO, "train.attention=flash_attention_2"), cwd=ROOT, capture_output=True, text=True)
+    words = command(tmp_path, *TWO, "train.attention=flash_attention_2")
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert "The training failed on rank" in last and "the log of all ranks is" in last and "flash" in last.lower()

@@ -1,0 +1,178 @@
+"""The same budget sweep three ways on one engine: what shared streams save.
+
+    python run.py +experiment=bench_sweep [engine=vllm]
+
+- s1: each cell alone; all questions finish a phase (thinking, "Wait", answer) before any starts the next, as in s1's harness;
+- alone: each cell alone, without such barriers;
+- shared: all cells in one scheduler.
+
+The engine's reusable prefixes are dropped between cells (and ways), nothing is stored, and nothing is graded: only generation
+is timed. The engine starts once, before; s1's way would start it once a cell. Writes bench_sweep.json.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from ..engines.base import Open
+from ..engines.build import build
+from ..streams.memory import MemoryStore
+from ..streams.scheduler import Job, Scheduler
+from ..streams.types import Sampling, Trace
+from ..tasks import load_task
+from .evaluate import chat_of, load_tokenizer
+
+log = logging.getLogger(__name__)
+
+COUNTS = ("decoded", "prefill", "prefill_cached")
+
+
+def run(cfg: DictConfig) -> None:
+    """Run the sweep of `scale.budgets` and `scale.waits` three ways; print a table and write bench_sweep.json."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    tokenizer = load_tokenizer(cfg)
+    engine = build(plain["engine"], plain["model"], tuple(tokenizer.convert_tokens_to_ids(t) for t in cfg.chat.thinking_stop))
+    try:
+        began = time.monotonic()
+        warm(engine)
+        start_s = time.monotonic() - began
+        sweep = Sweep(cfg, plain, tokenizer, engine)
+        ways = {name: sweep.measure(way) for name, way in (("s1", s1), ("alone", alone), ("shared", shared))}
+        extra = dict(engine.counters.extra)
+    finally:
+        engine.close()
+    figures = summarise(ways, len(sweep.methods), start_s, extra)
+    path = Path(HydraConfig.get().runtime.output_dir) / "bench_sweep.json"
+    path.write_text(json.dumps(figures, indent=1) + "\n")
+    show(figures)
+    print(f"written to {path}")
+
+
+class Sweep:
+    """The cells (a method each) and questions, and how a way of running them is measured."""
+
+    def __init__(self, cfg: DictConfig, plain: dict[str, Any], tokenizer: Any, engine: Any) -> None:
+        settings = [{"max_thinking_tokens": n} for n in plain["scale"]["budgets"]]
+        settings += [{"ignore_end": n} for n in plain["scale"]["waits"]]
+        self.methods = [instantiate(plain["method"] | chosen) for chosen in settings]
+        self.chat = chat_of(cfg, tokenizer, engine.context_length)
+        self.prompts = [self.chat.prompt(question.text) for question in load_task(plain["task"]).questions]
+        self.sampling = plain["sampling"] | {"seed": plain["seed"]}
+        self.engine = engine
+
+    def jobs(self, cells: list[int], traces: dict[tuple[int, int], Trace]) -> Iterator[Job]:
+        """Question by question, as an evaluation admits them."""
+        for q, prompt in enumerate(self.prompts):
+            sampling = Sampling.of(prompt.ids, **self.sampling)
+            for cell in cells:
+                yield Job(
+                    (q, cell), self.methods[cell](prompt, self.chat, sampling), lambda t, at=(cell, q): traces.update({at: t})
+                )
+
+    def scheduler(self) -> Scheduler:
+        return Scheduler(self.engine, MemoryStore(), decode=self.chat.decode)
+
+    def measure(self, way: Callable[[Sweep, dict], None]) -> dict[str, Any]:
+        """Tokens, seconds and traces of one way."""
+        traces: dict[tuple[int, int], Trace] = {}
+        forget(self.engine)
+        before, began = asdict(self.engine.counters), time.monotonic()
+        way(self, traces)
+        seconds, after = time.monotonic() - began, asdict(self.engine.counters)
+        assert len(traces) == len(self.methods) * len(self.prompts)
+        log.info(f"{way.__name__}: {seconds:.1f} s")
+        return {key: after[key] - before[key] for key in COUNTS} | {"wall_s": seconds, "traces": traces}
+
+
+def shared(sweep: Sweep, traces: dict) -> None:
+    sweep.scheduler().run(sweep.jobs(list(range(len(sweep.methods))), traces))
+
+
+def alone(sweep: Sweep, traces: dict) -> None:
+    for cell in range(len(sweep.methods)):
+        forget(sweep.engine)
+        sweep.scheduler().run(sweep.jobs([cell], traces))
+
+
+def s1(sweep: Sweep, traces: dict) -> None:
+    for cell in range(len(sweep.methods)):
+        forget(sweep.engine)
+        waiting: list[tuple[Job, Any]] = [(job, None) for job in sweep.jobs([cell], traces)]
+        while waiting:
+            asked: list[tuple[Job, Any]] = []
+            for job, value in waiting:
+                try:
+                    asked.append((job, job.method.send(value)))
+                except StopIteration as stop:
+                    job.on_done(stop.value)
+            spans: dict[int, Any] = {}
+            sweep.scheduler().run(
+                Job((i,), one(read), lambda span, i=i: spans.update({i: span})) for i, (_, read) in enumerate(asked)
+            )
+            waiting = [(job, spans[i]) for i, (job, _) in enumerate(asked)]
+
+
+def one(read: Any) -> Generator:
+    return (yield read)
+
+
+def forget(engine: Any) -> None:
+    """Drop reusable prefixes, where an engine can."""
+    if hasattr(engine, "forget"):
+        engine.forget()
+
+
+def warm(engine: Any) -> None:
+    """Load the model and write a few tokens."""
+    engine.open(Open((1, 2, 3), 8))
+    while engine.poll():
+        pass
+
+
+def summarise(ways: dict[str, dict[str, Any]], cells: int, start_s: float, extra: dict[str, float]) -> dict[str, Any]:
+    traces = {name: way.pop("traces") for name, way in ways.items()}
+    union: dict[bytes, int] = {}
+    for trace in traces["shared"].values():
+        for key, read in trace.reads.items():
+            union[key] = max(read, union.get(key, 0))
+    total, s = sum(union.values()), ways["shared"]
+    same = {
+        name: sum(t.segments == traces["shared"][at].segments for at, t in traces[name].items()) / len(traces[name])
+        for name in ("s1", "alone")
+    }
+    for name, way in ways.items():
+        way["engine_starts"] = cells if name == "s1" else 1
+    figures = {"cells": cells, "traces": len(traces["shared"]), "engine_start_s": start_s, "ways": ways, "union_tokens": total}
+    figures |= {"decoded_over_union": s["decoded"] / total, "identical_to_shared": same}
+    figures |= {f"faster_than_{name}": ways[name]["wall_s"] / s["wall_s"] for name in ("s1", "alone")}
+    if extra.get("followup_prefill"):
+        figures["answer_prefix_hits"] = extra["followup_prefill_cached"] / extra["followup_prefill"]
+    return figures
+
+
+def show(figures: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "decoded", "prefilled", "of it cached", "engine starts", "seconds", title="One sweep, three ways")
+    for name, way in figures["ways"].items():
+        table.add_row(name, *(f"{way[key]:,}" for key in COUNTS), str(way["engine_starts"]), f"{way['wall_s']:.1f}")
+    console = Console()
+    console.print(table)
+    hits = figures.get("answer_prefix_hits")
+    console.print(
+        f"shared: {figures['decoded_over_union']:.3f}x the union of token paths, {figures['faster_than_s1']:.1f}x faster than "
+        f"s1's way and {figures['faster_than_alone']:.1f}x faster than cell by cell (engine starts, "
+        f"{figures['engine_start_s']:.0f} s each, come on top)"
+        + ("" if hits is None else f"; {100 * hits:.0f}% of the tokens in prefixes of answers were cached")
+    )

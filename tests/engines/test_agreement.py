@@ -1,0 +1,146 @@
+"""One model, three engines: transformers, vLLM in this process, and a real `vllm serve` (also behind a proxy with faults).
+
+Greedy, float32, tiny model. Floating-point ties may part; the report says where.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from s1x.engines.base import EngineError, Open
+
+from . import proxy, sweep, tiny
+
+pytest.importorskip("vllm", reason="vLLM is not installed")
+pytestmark = pytest.mark.vllm
+
+SETTINGS = [{"max_thinking_tokens": 64}, {"max_thinking_tokens": 200, "ignore_end": 1}]
+QUESTIONS = 200
+KEY = "a-key-for-tests"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    """What `vllm serve` runs, with the tiny model on loopback (the CPU build lacks what the `vllm` command asks for)."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    log = tmp_path_factory.mktemp("serve") / "log.txt"
+    command = [
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", tiny.MODEL, "--host", "127.0.0.1",
+        "--port", str(port), "--served-model-name", "tiny-s1", "--dtype", "float32", "--enforce-eager",
+        "--max-num-seqs", "64", "--block-size", "32",
+        "--kv-cache-memory-bytes", str(2**29), "--scheduling-policy", "priority", "--enable-prompt-tokens-details",
+        "--api-key", KEY, "--disable-uvicorn-access-log",
+    ]  # fmt: skip
+    with log.open("w") as output:
+        variables = os.environ | {"VLLM_NO_USAGE_STATS": "1"}
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=variables)
+    try:
+        url, until = f"http://127.0.0.1:{port}", time.monotonic() + 400
+        while not healthy(url):
+            assert server.poll() is None and time.monotonic() < until, log.read_text()[-3000:]
+            time.sleep(0.5)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def healthy(url: str) -> bool:
+    try:
+        return urllib.request.urlopen(f"{url}/health", timeout=2).status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def chat():
+    return tiny.chat()
+
+
+@pytest.fixture(scope="module")
+def reference(chat):
+    from s1x.engines.transformers import TransformersEngine
+
+    engine = TransformersEngine(tiny.MODEL, device="cpu", dtype="float32")
+    return sweep.run(engine, chat, tiny.questions(QUESTIONS), settings=SETTINGS)
+
+
+def connect(url: str, monkeypatch, **settings):
+    from s1x.engines.server import ServerEngine
+
+    monkeypatch.setenv("S1X_TEST_KEY", KEY)
+    settings = {"urls": url, "model_id": "tiny-s1", "api_key_env": "S1X_TEST_KEY", "in_flight": 64, "pause_s": 0.02} | settings
+    return ServerEngine(tiny.MODEL, **settings)
+
+
+def report(name: str, traces, reference) -> float:
+    """The share of traces that agree; prints the others with the place where they part."""
+    for number, (one, other) in enumerate(zip(traces, reference, strict=True)):
+        a, b = one.ids(), other.ids()
+        if a != b:
+            at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+            question, setting = divmod(number, len(SETTINGS))
+            print(f"{name}: question {question}, setting {setting}: parts from transformers at token {at}")
+    return sweep.same(traces, reference) / len(reference)
+
+
+def test_vllm_agrees_with_transformers(chat, reference):
+    from s1x.engines.vllm import VllmEngine
+
+    engine = VllmEngine(tiny.MODEL, dtype="float32", max_num_seqs=64, enforce_eager=True, kv_cache_gib=0.5)
+    traces = sweep.run(engine, chat, tiny.questions(QUESTIONS), settings=SETTINGS)
+    counters = engine.counters
+    engine.close()
+    assert report("vllm", traces, reference) >= 0.99
+    assert counters.starts == 1 and counters.prefill_cached > 0.7 * counters.prefill
+
+
+def test_a_server_agrees_with_transformers_with_and_without_faults(chat, reference, url, monkeypatch):
+    engine = connect(url, monkeypatch)
+    plain = sweep.run(engine, chat, tiny.questions(QUESTIONS), settings=SETTINGS)
+    engine.close()
+    assert report("server", plain, reference) >= 0.99
+    assert engine.counters.prefill_cached > 0
+
+    faults = [None, None, "429", None, "cut", None, "garbage", None, None, "500", None, "lost", None, None, "hang"]
+    with proxy.FaultyProxy(url, faults) as between:
+        engine = connect(between.url, monkeypatch, first_token_s=10, between_tokens_s=5, retries=20)
+        broken = sweep.run(engine, chat, tiny.questions(QUESTIONS), settings=SETTINGS)
+        engine.close()
+        print(dict(between.happened))
+    assert min(between.happened[fault] for fault in proxy.FAULTS) > 0
+    assert sweep.same(broken, plain) >= 0.99 * len(plain)
+
+
+def test_a_sampled_sweep_under_faults_is_complete(chat, url, monkeypatch):
+    with proxy.FaultyProxy(url, [None, "cut", None, "429", None, "500", None]) as between:
+        engine = connect(between.url, monkeypatch, retries=20)
+        traces = sweep.run(engine, chat, tiny.questions(20), settings=SETTINGS, temperature=1.0)
+        engine.close()
+    for trace in traces:
+        assert trace.end == "natural" or trace.thinking_tokens in (64, 200)
+        assert max(trace.ids("thinking", "answer"), default=0) < tiny.VOCABULARY
+        assert all(len(s.logprobs) == len(s.ids) for s in trace.segments if s.kind in ("thinking", "answer"))
+
+
+def test_a_real_server_says_no_in_sentences(url, monkeypatch):
+    def first_poll(engine):
+        engine.open(Open((1, 2, 3), 5))
+        return engine.poll()
+
+    with pytest.raises(EngineError, match="engine.model_id=other: .* serves another model; it has tiny-s1"):
+        first_poll(connect(url, monkeypatch, model_id="other"))
+    engine = connect(url, monkeypatch)
+    monkeypatch.setenv("S1X_TEST_KEY", "wrong-key")
+    with pytest.raises(EngineError, match="401") as refused:
+        first_poll(engine)
+    assert "wrong-key" not in str(refused.value)
