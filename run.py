@@ -19,7 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from s1x.callbacks import failures
 from s1x.config import TOGETHER, SettingError, register, stages, validate
+from s1x.engines.base import EngineError
 from s1x.errors import TrainingFailed, explain
+from s1x.streams.store import StoreError
 
 register()
 running = False  # set when the first job starts: an operating system's error before that is about the output directory
@@ -49,7 +51,7 @@ def main() -> int:
         os._exit(130)  # at once: a library's exit handlers may wait for the network
     except (SettingError, HydraException, OmegaConfBaseException) as error:
         return fail(error, str(error) if isinstance(error, SettingError) else explain(error), 2)
-    except TrainingFailed as error:
+    except (TrainingFailed, EngineError, StoreError) as error:
         return fail(error, str(error), 1)
     except OSError as error:
         if running or error.filename is None:

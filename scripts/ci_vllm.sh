@@ -15,4 +15,4 @@ if [ ! -x "$venv/bin/vllm" ]; then
     # vLLM pulls these in; their default builds break beside a CPU torch, and text models need none of them
     "$venv/bin/pip" uninstall --quiet --yes torchvision torchaudio torchcodec
 fi
-"$venv/bin/python" -m pytest -m vllm tests/engines
+"$venv/bin/python" -m pytest -n 0 -m vllm tests/engines

@@ -13,10 +13,10 @@ from s1x.config import SettingError, stages, validate
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
-GROUPS = ("chat", "data", "engine", "method", "model", "scale", "task", "tracking", "train")
+GROUPS = ("chat", "data", "distributed", "engine", "method", "model", "scale", "task", "tracking", "train")
 SCALES = sorted(file.stem for file in (CONF / "scale").glob("*.yaml"))
 MEMBERS = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
-NEEDS = {"task=lm_eval": ["task.lm_eval=gsm8k"]}
+NEEDS = {"task=lm_eval": ["task.lm_eval=gsm8k"]} | {f"train={name}": ["data=tiny_s1k"] for name in ("s1", "tiny")}
 HEAVY = ("torch", "transformers", "vllm", "lm_eval", "datasets", "wandb", "matplotlib", "numpy")
 
 

@@ -139,5 +139,5 @@ def test_budget_sweep_is_what_the_paper_ran(cells):
     _, configs = cells(None, "+experiment=budget_sweep", "scale=paper")
     forced = [c for c in configs if c.method._target_.endswith(".budget_forcing")]
     assert [c.method.max_thinking_tokens for c in forced] == [500, 1000, 2000, 4000, 8000, 16000] + ["auto"] * 5
-    assert [c.method.ignore_end for c in forced] == [0] * 6 + [1, 2, 4, 6]
+    assert [c.method.ignore_end for c in forced] == [0] * 7 + [1, 2, 4, 6]
     assert [(c.model.name, c.method.thinking) for c in configs if c not in forced] == [("Qwen2.5-32B-Instruct", False)]
