@@ -41,7 +41,7 @@ def draw(
     points = paper["points"] if paper else []
     ours = list(dict.fromkeys(r["task"] for r in records))
     panels = ours + [task for task in dict.fromkeys(p["task"] for p in points) if task not in ours]
-    columns = min(3, len(panels))
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = -(-len(panels) // columns)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(max(8, 5.2 * columns), 5.2 * rows), layout="constrained")

@@ -6,9 +6,16 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+PAGE = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title>
+<style>:root {{color-scheme: light dark}}
+body {{font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem}}
+table {{border-collapse: collapse; width: 100%}} th, td {{text-align: left; padding: .3rem .6rem; vertical-align: top}}</style>
+{funnel}
+"""
+
 
 def run(cfg: DictConfig) -> None:
-    """Build (or find) the data set, print its funnel, and leave the funnel in the job's directory for the report."""
+    """Build (or find) the data set, print its funnel, and leave funnel.json and report.html in the job's directory."""
     from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 
@@ -30,3 +37,6 @@ def run(cfg: DictConfig) -> None:
         job = Path(HydraConfig.get().runtime.output_dir)
         text = funnel.as_json(built.name, built.key, built.rows, records=len(built.table), path=str(built.path))
         (job / "funnel.json").write_text(text, encoding="utf-8")
+        page = PAGE.format(name=built.name, funnel=funnel.as_html(built.rows, built.name))
+        (job / "report.html").write_text(page, encoding="utf-8")
+        console.print(f"Report: {job / 'report.html'}", soft_wrap=True)
