@@ -37,6 +37,7 @@ class Chat:
     tokenizer: object
     context_length: int
     _cache: dict[str, Ids] = field(default_factory=dict, repr=False)
+    _prompts: dict[str, Prompt] = field(default_factory=dict, repr=False)
 
     def encode(self, text: str) -> Ids:
         if text not in self._cache:
@@ -84,7 +85,10 @@ class Chat:
         return bool(ids) and self.decode(ids[-4:]).endswith("\n")
 
     def prompt(self, text: str) -> Prompt:
-        return Prompt(self, text)
+        """The prompt of a question; made once, since every cell of a sweep asks for it (rendering takes a millisecond)."""
+        if text not in self._prompts:
+            self._prompts[text] = Prompt(self, text)
+        return self._prompts[text]
 
 
 @dataclass(frozen=True)

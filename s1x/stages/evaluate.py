@@ -138,6 +138,7 @@ def _open_cells(cells: list[Cell], tokenizer, context_length: int) -> list[_Open
     from ..tasks import load_task
 
     tasks: dict[str, Any] = {}
+    chats: dict[str, Chat] = {}  # cells of one chat format share rendered prompts
     opened = []
     for cell in cells:
         cfg = cell.cfg
@@ -145,7 +146,7 @@ def _open_cells(cells: list[Cell], tokenizer, context_length: int) -> list[_Open
         key = json.dumps(task_cfg, sort_keys=True)
         if key not in tasks:
             tasks[key] = load_task(task_cfg)
-        chat = chat_of(cfg, tokenizer, context_length)
+        chat = chats.setdefault(str(cfg.chat), chat_of(cfg, tokenizer, context_length))
         method = OmegaConf.to_container(cfg.method, resolve=True)
         check(method, context_length=context_length, temperature=cfg.sampling.temperature, chat=chat)
         opened.append(_Open(cell, chat, tasks[key], instantiate(_until(method, tasks[key].until))))

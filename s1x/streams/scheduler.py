@@ -21,6 +21,8 @@ from ..engines.base import Engine, Open
 from .frames import half
 from .types import All, First, Forbid, Read, Span, Stops, Trace
 
+RECENT = 256  # streams kept in memory after their last reader
+
 
 @dataclass
 class Job:
@@ -61,6 +63,7 @@ class Scheduler:
         self._streams: dict[bytes, _Stream] = {}
         self._handles: dict[int, _Stream] = {}
         self._to_open: dict[bytes, _Stream] = {}
+        self._recent: dict[bytes, _Stream] = {}  # read to the end a moment ago: the next cell of the question asks again
         self._ready: deque[tuple[_Run, Any]] = deque()
         self._flushed = time.monotonic()
 
@@ -159,7 +162,7 @@ class Scheduler:
         key = read.key(self.engine.fingerprint)
         stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[key] = _Stream(self, key, read)
+            stream = self._streams[key] = self._recent.pop(key, None) or _Stream(self, key, read)
         reader = _Reader(stream, read, owner, index, priority)
         stream.add(reader)
         stream.resolve()
@@ -191,6 +194,9 @@ class Scheduler:
     def _forget(self, stream: _Stream) -> None:
         self._save(stream)
         self._streams.pop(stream.key, None)
+        self._recent[stream.key] = stream
+        if len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
 
     # --- keeping ---
 
