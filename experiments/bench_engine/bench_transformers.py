@@ -4,7 +4,7 @@
 
 Two loads, greedy, end-of-turn disabled, so that both sides decode the same number of tokens:
   uniform: `slots` requests of 256 new tokens, one batch;
-  ragged:  256 requests, output lengths log-uniform from 16 to 512 (fixed seed), over `slots` slots; generate takes them in
+  ragged:  `requests` requests, output lengths log-uniform from 16 to 512 (fixed seed), over `slots` slots; generate takes them in
            batches of `slots` in order of arrival, each of which runs to its longest request.
 Rounds alternate between the two sides; the table shows medians and the median of the per-round ratios.
 """
@@ -28,11 +28,11 @@ from s1x.engines.transformers import TransformersEngine
 Load = list[tuple[tuple[int, ...], int]]  # (prompt ids, new tokens)
 
 
-def make_load(name: str, slots: int, prompt_tokens: int, vocabulary: int, seed: int = 0) -> Load:
+def make_load(name: str, args: argparse.Namespace, seed: int = 0) -> Load:
     rng = random.Random(seed)
-    ragged = [round(math.exp(rng.uniform(math.log(16), math.log(512)))) for _ in range(256)]
-    lengths = [256] * slots if name == "uniform" else ragged
-    return [(tuple(rng.randrange(vocabulary) for _ in range(prompt_tokens)), n) for n in lengths]
+    ragged = [round(math.exp(rng.uniform(math.log(16), math.log(512)))) for _ in range(args.requests)]
+    lengths = [256] * args.slots if name == "uniform" else ragged
+    return [(tuple(rng.randrange(args.vocabulary) for _ in range(args.prompt_tokens)), n) for n in lengths]
 
 
 def run_engine(engine: TransformersEngine, load: Load) -> list[list[int]]:
@@ -73,11 +73,12 @@ def timed(run) -> tuple[float, list[list[int]]]:
 
 
 def compare(name: str, args: argparse.Namespace, engine: TransformersEngine, model) -> dict:
-    load = make_load(name, args.slots, args.prompt_tokens, args.vocabulary)
+    load = make_load(name, args)
     tokens = sum(n for _, n in load)
+    first = load if engine.device == "cuda" else [(prompt, 16) for prompt, _ in load[: args.slots]]  # only GPUs compile by shape
+    run_engine(engine, first)
+    run_generate(model, first, args.slots)
     sides = {"engine": lambda: run_engine(engine, load), "generate": lambda: run_generate(model, load, args.slots)}
-    for run in sides.values():  # allocations, compilation
-        run()
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     same = 0
     for r in range(args.rounds):
@@ -104,7 +105,8 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder or hub id")
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--prompt-tokens", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=128, help="of the ragged load")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--loads", nargs="+", default=["uniform", "ragged"], choices=["uniform", "ragged"])
     parser.add_argument("--compile", action="store_true", help="compile the engine's model")

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from itertools import count
 from typing import Any
 
-from .base import Chunk, Counters, Open
+from .base import Chunk, Counters, EngineError, Open
 from .fingerprint import cuda_devices, fingerprint, locate, model_facts, resolve_dtype
 from .parts import Chain, pack
 
@@ -152,7 +152,7 @@ class VllmEngine:
                 self._start(chain)
         self._new.clear()
         if self._requests:
-            for output in self._engine.step():
+            for output in self._step():
                 if (chain := self._requests.get(output.request_id)) is not None:
                     chunks.append(self._receive(output, chain))
         return chunks or [Chunk(handle, [], [], False) for handle in list(self._open)[:1]]
@@ -192,12 +192,27 @@ class VllmEngine:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         from vllm import EngineArgs, LLMEngine
 
-        self._engine = LLMEngine.from_engine_args(EngineArgs(**self._arguments))
+        try:
+            self._engine = LLMEngine.from_engine_args(EngineArgs(**self._arguments))
+        except Exception as error:
+            raise EngineError(f"engine=vllm: vLLM could not start ({_first_line(error)}).") from error
         self.counters.starts += 1
+
+    def _step(self) -> list[Any]:
+        try:
+            return self._engine.step()
+        except Exception as error:
+            self._requests.clear()
+            self._current.clear()  # nothing is left to abort
+            raise EngineError(
+                f"engine=vllm: vLLM failed ({_first_line(error)}); what was generated is kept, and the same command goes on "
+                "from there."
+            ) from error
 
     def _start(self, chain: Chain) -> None:
         """Hand vLLM the next part of a chain."""
         from vllm import SamplingParams
+        from vllm.inputs import tokens_input
         from vllm.sampling_params import RequestOutputKind
 
         part, s = chain.part(), chain.request.sampling
@@ -219,8 +234,7 @@ class VllmEngine:
         )
         name = str(next(self._numbers))
         self._requests[name], self._current[chain.handle] = chain, name
-        prompt = {"prompt_token_ids": list(part.prefix)}
-        self._engine.add_request(name, prompt, params, priority=pack(chain.request.priority))
+        self._engine.add_request(name, tokens_input(list(part.prefix)), params, priority=pack(chain.request.priority))
         chain.counted = False
 
     def _receive(self, output: Any, chain: Chain) -> Chunk:
@@ -258,3 +272,6 @@ class VllmEngine:
         del self._requests[name]
         self._engine.abort_request([name])
 
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -48,10 +48,9 @@ def run(cfg: DictConfig) -> None:
         start_s = time.monotonic() - began
         sweep = Sweep(cfg, plain, tokenizer, engine)
         ways = {name: sweep.measure(way) for name, way in (("s1", s1), ("alone", alone), ("shared", shared))}
-        extra = dict(engine.counters.extra)
     finally:
         engine.close()
-    figures = summarise(ways, len(sweep.methods), start_s, extra)
+    figures = summarise(ways, len(sweep.methods), start_s)
     path = Path(HydraConfig.get().runtime.output_dir) / "bench_sweep.json"
     path.write_text(json.dumps(figures, indent=1) + "\n")
     show(figures)
@@ -86,12 +85,12 @@ class Sweep:
         """Tokens, seconds and traces of one way."""
         traces: dict[tuple[int, int], Trace] = {}
         forget(self.engine)
-        before, began = asdict(self.engine.counters), time.monotonic()
+        before, began = counts(self.engine), time.monotonic()
         way(self, traces)
-        seconds, after = time.monotonic() - began, asdict(self.engine.counters)
+        seconds, after = time.monotonic() - began, counts(self.engine)
         assert len(traces) == len(self.methods) * len(self.prompts)
         log.info(f"{way.__name__}: {seconds:.1f} s")
-        return {key: after[key] - before[key] for key in COUNTS} | {"wall_s": seconds, "traces": traces}
+        return {key: n - before.get(key, 0) for key, n in after.items()} | {"wall_s": seconds, "traces": traces}
 
 
 def shared(sweep: Sweep, traces: dict) -> None:
@@ -122,6 +121,12 @@ def s1(sweep: Sweep, traces: dict) -> None:
             waiting = [(job, spans[i]) for i, (job, _) in enumerate(asked)]
 
 
+def counts(engine: Any) -> dict[str, float]:
+    """What an engine has counted so far."""
+    counted = asdict(engine.counters)
+    return {key: counted[key] for key in COUNTS} | counted["extra"]
+
+
 def one(read: Any) -> Generator:
     return (yield read)
 
@@ -139,7 +144,7 @@ def warm(engine: Any) -> None:
         pass
 
 
-def summarise(ways: dict[str, dict[str, Any]], cells: int, start_s: float, extra: dict[str, float]) -> dict[str, Any]:
+def summarise(ways: dict[str, dict[str, Any]], cells: int, start_s: float) -> dict[str, Any]:
     traces = {name: way.pop("traces") for name, way in ways.items()}
     union: dict[bytes, int] = {}
     for trace in traces["shared"].values():
@@ -155,8 +160,8 @@ def summarise(ways: dict[str, dict[str, Any]], cells: int, start_s: float, extra
     figures = {"cells": cells, "traces": len(traces["shared"]), "engine_start_s": start_s, "ways": ways, "union_tokens": total}
     figures |= {"decoded_over_union": s["decoded"] / total, "identical_to_shared": same}
     figures |= {f"faster_than_{name}": ways[name]["wall_s"] / s["wall_s"] for name in ("s1", "alone")}
-    if extra.get("followup_prefill"):
-        figures["answer_prefix_hits"] = extra["followup_prefill_cached"] / extra["followup_prefill"]
+    if s.get("followup_prefill"):
+        figures["answer_prefix_hits"] = s["followup_prefill_cached"] / s["followup_prefill"]
     return figures
 
 

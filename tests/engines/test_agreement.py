@@ -15,14 +15,18 @@ import urllib.request
 import pytest
 
 from s1x.engines.base import EngineError, Open
+from s1x.engines.build import build
 
 from . import proxy, sweep, tiny
+from .test_replicas import killing
 
 pytest.importorskip("vllm", reason="vLLM is not installed")
 pytestmark = pytest.mark.vllm
 
 SETTINGS = [{"max_thinking_tokens": 64}, {"max_thinking_tokens": 200, "ignore_end": 1}]
 QUESTIONS = 200
+MODEL = {"path": tiny.MODEL, "revision": None, "tokenizer": None}
+VLLM = {"name": "vllm", "dtype": "float32", "max_num_seqs": 64, "kv_cache_gib": 0.5}
 KEY = "a-key-for-tests"
 
 
@@ -83,25 +87,42 @@ def connect(url: str, monkeypatch, **settings):
 
 
 def report(name: str, traces, reference) -> float:
-    """The share of traces that agree; prints the others with the place where they part."""
+    """The share of questions that agree; prints the others with the place where they part."""
+    parted = set()
     for number, (one, other) in enumerate(zip(traces, reference, strict=True)):
         a, b = one.ids(), other.ids()
         if a != b:
             at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
             question, setting = divmod(number, len(SETTINGS))
-            print(f"{name}: question {question}, setting {setting}: parts from transformers at token {at}")
-    return sweep.same(traces, reference) / len(reference)
+            print(f"{name}: question {question}, setting {setting}: differs from token {at} on")
+            parted.add(question)
+    print(f"{name}: {QUESTIONS - len(parted)} of {QUESTIONS} questions agree token for token")
+    return 1 - len(parted) / QUESTIONS
 
 
-def test_vllm_agrees_with_transformers(chat, reference):
-    from s1x.engines.vllm import VllmEngine
-
-    engine = VllmEngine(tiny.MODEL, dtype="float32", max_num_seqs=64, enforce_eager=True, kv_cache_gib=0.5)
+@pytest.fixture(scope="module")
+def through_vllm(chat):
+    """The traces and what the engine counted."""
+    engine = build(VLLM, MODEL)
     traces = sweep.run(engine, chat, tiny.questions(QUESTIONS), settings=SETTINGS)
-    counters = engine.counters
     engine.close()
+    return traces, engine.counters
+
+
+def test_vllm_agrees_with_transformers(through_vllm, reference):
+    traces, counters = through_vllm
     assert report("vllm", traces, reference) >= 0.99
     assert counters.starts == 1 and counters.prefill_cached > 0.7 * counters.prefill
+
+
+def test_a_killed_replica_changes_no_trace(chat, through_vllm, caplog):
+    engine = build(VLLM | {"replicas": 2}, MODEL)
+    engine.poll = killing(engine, 10_000, [1])
+    traces = sweep.run(engine, chat, tiny.questions(QUESTIONS), settings=SETTINGS)
+    engine.close()
+    assert "process 1 ended (exit status -9); it is started again" in caplog.text
+    assert engine.counters.starts >= 2  # a killed process may not have reported its own
+    assert report("replicas", traces, through_vllm[0]) == 1
 
 
 def test_a_server_agrees_with_transformers_with_and_without_faults(chat, reference, url, monkeypatch):
@@ -118,7 +139,7 @@ def test_a_server_agrees_with_transformers_with_and_without_faults(chat, referen
         engine.close()
         print(dict(between.happened))
     assert min(between.happened[fault] for fault in proxy.FAULTS) > 0
-    assert sweep.same(broken, plain) >= 0.99 * len(plain)
+    assert report("faults", broken, plain) == 1
 
 
 def test_a_sampled_sweep_under_faults_is_complete(chat, url, monkeypatch):

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from s1x.engines.base import Open
+from s1x.engines.base import EngineError, Open
 from s1x.streams.types import Forbid, Sampling
 
 from . import tiny
@@ -43,18 +43,23 @@ def test_it_loads_at_the_first_poll_and_writes_what_is_asked_for(engine):
     assert (engine.counters.decoded, engine.counters.prefill) == (50, len(PREFIX))
 
 
-def test_an_answer_overtakes_queued_thinking(engine):
+def overtaken(engine) -> int:
+    """An answer comes while 32 streams of thinking run and 32 more are queued: how many of those begin after it is done."""
     thinking = [engine.open(Open((*PREFIX, i), 20 + 3 * i, priority=(1, i))) for i in range(64)]
     for _ in range(5):
         engine.poll()
-    answer = engine.open(Open((*PREFIX, 99), 4, priority=(0, 63)))  # 32 streams are queued before it
-    begun, overtaken = set(), None
+    answer = engine.open(Open((*PREFIX, 99), 4, priority=(0, 63)))
+    begun, late = set(), None
     while chunks := engine.poll():
         begun |= {chunk.handle for chunk in chunks if chunk.ids}
         if any(chunk.handle == answer and chunk.done for chunk in chunks):
-            overtaken = set(thinking[32:]) - begun
+            late = len(set(thinking[32:]) - begun)
     assert begun == {*thinking, answer}
-    assert overtaken is not None and len(overtaken) >= 29  # places become free every third step
+    return late
+
+
+def test_an_answer_overtakes_queued_thinking(engine):
+    assert overtaken(engine) >= 29  # places become free every third step
 
 
 def test_answers_reuse_the_prefix_of_their_thinking(engine):
@@ -148,8 +153,18 @@ def test_wrong_settings_are_sentences_before_anything_loads():
         VllmEngine(tiny.MODEL).open(Open(PREFIX, 5, Sampling(3.0, noise=1)))
 
 
+def test_a_start_that_fails_is_a_sentence():
+    from s1x.engines.vllm import VllmEngine
+
+    engine = VllmEngine(tiny.MODEL, kv_cache_gib=1e-6)
+    engine.open(Open(PREFIX, 5))
+    with pytest.raises(EngineError, match="^engine=vllm: vLLM could not start .*[Mm]emory.*$"):
+        engine.poll()
+    engine.close()
+
+
 def test_close_drops_the_model_and_another_one_can_follow(engine):
-    """Last in this file: the shared engine is closed."""
+    """Near the end of this file: the shared engine is closed, and comes back with vLLM's default policy."""
     runner = engine._engine.engine_core.engine_core.model_executor.driver_worker.worker.model_runner
     model = weakref.ref(runner.model)
     del runner
@@ -157,5 +172,11 @@ def test_close_drops_the_model_and_another_one_can_follow(engine):
     engine.close()
     gc.collect()
     assert model() is None
+    engine._arguments["scheduling_policy"] = "fcfs"
     assert write(engine, [Open(PREFIX, 20)]) == [ids]
     assert engine.counters.starts == 2
+
+
+def test_the_default_policy_takes_priorities_and_ignores_them(engine):
+    assert engine._arguments["scheduling_policy"] == "fcfs"
+    assert overtaken(engine) == 0
