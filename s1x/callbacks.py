@@ -49,7 +49,7 @@ def aggregate(directory: Path, config: DictConfig) -> dict[str, Any] | None:
 
         published = PACKAGE.parent / "experiments" / config.name / "paper.yaml"
         paper = published if published.is_file() else None
-        summary = make(directory, paper=paper, x=config.report.x)
+        summary = make(directory, paper=paper, x=config.report.x, compat=config.report.compat)
         print_summary(summary)
         if rows := ablation(directory):
             print_ablation(rows)

@@ -81,9 +81,13 @@ class Tracking:
 
 @dataclass
 class Report:
-    """The figure. `x`: thinking_tokens, or path_tokens (all decoded tokens, to compare sequential with parallel methods)."""
+    """`x` of the figure: thinking_tokens, or path_tokens (all decoded tokens, to compare sequential with parallel methods).
+
+    `compat: s1` computes as s1 does: close pairs stay in Scaling, votes are those of a pool's first k samples.
+    """
 
     x: str = "thinking_tokens"
+    compat: str | None = None
 
 
 @dataclass
@@ -163,6 +167,7 @@ RANGES: dict[str, tuple[Check, str]] = {
     "sampling.top_p": (lambda v: 0 < v <= 1, "more than 0 and at most 1"),
     "sampling.top_k": (_whole(0), "a whole number, 0 (all tokens) or more"),
     "tracking.mode": (lambda v: v in TRACKING_MODES, f"one of {', '.join(TRACKING_MODES)}"),
+    "report.compat": (lambda v: v in (None, "s1"), "null or s1"),
     "report.x": (lambda v: v in REPORT_X, f"one of {', '.join(REPORT_X)}"),
 }
 

@@ -1,4 +1,4 @@
-"""A sweep directory's results from its files alone: `summary.json`, `cells.csv`, the figure and the report page.
+"""A sweep directory's results from its files alone: `summary.json`, `summary.md`, `cells.csv`, figure and report page.
 
     aggregate(Path("outputs/budget_sweep"))
 
@@ -23,6 +23,7 @@ from .compare import comparisons, scores_on, shared_questions
 from .figure import draw
 from .html import write_report
 from .load import Cell, load_cells
+from .markdown import markdown
 from .paper import load_paper
 
 ABOUT = ("experiment", "command", "git", "versions")
@@ -36,9 +37,9 @@ def aggregate(
     """Write everything a sweep directory holds and return its summary.
 
     paper: published numbers to draw beside (paper.py). x: the figure's axis; "path_tokens" counts all tokens decoded for a
-    question, for comparing sequential with parallel methods. compat="s1" keeps close pairs in Scaling. Jobs that are
-    missing or cut short are named under `problems`, not raised; ValueError only when nothing was measured or a setting is
-    wrong.
+    question, for comparing sequential with parallel methods. compat="s1" keeps close pairs in Scaling, and votes are those of
+    a pool's first k samples. Jobs that are missing or cut short are named under `problems`, not raised; ValueError only when
+    nothing was measured or a setting is wrong.
     """
     if x not in X:
         raise ValueError(f"report: x={x!r} is not known; valid are {', '.join(X)}")
@@ -54,13 +55,14 @@ def aggregate(
         **{key: run.get(key) for key in ABOUT},
         "cells": [cell.record for cell in cells],
         "metrics": _metrics(cells, compat),
-        "pools": [row for cell in cells if cell.votes for row in _pool(cell)],
+        "pools": _pools(cells, compat),
         "comparisons": comparisons([c for c in cells if c.questions]),
         "cost": _cost(cells) | {"run": {key: run.get(key) for key in RUN}},
         "problems": problems,
     })  # fmt: skip
     _write(directory / "summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
     _write_csv(directory / "cells.csv", summary["cells"])
+    _write(directory / "summary.md", markdown(summary))
     pictures = directory / "scaling.png", directory / "scaling.svg"
     draw(summary["cells"], *pictures, pools=summary["pools"], paper=published, x=x)
     write_report(directory / "report.html", summary, cells, (directory / "scaling.svg").read_text(), published)
@@ -99,14 +101,32 @@ def _limit_classes(cells: list[Cell]) -> None:
             cell.record["limit_tokens"] = [None, tokens] if short else [tokens, None]
 
 
-def _pool(cell: Cell) -> list[dict[str, Any]]:
-    """Expected maj@k and pass@k of a cell of pools, averaged over lines; ci95 by bootstrap over them."""
-    sizes = sorted(int(k) for k in cell.votes[0]["maj"])
-    values = np.array([[votes[name][str(k)] for name in ("maj", "pass") for k in sizes] for votes in cell.votes])
-    draws = resampled_means(values)
-    figures = [{"value": float(mean), "ci95": percentile_interval(d)} for mean, d in zip(values.mean(0), draws.T, strict=True)]
-    halves = zip(sizes, figures[: len(sizes)], figures[len(sizes) :], strict=True)
-    return [{"cell_id": cell.record["cell_id"], "k": k, "maj": maj, "pass": passed} for k, maj, passed in halves]
+def _pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
+    """What the votes of each cell of pools say, averaged over lines, one row per number of samples k.
+
+    {cell_id, k, maj, pass, best, weighted, shortest}, each {value, ci95} (bootstrap over lines) or None where it is not known:
+    best needs log-probabilities, weighted and shortest are of whole pools. maj and pass are expectations over all subsets of k
+    samples; with compat="s1" those of the first k.
+    """
+    first = "first_" if compat == "s1" else ""
+    rows = []
+    for cell in (cell for cell in cells if cell.votes):
+        sizes = sorted(map(int, cell.votes[0]["maj"]))
+        for k in sizes:
+            picked = {name: [votes.get(f"{first}{name}" if name != "best" else name, {}).get(str(k)) for votes in cell.votes]
+                      for name in ("maj", "pass", "best")}
+            picked |= {name: [votes.get(name) if k == sizes[-1] else None for votes in cell.votes]
+                       for name in ("weighted", "shortest")}
+            rows.append({"cell_id": cell.record["cell_id"], "k": k} | _means(picked))
+    return rows
+
+
+def _means(columns: dict[str, list[float | None]]) -> dict[str, dict[str, Any] | None]:
+    known = {name: values for name, values in columns.items() if None not in values}
+    values = np.array(list(known.values())).T
+    figures = {name: {"value": float(mean), "ci95": percentile_interval(draws)}
+               for name, mean, draws in zip(known, values.mean(0), resampled_means(values).T, strict=True)}
+    return {name: figures.get(name) for name in columns}
 
 
 def _cost(cells: list[Cell]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from .labels import budget_label, cell_labels, figure_text, point_label, series_names
 from .load import KINDS, TRACE_BYTES, Cell, ignored_ends, trace_bytes
 from .paper import published_metrics
-from .table import comparison_name, cost_line
+from .table import POOL, comparison_name, cost_line
 
 
 def write_report(path: Path, summary: dict[str, Any], cells: list[Cell], svg: str, paper: dict[str, Any] | None) -> None:
@@ -25,7 +25,7 @@ def write_report(path: Path, summary: dict[str, Any], cells: list[Cell], svg: st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(figure=figure_text, budget=budget_label, ignored=ignored_ends, cost_line=cost_line)
+    environment.globals.update(figure=figure_text, budget=budget_label, ignored=ignored_ends, cost_line=cost_line, pool=POOL)
     records = summary["cells"]
     traces, shown = _traces(cells, summary)
     page = environment.get_template("report.html.jinja").render(

@@ -12,6 +12,8 @@ from .compare import KINDS
 from .labels import budget_label, cell_labels, figure_text, series_names
 from .load import ignored_ends
 
+POOL = {"maj": "maj@k", "pass": "pass@k", "best": "best of k", "weighted": "weighted", "shortest": "shortest"}
+
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
     """Print what `aggregate` returned. Accuracies are percent here, fractions in files."""
@@ -37,7 +39,8 @@ def print_published(paper: dict[str, Any], summary: dict[str, Any], console: Con
     ours = {row["series"]: row for row in summary["metrics"] if row["n_points"] > 1}
     beside = any(row.get("series") in ours for row in paper["table"])
     titles = [key for key in dict.fromkeys(key for row in paper["table"] for key in row) if key != "series"]
-    table = Table(box=None, header_style="bold", pad_edge=False, title=f"Published: {paper['source']}", title_justify="left")
+    console.print(f"Published: {paper['source']}", style="italic", highlight=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
     for title in titles:
         table.add_column(title, overflow="fold")
     for title in ("Control here", "Scaling here", "Performance here") if beside else ():
@@ -98,11 +101,11 @@ def _pools(rows: list[dict[str, Any]], cells: list[dict[str, Any]]) -> Table:
     names = series_names(cells)
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("pool", overflow="fold")
-    for title in ("k", "maj@k % [95%]", "pass@k % [95%]"):
+    for title in ("k", *(POOL[name] + " % [95%]" for name in POOL)):
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         cell = next(c for c in cells if c["cell_id"] == row["cell_id"])
-        figures = (figure_text(row[name], 100) for name in ("maj", "pass"))
+        figures = ("" if row[name] is None else figure_text(row[name], 100) for name in POOL)
         table.add_row(escape(names[_group(cell)]), str(row["k"]), *map(escape, figures))
     return table
 

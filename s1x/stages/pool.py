@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import exp
 from typing import Any
 
-from ..metrics.voting import expected_maj, expected_pass_at_k, shortest_majority, subset_sizes, weighted_majority
+from ..metrics import voting
 from ..tasks import group_answers
 
 
 def vote(members: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Fields of a sample line that stand for the whole pool.
 
-    `score` is maj@n with ties shared out, `votes` maj@k and pass@k as expectations over all subsets of k members, weighted
-    voting by mean log-probability, and the shortest majority; `extracted` is the most frequent answer (the first of several).
+    `score` is maj@n with ties shared out; `extracted` is the most frequent answer (the first of several). `votes` holds, by k:
+    `maj`, `pass` and `best` (the sample with the highest mean log-probability) as expectations over all subsets of k members,
+    `first_maj` and `first_pass` of the first k (s1's variant); and of the whole pool `shortest` and `weighted` (by the
+    exponential of the mean log-probability). `best` and `weighted` need log-probabilities, which greedy samples lack.
     """
     answers = [m["extracted"] for m in members]
     given = [a for a in answers if a is not None]
     classes = iter(group_answers(given))
     groups = [None if a is None else next(classes) for a in answers]
     correct = [m["score"] == 1 for m in members]
-    sizes = subset_sizes(len(members))
-    maj = expected_maj(groups, correct)
+    sizes = voting.subset_sizes(len(members))
+    maj = voting.expected_maj(groups, correct)
+
+    def by_size(estimate) -> dict[str, float]:
+        return {str(k): estimate(k) for k in sizes}
+
     votes = {
-        "maj": {str(k): maj[k - 1] for k in sizes},
-        "pass": {str(k): expected_pass_at_k(correct, k) for k in sizes},
-        "shortest": shortest_majority(groups, correct, [m["thinking_tokens"] for m in members]),
+        "maj": by_size(lambda k: maj[k - 1]),
+        "pass": by_size(lambda k: voting.expected_pass_at_k(correct, k)),
+        "first_maj": by_size(lambda k: voting.first_k_majority(groups, correct, k)),
+        "first_pass": by_size(lambda k: voting.first_k_pass(correct, k)),
+        "shortest": voting.shortest_majority(groups, correct, [m["thinking_tokens"] for m in members]),
     }
     logprobs = [m["info"].get("logprob_mean") for m in members]
     if all(p is not None for p in logprobs):
-        from math import exp
-
-        votes["weighted"] = weighted_majority(groups, correct, [exp(p) for p in logprobs])
+        votes["best"] = by_size(lambda k: voting.expected_best_of_k(logprobs, correct, k))
+        votes["weighted"] = voting.weighted_majority(groups, correct, [exp(p) for p in logprobs])
     counts = [g for g in groups if g is not None]
     winner = max(counts, key=counts.count) if counts else None
     return {
