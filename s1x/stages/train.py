@@ -50,7 +50,7 @@ def run(cfg: DictConfig) -> None:
         else:
             _train(cfg, source, settings, ranks)
     use(cfg, settings.name, training)
-    if HydraConfig.initialized():  # beside the job's results, for tables of trainings
+    if HydraConfig.initialized() and ranks.node_rank == 0:  # beside the job's results, for tables of trainings
         shutil.copy(training.folder / "training.json", HydraConfig.get().runtime.output_dir)
 
 
@@ -61,10 +61,11 @@ def _train(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks
     _announce(cfg, settings, ranks, encoded, needed)
     check_space(settings.dir, memory.disk(settings, ranks, source.facts))
     task = job.make(source, settings, encoded, ranks.devices, ranks.deepspeed)
+    if ranks.node_rank > 0:  # the first node watches, and finishes the model
+        launch.run(task, ranks)
+        return
     with Watch(cfg, training, source.facts, ranks.devices) as watch:
         facts = launch.run(task, ranks, watch) if ranks.deepspeed else sft.train(task, watch)
-    if facts is None:  # another node has the model
-        return
     facts = {"name": settings.name, "base": source.model["path"], "data": encoded.facts() | {"name": source.data}} | facts
     card.write(training.folder, facts, training.content, cfg)
     training.finish(facts)

@@ -6,7 +6,6 @@ with the very next example.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 from ..chat import ChatFormat
 from ..config import SettingError
 from ..data.format import encode, example
+from .trained import replacing
 
 NEEDED = ("question", "thinking", "answer")
 UNLEARNED = -100  # the label that PyTorch's cross entropy leaves out
@@ -42,9 +42,8 @@ class Encoded:
         table = pa.table({"input_ids": pa.array(self.input_ids, pa.list_(pa.int32())),
                           "labels": pa.array(self.labels, pa.list_(pa.int32()))})
         table = table.replace_schema_metadata({"cut": str(self.cut), "longest": str(self.longest)})
-        tmp = file.with_name(f".{file.name}.{os.getpid()}")
-        pq.write_table(table, tmp)
-        os.replace(tmp, file)
+        with replacing(file) as beside:
+            pq.write_table(table, beside)
 
     @classmethod
     def load(cls, file: Path) -> Encoded:

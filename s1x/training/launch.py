@@ -20,7 +20,7 @@ from .sft import Observe
 POLL_SECONDS, GRACE_SECONDS = 0.2, 15.0
 
 
-def run(job: dict[str, Any], ranks: Ranks, observe: Observe) -> dict[str, Any] | None:
+def run(job: dict[str, Any], ranks: Ranks, observe: Observe = lambda row: None) -> dict[str, Any] | None:
     """Run `job` on the ranks of this node; what happened, on the first node, and None on the others."""
     scratch = Path(job["folder"]) / f"ranks-{ranks.node_rank}"
     shutil.rmtree(scratch, ignore_errors=True)

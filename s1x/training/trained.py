@@ -67,11 +67,17 @@ class Training:
             yield
 
 
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A path beside `file` to write to, then moved into its place: a kill leaves the old file or the new one."""
+    beside = file.with_name(f".{file.name}.{os.uname().nodename}.{os.getpid()}")
+    yield beside
+    os.replace(beside, file)
+
+
 def write(file: Path, text: str) -> None:
-    """Write beside the file and move into place: a kill leaves the old file or the new one."""
-    tmp = file.with_name(f".{file.name}.{os.getpid()}")
-    tmp.write_text(text, encoding="utf-8")
-    os.replace(tmp, file)
+    with replacing(file) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def last_checkpoint(checkpoints: Path) -> Path | None:

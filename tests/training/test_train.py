@@ -63,7 +63,7 @@ def test_a_training_leaves_a_model_that_loads_with_card_and_log(trained):
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert [r["step"] for r in rows] == [1, 2, 3, 4] and rows[-1]["loss"] < rows[0]["loss"]
     assert "| Steps | 4 of 16 examples (1 epochs) |" in (folder / "README.md").read_text()
-    assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() == 851_072
+    assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() == 854_144
     assert AutoTokenizer.from_pretrained(folder).chat_template
 
 
@@ -91,7 +91,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_weights(trained, tmp_path):
 def test_lora_trains_adapters_and_saves_the_merged_model(tmp_path):
     from transformers import AutoModelForCausalLM
 
-    run(tmp_path, "train.lora={r: 4, alpha: 8, dropout: 0.0}", "data.select.n=16", "train.device_batch_size=16")
+    run(tmp_path, "train.lora={r: 4, alpha: 8, dropout: 0.0}")
     AutoModelForCausalLM.from_pretrained(model(tmp_path))
     merged, base = weights(model(tmp_path)), weights(ROOT / "s1x/tiny/models/tiny-base")
     changed = {k for k in base if not (merged[k] == base[k]).all()}
