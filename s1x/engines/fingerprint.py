@@ -109,9 +109,10 @@ def _config(folder: Path) -> dict[str, Any]:
 def model_facts(model: str, revision: str | None = None) -> dict[str, Any]:
     """Sizes from config.json and the weight headers.
 
-    Keys: model_type, context_length (tokens), layers, hidden_size, heads, kv_heads, head_dim, vocab_size (rows of the
-    embedding, padding included), tied_embeddings, dtype (of the checkpoint), quantization (method or None), parameters (exact
-    from safetensors headers of an unquantized checkpoint, else counted from the sizes for a gated-MLP decoder).
+    Keys: model_type, context_length (tokens), layers, hidden_size, intermediate_size (of the MLP), heads, kv_heads, head_dim,
+    vocab_size (rows of the embedding, padding included), tied_embeddings, dtype (of the checkpoint), quantization (method or
+    None), parameters (exact from safetensors headers of an unquantized checkpoint, else counted from the sizes for a gated-MLP
+    decoder).
     """
     folder = locate(model, revision).folder
     config = _config(folder)
@@ -126,12 +127,13 @@ def model_facts(model: str, revision: str | None = None) -> dict[str, Any]:
         "kv_heads": text.get("num_key_value_heads") or heads,
         "head_dim": text.get("head_dim") or hidden // heads,
         "vocab_size": _size(text, model, "vocab_size"),
+        "intermediate_size": text.get("intermediate_size") or 4 * hidden,
     }
     facts["tied_embeddings"] = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
     facts["dtype"] = config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or "float32"
     facts["quantization"] = _quantization(config)
     headers = [] if facts["quantization"] else [f for f in _weights(folder) if f.suffix == ".safetensors"]
-    facts["parameters"] = sum(map(_header_parameters, headers)) or _count_parameters(facts, text)
+    facts["parameters"] = sum(map(_header_parameters, headers)) or _count_parameters(facts)
     return facts
 
 
@@ -155,10 +157,10 @@ def _header_parameters(file: Path) -> int:
     return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
-def _count_parameters(facts: dict[str, Any], text: dict[str, Any]) -> int:
+def _count_parameters(facts: dict[str, Any]) -> int:
     hidden, head_dim = facts["hidden_size"], facts["head_dim"]
     attention = hidden * head_dim * 2 * (facts["heads"] + facts["kv_heads"])
-    mlp = 3 * hidden * text.get("intermediate_size", 4 * hidden)
+    mlp = 3 * hidden * facts["intermediate_size"]
     embeddings = facts["vocab_size"] * hidden * (1 if facts["tied_embeddings"] else 2)
     return facts["layers"] * (attention + mlp + 2 * hidden) + embeddings + hidden
 

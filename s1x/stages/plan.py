@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from omegaconf import OmegaConf
 
+from ..config import stages
+from ..training import plan as training
 from . import naming
 from .cell import Cell
 from .forecast import Reads, forecast, model_of
@@ -67,9 +69,10 @@ def show(cells: list[Cell]) -> None:
     console.print(
         f"Assumed (scale.plan): tokens until thinking ends by itself: {thinking}; {plan.wait} more after an ignored end; "
         f"answers of {plan.answer}, forced ones of {plan.forced_answer}; {speed:,} decoded tokens a second.", highlight=False)
-    trained = [name for name in dict.fromkeys(models.values()) if name not in {cell.cfg.model.name for cell in cells}]
-    if trained:
-        console.print(f"Trained first, unless it is there already, and not counted: {', '.join(trained)}.", highlight=False)
+    trainings = {models[cell.job]: cell.cfg for cell in cells if "train" in stages(cell.cfg)}
+    if trainings:
+        console.print("Trained first, unless it is there already, and not counted above:")
+        training.show(list(trainings.values()))
 
 
 def _settings(cell: Cell) -> str:

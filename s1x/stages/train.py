@@ -28,16 +28,15 @@ def run(cfg: DictConfig) -> None:
 
     Raises SettingError for settings, data or a machine that will not do, and TrainingFailed when ranks end early.
     """
+    if cfg.plan:
+        plan.show([cfg])
+        return
     if "recipe" in cfg.train:
         use(cfg, cfg.train.name, pretraining.run(cfg.train))
         return
     settings = job.settings_of(cfg)
     ranks = Ranks.of(OmegaConf.to_container(cfg.distributed, resolve=True))
     settings.accumulation(ranks.devices)
-    if cfg.plan:
-        plan.show(cfg, settings, ranks)
-        cfg.train.name = cfg.model.name = settings.name
-        return
     if ranks.nodes > 1 and "evaluate" in stages(cfg):
         raise SettingError(f"stage={cfg.stage}: on {ranks.nodes} nodes train first (stage=train), then evaluate from one of "
                            "them; the trained model is found again")

@@ -3,7 +3,7 @@
 Mixed-precision Adam keeps 16 bytes per parameter: 2 for the weight, 2 for its gradient, and 12 for the optimizer's float32
 copy and two moments (Rajbhandari et al. 2020, section 3.1); ZeRO spreads them over the devices. One process without DeepSpeed
 keeps float32 weights and gradients, also 16 bytes. Activations follow Korthikanti et al. 2022 (section 4) with attention that
-keeps no score matrix; TRL never holds the logits of more than a few hundred tokens. An estimate, some 10% rough.
+keeps no score matrix; TRL's fused output layer never holds all logits. An estimate, some 10% rough.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WORKSPACE_CPU = 0.6 * GB  # the Python process with torch and transformers
 KNOWN = {
     "Qwen/Qwen2.5-32B-Instruct": {
         "parameters": 32_763_876_352, "layers": 64, "hidden_size": 5120, "heads": 40, "kv_heads": 8, "head_dim": 128,
-        "vocab_size": 152_064, "context_length": 32_768,
+        "intermediate_size": 27_648, "vocab_size": 152_064, "context_length": 32_768,
     },
 }
 
@@ -76,11 +76,11 @@ def _activations(facts: Mapping[str, Any], tokens: int, checkpointing: bool, wid
     """Kept for the backward pass; with checkpointing each layer's input, and one layer in full while it is recomputed.
 
     A layer in full: about 6 vectors of the hidden size (norms, residuals, projections), queries, keys, values and the
-    attention's output, and 4 of the MLP's width, which is about 4 times the hidden size where it is not known.
+    attention's output, and 4 of the MLP's width.
     """
     hidden = facts["hidden_size"]
     heads = (2 * facts["heads"] + 2 * facts["kv_heads"]) * facts["head_dim"]
-    whole = tokens * width * (6 * hidden + heads + 4 * facts.get("intermediate_size", 4 * hidden))
+    whole = tokens * width * (6 * hidden + heads + 4 * facts["intermediate_size"])
     kept = facts["layers"] * tokens * hidden * width
     return kept + whole if checkpointing else facts["layers"] * whole
 
@@ -98,7 +98,7 @@ def of(settings: Settings, ranks: Ranks, facts: Mapping[str, Any], length: int) 
 def _adapters(facts: Mapping[str, Any], rank: int) -> int:
     """Parameters of LoRA adapters on all linear layers."""
     hidden, heads, kv_heads = facts["hidden_size"], facts["heads"] * facts["head_dim"], facts["kv_heads"] * facts["head_dim"]
-    inner = facts.get("intermediate_size", 4 * hidden)
+    inner = facts["intermediate_size"]
     return rank * facts["layers"] * (2 * (hidden + heads) + 2 * (hidden + kv_heads) + 3 * (hidden + inner))
 
 

@@ -1,80 +1,105 @@
-"""`plan=true` for a training: steps, batch, memory per device and the exact command of the ranks, without loading anything."""
+"""`plan=true` for trainings: steps, batch, memory per device, the exact command of the ranks; no model is loaded or fetched."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from ..config import SettingError
+from ..config import SettingError, is_local, sentences
+from ..engines.fingerprint import cuda_devices, model_facts
 from . import job, memory
 from .ranks import Ranks
 from .settings import Settings
 
-ASSUMED = 1000  # examples, where the data cannot be read: s1K
+H100 = 80.0  # GB: what a plan for GPUs is held against where there is none; and a node has 8 of them
+SIZES = {"s1k": 1000, "s1k_1_1": 1000, "s1k_tokenized": 1000, "full_59k": 58_986}  # records of published data sets
+PARTS = ("weights", "gradients", "optimizer", "activations", "workspace", "total")
 
 
-def show(cfg: DictConfig, settings: Settings, ranks: Ranks) -> None:
-    """Print the plan of one training, and its memory on other numbers of devices."""
-    from rich.console import Console
-    from rich.table import Table
+def show(configs: Sequence[DictConfig]) -> None:
+    """Print the plan of each training, and what any of them needs per device on this and other numbers of devices."""
+    shown = []
+    for cfg in configs:
+        if "recipe" in cfg.train:
+            print(f"{cfg.train.name}: pretrained from scratch, {cfg.train.recipe.steps:,} steps")
+            continue
+        settings, ranks = _for_gpus(cfg)
+        settings.accumulation(ranks.devices)
+        print(_steps(cfg, settings))
+        like = (cfg.model.path, ranks, replace(settings, name=""))
+        if like not in shown:
+            shown.append(like)
+            print("\n".join(_needs(cfg, settings, ranks)))
 
-    console = Console(soft_wrap=True)
-    settings = replace(settings, precision="bf16") if ranks.deepspeed and cfg.train.precision == "auto" else settings
+
+def _for_gpus(cfg: DictConfig) -> tuple[Settings, Ranks]:
+    """Settings and ranks; a plan for many devices is one for GPUs, also where there is none."""
+    plain = OmegaConf.to_container(cfg.distributed, resolve=True)
+    if plain["deepspeed"] and not plain["processes"] and not cuda_devices():
+        plain["processes"] = 8
+    settings = Settings.of(OmegaConf.to_container(cfg.train, resolve=True), on_gpu=bool(plain["deepspeed"] or cuda_devices()))
+    return settings, Ranks.of(plain)
+
+
+def _steps(cfg: DictConfig, settings: Settings) -> str:
+    examples, known = _examples(cfg)
+    steps, warm = settings.steps(examples), settings.warmup_steps(examples)
+    return (f"{settings.name}: {examples:,} examples{'' if known else ' (assumed)'}, {settings.epochs} epochs, {steps:,} steps "
+            f"of {settings.global_batch_size}, {warm:,} of them warm-up, then a cosine over {steps - warm:,}")
+
+
+def _examples(cfg: DictConfig) -> tuple[int, bool]:
+    """(how many examples, whether that is known): a plan reads local data and fetches none."""
+    if wanted := (cfg.data.get("select") or {}).get("n"):
+        return wanted, True
+    paths = [source.get("path") for source in cfg.data.sources.values() if source is not None]
+    if any(path and not is_local(path) for path in paths):
+        return SIZES.get(cfg.data.name, 1000), cfg.data.name in SIZES
+    from ..data.build import build
+
+    return len(build(cfg).table), True
+
+
+def _needs(cfg: DictConfig, settings: Settings, ranks: Ranks) -> list[str]:
+    """Lines: memory on this and other numbers of devices, and the command of the ranks."""
     facts = _facts(cfg)
-    examples, about = _examples(cfg, settings)
-    longest = settings.max_length or facts["context_length"]
-    warm = settings.warmup_steps(examples)
-    steps = settings.steps(examples)
-    console.print(f"{settings.name}: {examples:,} examples{about}, {settings.epochs} epochs, {steps} steps of "
-                  f"{settings.global_batch_size} examples, {warm} of them warm-up, then a cosine over {steps - warm}")
-    table = Table(title=f"{facts['parameters'] / 1e9:,.2f} billion parameters, examples of {longest:,} tokens, "
-                        f"{settings.precision}, distributed={cfg.distributed.name}; GB per device", title_justify="left")
-    for column in ("devices", "batch", "weights", "gradients", "optimizer", "activations", "workspace", "total", ""):
-        table.add_column(column, justify="left" if not column else "right")
+    longest = job.max_length(settings, facts, cfg.model.name)
+    capacity = cfg.distributed.device_memory or (H100 if ranks.deepspeed and not cuda_devices() else None)
+    lines = [
+        f"  {facts['parameters']:,} parameters, examples of {longest:,} tokens, {settings.precision}, gradient checkpointing "
+        f"{'on' if settings.gradient_checkpointing else 'off'}, distributed={cfg.distributed.name}; GB per device:",
+        f"  {'devices x at a time x passes':>30}" + "".join(f"{part:>13}" for part in PARTS),
+    ]
     for devices in sorted({ranks.devices, *((8, 16) if ranks.deepspeed else ())}):
-        table.add_row(*_row(cfg, settings, ranks, facts, longest, devices))
-    console.print(table)
+        lines.append("  " + _row(settings, ranks, facts, longest, devices, capacity))
     if ranks.deepspeed:
-        job_file = Path(settings.dir) / f"{settings.name}-<hash>" / f"ranks-{ranks.node_rank}" / "job.json"
-        words = ranks.command(job_file)
-        console.print("The ranks of this node: " + shlex.join(["python" if w == sys.executable else w for w in words]))
+        file = Path(settings.dir) / f"{settings.name}-HASH" / f"ranks-{ranks.node_rank}" / "job.json"
+        words = ["python" if word == sys.executable else word for word in ranks.command(file)]
+        lines.append(f"  the ranks of this node: {shlex.join(words)}")
+    return lines
 
 
-def _row(cfg: DictConfig, settings: Settings, ranks: Ranks, facts: dict[str, Any], length: int, devices: int) -> list[str]:
+def _row(settings: Settings, ranks: Ranks, facts: dict[str, Any], length: int, devices: int, capacity: float | None) -> str:
     try:
         passes = settings.accumulation(devices)
     except SettingError:
-        return [str(devices), "no whole number of passes", *[""] * 7]
+        return f"{devices:>30}  no whole number of passes"
     needed = memory.of(settings, replace(ranks, processes=devices, nodes=1), facts, length)
-    parts = ("weights", "gradients", "optimizer", "activations", "workspace", "total")
-    batch = f"{devices} x {settings.device_batch_size} x {passes} = {devices * settings.device_batch_size * passes}"
-    verdict = "" if memory.warning(needed, cfg.distributed.device_memory) is None else "does not fit"
-    return [str(devices), batch, *(f"{getattr(needed, part) / memory.GB:,.1f}" for part in parts), verdict]
+    batch = f"{devices} x {settings.device_batch_size} x {passes} = {settings.global_batch_size}"
+    parts = "".join(f"{getattr(needed, part) / memory.GB:>13,.1f}" for part in PARTS)
+    verdict = "does not fit" if memory.warning(needed, capacity) else "fits"
+    return f"{batch:>30}{parts}  {verdict} {f'{capacity:,.0f} GB' if capacity else 'here'}"
 
 
 def _facts(cfg: DictConfig) -> dict[str, Any]:
     """The model's sizes, from the table of known ones where its files are not here."""
     if cfg.model.path in memory.KNOWN:
         return dict(memory.KNOWN[cfg.model.path])
-    from ..config import sentences
-    from ..engines.fingerprint import model_facts
-
     with sentences():
         return model_facts(cfg.model.path, cfg.model.revision)
-
-
-def _examples(cfg: DictConfig, settings: Settings) -> tuple[int, str]:
-    """(how many examples, what to say about it)."""
-    if cfg.data is None:
-        raise SettingError("stage=train: no data is chosen; add data=... (python run.py --help lists them)")
-    if wanted := (cfg.data.get("select") or {}).get("n"):
-        return wanted, ""
-    try:
-        return len(job.source(cfg, settings).records), ""
-    except SettingError as error:
-        return ASSUMED, f" (assumed: {str(error).splitlines()[0]})"
