@@ -4,8 +4,8 @@
 
 Two loads, greedy, end-of-turn disabled, so that both sides decode the same number of tokens:
   uniform: `slots` requests of 256 new tokens, one batch;
-  ragged:  `requests` requests, output lengths log-uniform from 16 to 512 (fixed seed), over `slots` slots; generate takes them in
-           batches of `slots` in order of arrival, each of which runs to its longest request.
+  ragged:  `requests` requests, output lengths log-uniform from 16 to 512 (fixed seed), over `slots` slots; generate takes
+           them in batches of `slots` in order of arrival, each of which runs to its longest request.
 Rounds alternate between the two sides; the table shows medians and the median of the per-round ratios.
 """
 
@@ -75,7 +75,7 @@ def timed(run) -> tuple[float, list[list[int]]]:
 def compare(name: str, args: argparse.Namespace, engine: TransformersEngine, model) -> dict:
     load = make_load(name, args)
     tokens = sum(n for _, n in load)
-    first = load if engine.device == "cuda" else [(prompt, 16) for prompt, _ in load[: args.slots]]  # only GPUs compile by shape
+    first = load if engine.device == "cuda" else [(prompt, 16) for prompt, _ in load[: args.slots]]  # GPUs compile by shape
     run_engine(engine, first)
     run_generate(model, first, args.slots)
     sides = {"engine": lambda: run_engine(engine, load), "generate": lambda: run_generate(model, load, args.slots)}

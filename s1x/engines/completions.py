@@ -26,6 +26,10 @@ class Broken(Exception):
         self.after = after
 
 
+class Unreachable(Broken):
+    """No connection came about."""
+
+
 class Refused(Exception):
     """The server understood and said no; the message is its reason."""
 
@@ -148,12 +152,12 @@ class Endpoint:
         raise Refused(f"HTTP status {answer.status}: {self._clean(str(text))}")
 
     def _broken(self, error: Exception) -> Broken:
+        if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+            return Unreachable("no connection")
         if isinstance(error, TimeoutError):
             return Broken("no answer in time")
-        if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, ConnectionResetError)):
+        if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, OSError)):
             return Broken("the connection was cut")
-        if isinstance(error, (aiohttp.ClientConnectionError, OSError)):
-            return Broken("no connection")
         return Broken("an unreadable answer")
 
     def _clean(self, text: str) -> str:

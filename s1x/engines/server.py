@@ -10,6 +10,7 @@ import os
 from itertools import count
 from queue import Empty
 from typing import Any
+from urllib.parse import urlsplit
 
 from .base import Chunk, Counters, Open
 from .fingerprint import fingerprint, model_facts
@@ -51,7 +52,7 @@ class ServerEngine:
         pause_s: float = 0.5,
     ) -> None:
         self._urls = [u.rstrip("/").removesuffix("/v1") for u in ([urls] if isinstance(urls, str) else urls or [])]
-        if not self._urls or not all(u.startswith(("http://", "https://")) for u in self._urls):
+        if not self._urls or not all(map(_is_address, self._urls)):
             raise ValueError(f"engine.urls={urls}: must be one or more addresses such as http://localhost:8000.")
         if in_flight < 1:
             raise ValueError(f"engine.in_flight={in_flight} is too small; it must be at least 1.")
@@ -135,3 +136,11 @@ class ServerEngine:
         for chain in self._new:
             chain.padded = self._padded
         self._client = Client(self)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        return False

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 
 from .base import Chunk, EngineError
-from .completions import Broken, Endpoint, Refused, body, probe
+from .completions import Broken, Endpoint, Refused, Unreachable, body, probe
 from .parts import Chain, pack
 from .routing import Router
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 22  # a line of the answer repeats the prompt's ids
 _SLOWEST_S = 60.0  # longest pause between two tries
+_NOBODY = 2  # further tries at the start, where nobody answers: probably the address is wrong
 
 
 class Client:
@@ -78,7 +79,8 @@ class Client:
                 try:
                     return await question()
                 except Broken as error:
-                    if failures > self.engine._retries:
+                    retries = self.engine._retries
+                    if failures > (min(_NOBODY, retries) if isinstance(error, Unreachable) else retries):
                         raise EngineError(
                             f"engine.urls={endpoint.url}: the server cannot be used ({error}, {failures} tries); is it up?"
                         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 
 import pytest
@@ -12,9 +13,18 @@ pytest.importorskip("vllm", reason="vLLM is not installed")
 pytestmark = pytest.mark.vllm
 
 GRID = [
-    "-m", "model=tiny_s1,tiny_base", "method.max_thinking_tokens=16,32", "task.limit=4", "engine=vllm", "engine.max_num_seqs=16",
-    "engine.kv_cache_gib=0.25", "tracking=none", "store.dir=store", "hydra.sweep.dir=sweep",
+    "-m", "model=tiny_s1,tiny_base", "method.max_thinking_tokens=16,32", "task.limit=4",
+    "engine=vllm", "engine.max_num_seqs=16", "engine.kv_cache_gib=0.25",
+    "tracking=none", "store.dir=store", "hydra.sweep.dir=sweep",
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before():
+    """Hydra points the root logger at a stream that ends with the test."""
+    handlers = logging.root.handlers[:]
+    yield
+    logging.root.handlers[:] = handlers
 
 
 class Watch(threading.Thread):

@@ -194,7 +194,7 @@ def test_priorities_are_sent_only_to_servers_that_take_them(model):
 
 def test_nobody_there_and_nothing_helps(model, served):
     with pytest.raises(EngineError, match="no connection, 3 tries"):
-        write(connect(model, "http://127.0.0.1:9", retries=2), [Open((5, 6), 10)])
+        write(connect(model, "http://127.0.0.1:9", retries=1000), [Open((5, 6), 10)])
     with proxy.FaultyProxy(served.url, [None, None, *["500"] * 1000]) as between:
         with pytest.raises(EngineError, match="4 tries in a row failed, the last with: HTTP status 500"):
             write(connect(model, between.url, retries=3), [Open((5, 6), 10)])
@@ -205,6 +205,7 @@ def test_nobody_there_and_nothing_helps(model, served):
     [
         ({"urls": []}, r"engine.urls=\[\]"),
         ({"urls": "localhost:8000"}, "engine.urls=localhost:8000"),
+        ({"urls": "http://localhost:80x"}, "engine.urls=http://localhost:80x"),
         ({"in_flight": 0}, "engine.in_flight=0"),
         ({"max_model_len": 9999}, "engine.max_model_len=9999"),
         ({"api_key_env": "NOT_SET_ANYWHERE"}, "engine.api_key_env=NOT_SET_ANYWHERE"),
