@@ -71,12 +71,13 @@ def file(path: Path, columns: list[str], splits: list[str]) -> dict:
 
 
 def tiny(*, task: str, split: str, **_: Any) -> dict:
-    """The tiny benchmark `task` (tiny_math, tiny_mc): `test` is the shipped file, the other splits are generated."""
+    """The tiny benchmark `task` (tiny_math, tiny_hard, tiny_mc): a shipped file of the `test` split, else generated."""
     from ..tiny import benchmarks
 
     if split not in benchmarks.SEEDS:
         raise ValueError(f"task.split={split}: {task} has the splits {', '.join(benchmarks.SEEDS)}")
-    rows = read_rows(SHIPPED / f"{task}.jsonl") if split == "test" else benchmarks.rows(task, split)
+    shipped = SHIPPED / f"{task}.jsonl"
+    rows = read_rows(shipped) if split == "test" and shipped.is_file() else benchmarks.rows(task, split)
     return {split: _dataset(rows)}
 
 

@@ -15,6 +15,7 @@ from . import problems
 
 SEEDS = {"design": 101, "test": 202, "confirm": 303}
 SIZE = 320
+HARD = 5  # steps of a problem of tiny_hard at least
 
 
 def load(split: str, choices: bool = False) -> list[problems.Problem]:
@@ -27,15 +28,16 @@ def held_out() -> frozenset:
 
 
 def rows(task: str, split: str) -> list[dict]:
-    """The questions of `task` (tiny_math, tiny_mc) as rows of a task file."""
+    """The questions of `task` (tiny_math, tiny_hard, tiny_mc) as rows of a task file; tiny_hard is the long half of tiny_math."""
     return [
         {"id": f"{split}-{i}", "question": p.question, "answer": p.answer, "steps": len(p.steps), "domain": p.domain}
         for i, p in enumerate(load(split, choices=task == "tiny_mc"))
+        if task != "tiny_hard" or len(p.steps) >= HARD
     ]
 
 
 def write(directory: Path) -> None:
-    """Write the test split of both tasks as JSON lines (the files that ship in s1x/tasks/data)."""
+    """Write the test split of tiny_math and tiny_mc as JSON lines (the files that ship in s1x/tasks/data)."""
     for task in ("tiny_math", "tiny_mc"):
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows(task, "test")]
         (directory / f"{task}.jsonl").write_text("".join(lines), encoding="utf-8")

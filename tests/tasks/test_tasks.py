@@ -63,6 +63,13 @@ def test_other_splits_come_from_the_generator(name, split, offline):
     assert all(g.score == 1 for g in task.grade((q, f"Final Answer: {p.answer}") for q, p in zip(task.questions, problems)))
 
 
+def test_hard_problems_are_long_and_not_those_of_tiny_math(offline):
+    hard, math = (load_task({"lm_eval": name, "split": None, "limit": None}) for name in ("tiny_hard", "tiny_math"))
+    assert len(hard.questions) == 160
+    assert min(len(p.steps) for p in benchmarks.load("confirm") if p.question in {q.text for q in hard.questions}) == 5
+    assert not {q.text for q in hard.questions} & {q.text for q in math.questions}
+
+
 def test_records_and_scores_are_lm_evals_own(offline):
     """The same responses through lm-eval's evaluator, with our task files and nothing else of ours."""
     from lm_eval import simple_evaluate
