@@ -135,13 +135,15 @@ def _published(axis: Any, points: list[dict[str, Any]], *, alone: bool) -> None:
 
 
 def _finish(axis: Any, title: str, x: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
     axis.set_title(title, fontsize=12.5, fontweight="bold")
     axis.set_xscale("log", base=2)
     axis.set_xlabel(AXIS[x])
     axis.set_ylabel("Accuracy (%)")
-    axis.xaxis.set_major_locator(LogLocator(base=2, numticks=12))
+    left, right = axis.get_xlim()
+    powers = right / left >= 8  # a narrower axis would show two of them or fewer
+    axis.xaxis.set_major_locator(LogLocator(base=2, numticks=12) if powers else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_minor_formatter(NullFormatter())

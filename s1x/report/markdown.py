@@ -69,13 +69,11 @@ def _pools(rows: list[dict[str, Any]], cells: list[dict[str, Any]], names: dict)
 
 
 def _comparisons(rows: list[dict[str, Any]], cells: list[dict[str, Any]]) -> str:
-    order, tasks = list(KINDS), len({c["task"] for c in cells}) > 1
+    order = list(KINDS)
     ordered = sorted(rows, key=lambda row: order.index(row["kind"]))
-    return table(
-        ["paired difference", "points [95%]"],
-        ([comparison_name(row, cells) + f" ({row['task']})" * tasks,
-          figure_text({"value": row["difference"], "ci95": row["ci95"]}, 100)] for row in ordered),
-    )  # fmt: skip
+    figures = (figure_text({"value": row["difference"], "ci95": row["ci95"]}, 100) for row in ordered)
+    names = (comparison_name(row, cells) for row in ordered)
+    return table(["paired difference", "points [95%]"], zip(names, figures, strict=True))
 
 
 def _group(record: dict[str, Any]) -> tuple[str, str, str]:

@@ -69,14 +69,16 @@ def cost_line(cost: dict[str, Any]) -> str:
 
 
 def comparison_name(row: dict[str, Any], cells: list[dict[str, Any]]) -> str:
-    """`b against a` in words that fit the kind of comparison."""
+    """`b against a` in words that fit the kind of comparison, and the task where there are several."""
     a, b = (next(c for c in cells if c["cell_id"] == row[side]) for side in ("a", "b"))
     if row["kind"] == "reference":
         names = series_names(cells)
-        return f"{names[_group(b)]} against {names[_group(a)]}"
-    if row["kind"] == "extended":
-        return f"{a['series']}: end ignored {ignored_ends(b)}x against natural end"
-    return f"{a['series']}: budget {budget_label(b)} against {budget_label(a)}"
+        text = f"{names[_group(b)]} against {names[_group(a)]}"
+    elif row["kind"] == "extended":
+        text = f"{a['series']}: end ignored {ignored_ends(b)}x against natural end"
+    else:
+        text = f"{a['series']}: budget {budget_label(b)} against {budget_label(a)}"
+    return text + (f" ({row['task']})" if len({c["task"] for c in cells}) > 1 else "")
 
 
 def _cells(records: list[dict[str, Any]]) -> Table:
