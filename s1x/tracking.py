@@ -87,6 +87,9 @@ def log_cell(cell: Cell, record: dict[str, Any]) -> None:
 @_beside
 def _log_cell(cell: Cell, record: dict[str, Any]) -> None:
     config = _plain(cell.cfg) | {"overrides": cell.overrides}
+    model = Path(cell.cfg.model.path)
+    if (model / "training.json").is_file():  # of ours: the folder is named as the training's run, whose id that is
+        config["training"] = model.name
     run = _init(cell.cfg, cell.sweep, job_type="eval", name=str(record["cell_id"]), config=config)
     run.define_metric("accuracy", step_metric="thinking_tokens")
     run.log({"accuracy": record["accuracy"], "thinking_tokens": record["thinking_tokens"]["mean"]})
@@ -178,7 +181,7 @@ def _flat(node: dict[str, Any], path: str = "") -> dict[str, Any]:
 
 
 class Training:
-    """The W&B run of one training (job_type train); its id names the model's folder, which evaluations have as model.path."""
+    """The W&B run of one training (job_type train); evaluations of its model have its id in their config (`training`)."""
 
     def __init__(self, cfg: DictConfig, directory: Path, name: str, content: dict[str, Any]):
         self.run: Any = None

@@ -9,7 +9,6 @@ import logging
 import shutil
 from contextlib import nullcontext
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from ..config import SettingError, check_writable, stages
@@ -19,6 +18,7 @@ from ..training.ranks import Ranks
 from ..training.settings import Settings
 from ..training.trained import Training, check_space
 from ..training.watch import Watch
+from .cell import Cell
 
 log = logging.getLogger(__name__)
 
@@ -49,21 +49,21 @@ def run(cfg: DictConfig) -> None:
         else:
             _train(cfg, source, settings, ranks)
     use(cfg, settings.name, training)
-    if HydraConfig.initialized() and ranks.node_rank == 0:  # beside the job's results, for tables of trainings
-        shutil.copy(training.folder / "training.json", HydraConfig.get().runtime.output_dir)
+    if ranks.node_rank == 0:  # beside the job's results, for tables of trainings
+        shutil.copy(training.folder / "training.json", Cell.of_job(cfg).directory)
 
 
 def _train(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks) -> None:
     training = source.training
-    encoded = source.encode(job.max_length(settings, source.facts, source.model["name"]))
-    needed = memory.of(settings, ranks, source.facts, encoded.longest)
-    _announce(cfg, settings, ranks, encoded, needed)
+    training.check_checkpoint(training.identity(ranks.devices, ranks.stage))
     check_space(settings.dir, memory.disk(settings, ranks, source.facts))
+    encoded = source.encode()
+    _announce(cfg, source, settings, ranks, encoded)
     task = job.make(source, settings, encoded, ranks.devices, ranks.deepspeed)
     if ranks.node_rank > 0:  # the first node watches, and finishes the model
         launch.run(task, ranks)
         return
-    with Watch(cfg, training, source.facts, ranks.devices) as watch:
+    with Watch(cfg, Cell.of_job(cfg).sweep, training, source.facts, ranks.devices) as watch:
         facts = launch.run(task, ranks, watch) if ranks.deepspeed else sft.train(task, watch)
     facts = {"name": settings.name, "base": source.model["path"], "data": encoded.facts() | {"name": source.data}} | facts
     card.write(training.folder, facts, training.content, cfg)
@@ -71,13 +71,15 @@ def _train(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks
     log.info(f"{settings.name}: trained in {facts['seconds']:,.0f} s, in {training.folder}")
 
 
-def _announce(cfg: DictConfig, settings: Settings, ranks: Ranks, encoded: Encoded, needed: memory.Estimate) -> None:
-    """Say what is about to happen, before anything is loaded."""
+def _announce(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks, encoded: Encoded) -> None:
+    """Say what is about to happen, before the model is loaded."""
     devices = f"{ranks.devices} device{'s' * (ranks.devices > 1)}"
+    needed = memory.of(settings, ranks, source.facts, min(encoded.longest, source.length))
+    log.info(f"data={source.data}: {len(encoded):,} examples ({source.made})")
     log.info(f"{settings.name}: {settings.steps(len(encoded))} steps of {settings.global_batch_size} examples on {devices}; "
              f"memory per device about {needed}")
     if encoded.cut:
-        log.warning(f"train.max_length={settings.max_length}: {encoded.cut:,} of {len(encoded):,} examples "
+        log.warning(f"train.max_length={source.length}: {encoded.cut:,} of {len(encoded):,} examples "
                     f"({encoded.cut / len(encoded):.0%}) are cut; the longest has {encoded.longest:,} tokens")
     if warning := memory.warning(needed, cfg.distributed.device_memory):
         log.warning(warning)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..chat import Chat, ChatFormat
 from ..config import SettingError, sentences
+from ..data.funnel import Row
 from ..engines.fingerprint import cuda_devices, fingerprint, model_facts
 from .examples import Encoded, check, encode_all
 from .settings import Settings
@@ -26,18 +27,23 @@ def settings_of(cfg: DictConfig) -> Settings:
 
 @dataclass
 class Source:
-    """What a training starts from: base model, data set, chat format; known without loading anything."""
+    """What a training starts from: base model, data set, chat format; known without loading anything.
+
+    `made` says how the records came about, `length` is the most tokens of an example.
+    """
 
     model: Mapping[str, Any]
     facts: dict[str, Any]
     chat: dict[str, Any]
     data: str
     records: list[dict[str, Any]]
+    made: str
     control: str | None
     step_separator: str
+    length: int
     training: Training
 
-    def encode(self, max_length: int) -> Encoded:
+    def encode(self) -> Encoded:
         """Tokenize all records. Raises SettingError when tokenizer, model and chat format do not belong together."""
         from transformers import AutoTokenizer
 
@@ -47,8 +53,8 @@ class Source:
         chat = Chat(ChatFormat(**self.chat | stops), tokenizer, self.facts["context_length"])
         with sentences():
             chat.thinking_stops, chat.answer_stops  # each must be one token, or evaluation could never see it
-        encoded = encode_all(self.records, tokenizer, chat.format, max_length=max_length, name=self.data, control=self.control,
-                             step_separator=self.step_separator)
+        encoded = encode_all(self.records, tokenizer, chat.format, max_length=self.length, name=self.data,
+                             control=self.control, step_separator=self.step_separator)
         largest = max(map(max, encoded.input_ids))
         if largest >= self.facts["vocab_size"]:
             raise SettingError(
@@ -76,8 +82,8 @@ def source(cfg: DictConfig, settings: Settings) -> Source:
                            "the model they were made from")
     length = max_length(settings, facts, model["name"])
     built = build(cfg)
-    records = built.table.to_pylist()
-    check(records, cfg.data.name)
+    records, made = built.table.to_pylist(), _made(built.rows)
+    check(records, cfg.data.name, made)
     chat = OmegaConf.to_container(cfg.chat, resolve=True)
     control, separator = cfg.data.get("control"), cfg.data.get("step_separator", "\n\n")
     content = {
@@ -88,7 +94,13 @@ def source(cfg: DictConfig, settings: Settings) -> Source:
         "train": settings.result() | {"max_length": length},
     }
     training = Training.of(content, settings.dir, settings.name)
-    return Source(model, facts, chat, cfg.data.name, records, control, separator, training)
+    return Source(model, facts, chat, cfg.data.name, records, made, control, separator, length, training)
+
+
+def _made(rows: Sequence[Row]) -> str:
+    """A data set's funnel in a line: `3,996 in the pool; quality: -12 damaged, ...`."""
+    steps = (f"{row.step}: " + ", ".join(f"-{n:,} {why}" for why, n in row.dropped.items()) for row in rows if row.dropped)
+    return "; ".join([f"{rows[0].after:,} in the pool", *steps])
 
 
 def max_length(settings: Settings, facts: Mapping[str, Any], model: str) -> int:
@@ -102,13 +114,14 @@ def max_length(settings: Settings, facts: Mapping[str, Any], model: str) -> int:
 def make(source: Source, settings: Settings, encoded: Encoded, devices: int, deepspeed: dict | None) -> dict[str, Any]:
     """The job of all ranks, and its examples in a file that they share."""
     folder = source.training.folder.absolute()
+    stage = deepspeed["zero_optimization"]["stage"] if deepspeed else None
     examples = folder / "examples.parquet"
     encoded.save(examples)
     return {
         "model": _absolute(source.model["path"]), "revision": source.model["revision"],
         "tokenizer": source.model["tokenizer"] and _absolute(source.model["tokenizer"]),
         "settings": asdict(settings), "examples": str(examples), "folder": str(folder), "devices": devices,
-        "deepspeed": deepspeed,
+        "deepspeed": deepspeed, "identity": source.training.identity(devices, stage),
     }
 
 

@@ -86,10 +86,10 @@ def _activations(facts: Mapping[str, Any], tokens: int, checkpointing: bool, wid
 
 
 def of(settings: Settings, ranks: Ranks, facts: Mapping[str, Any], length: int) -> Estimate:
-    """The estimate for a training whose longest example has `length` tokens."""
+    """The estimate for a training whose longest example, as it is trained on, has `length` tokens."""
     return estimate(
         facts, devices=ranks.devices, stage=ranks.stage, offload=ranks.offload, examples=settings.device_batch_size,
-        length=min(length, settings.max_length or length), checkpointing=settings.gradient_checkpointing,
+        length=length, checkpointing=settings.gradient_checkpointing,
         precision=settings.precision, on_gpu=cuda_devices() > 0 or settings.precision == "bf16",
         trained=_adapters(facts, settings.lora["r"]) if settings.lora else None,
     )

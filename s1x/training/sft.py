@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import json
+import resource
 import time
 from collections.abc import Callable, Mapping
 from itertools import accumulate
@@ -16,7 +17,7 @@ from typing import Any
 
 from .examples import UNLEARNED, Encoded, order
 from .settings import Settings
-from .trained import last_checkpoint
+from .trained import COMPLETE, about, last_checkpoint, write
 
 LOGGED = ("loss", "grad_norm", "learning_rate", "mean_token_accuracy")
 Observe = Callable[[dict[str, Any]], None]
@@ -30,17 +31,20 @@ def train(job: Mapping[str, Any], observe: Observe) -> dict[str, Any] | None:
     """
     import torch
     from transformers import AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # of reading and writing weights; the training's own is in watch.py
     settings = Settings(**job["settings"])
     folder, checkpoints = Path(job["folder"]), Path(job["folder"]) / "checkpoints"
     tokenizer = AutoTokenizer.from_pretrained(job["tokenizer"] or job["model"], revision=job["revision"])
     encoded = Encoded.load(Path(job["examples"]))
     arguments = _arguments(settings, checkpoints, len(encoded), job["devices"], job["deepspeed"], torch.cuda.is_available())
-    trainer = _trainer(job, settings, arguments, tokenizer, encoded, observe)
     checkpoint = last_checkpoint(checkpoints)
+    before = about(checkpoint)["seconds"] if checkpoint else 0.0
+    trainer = _trainer(job, settings, arguments, tokenizer, encoded, observe, before)
     began = time.monotonic()
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-    seconds = time.monotonic() - began
+    seconds = before + time.monotonic() - began
     _save(trainer, job, settings, tokenizer, folder)
     facts = None
     if trainer.is_world_process_zero():
@@ -95,7 +99,8 @@ def _arguments(settings: Settings, checkpoints: Path, examples: int, devices: in
     )
 
 
-def _trainer(job: Mapping[str, Any], settings: Settings, arguments, tokenizer, encoded: Encoded, observe: Observe):
+def _trainer(job: Mapping[str, Any], settings: Settings, arguments, tokenizer, encoded: Encoded, observe: Observe,
+             before: float):
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import SFTTrainer
@@ -103,9 +108,10 @@ def _trainer(job: Mapping[str, Any], settings: Settings, arguments, tokenizer, e
     lengths = [len(ids) for ids in encoded.input_ids]
     steps = order(lengths, epochs=settings.epochs, batch=settings.global_batch_size, seed=settings.seed)
     rows = Dataset.from_dict({"input_ids": encoded.input_ids, "labels": encoded.labels}).select(steps)
+    watch = _watch(observe, _tokens(lengths, steps, settings), job["identity"], before)
     trainer = SFTTrainer(
         model=_model(job, settings, arguments), args=arguments, train_dataset=rows, processing_class=tokenizer,
-        data_collator=batch, peft_config=_lora(settings), callbacks=[_watch(observe, _tokens(lengths, steps, settings))],
+        data_collator=batch, peft_config=_lora(settings), callbacks=[watch],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -158,28 +164,41 @@ def _lora(settings: Settings):
                       lora_dropout=lora["dropout"])
 
 
-def _watch(observe: Observe, tokens: list[int]):
-    """A callback that marks complete checkpoints and passes each step's numbers on. tokens: read up to each step's end."""
-    import torch
+def _watch(observe: Observe, tokens: list[int], identity: str, before: float):
+    """A callback that marks complete checkpoints with `identity` and passes each step's numbers on.
+
+    tokens: read up to each step's end. before: seconds that earlier tries trained up to the checkpoint.
+    """
     from accelerate import PartialState
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):
+        def on_train_begin(self, args, state, control, **_):
+            self.began = time.monotonic() - before
+
         def on_save(self, args, state, control, **_):
             PartialState().wait_for_everyone()  # only now have all ranks written their part
             if state.is_world_process_zero:
-                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "COMPLETE").touch()
+                mark = {"of": identity, "seconds": time.monotonic() - self.began}
+                write(Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE, json.dumps(mark))
 
         def on_log(self, args, state, control, logs=None, **_):
             if state.is_world_process_zero and "loss" in (logs or {}):
                 step = state.global_step
                 row = {key: logs[key] for key in LOGGED}
                 row |= {"step": step, "steps": state.max_steps, "num_tokens": tokens[step - 1]}
-                if torch.cuda.is_available():
-                    row["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
-                observe(row)
+                observe(row | {"memory_gb": _peak_memory() / 1e9})
 
     return Watch()
+
+
+def _peak_memory() -> int:
+    """Bytes: the most that was allocated on this rank's GPU, or that this process had in memory."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _save(trainer, job: Mapping[str, Any], settings: Settings, tokenizer, folder: Path) -> None:
@@ -201,6 +220,8 @@ def _save(trainer, job: Mapping[str, Any], settings: Settings, tokenizer, folder
 def _merge(job: Mapping[str, Any], adapters: Path, folder: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+    unset_hf_deepspeed_config()  # else ZeRO-3 would spread this copy over ranks that do not take part
     base = AutoModelForCausalLM.from_pretrained(job["model"], revision=job["revision"], dtype="auto")
     PeftModel.from_pretrained(base, str(adapters)).merge_and_unload().save_pretrained(folder)

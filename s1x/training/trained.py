@@ -21,6 +21,7 @@ from typing import Any
 from ..config import SettingError
 
 RECIPE_VERSION = 1  # raise it when a change of this code changes what is trained
+COMPLETE = "COMPLETE"  # the file that a checkpoint gets last: {"of": Training.identity, "seconds": trained so far}
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,17 @@ class Training:
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
+    def identity(self, devices: int, stage: int | None) -> str:
+        """What a checkpoint must say to be gone on from: DeepSpeed's are in as many parts as there were devices."""
+        return f"{self.id}, {devices} device{'s' * (devices > 1)}, {f'ZeRO-{stage}' if stage else 'no DeepSpeed'}"
+
+    def check_checkpoint(self, identity: str) -> None:
+        """Raise SettingError when the checkpoint that would be gone on from is another training's, or of other devices."""
+        last = last_checkpoint(self.checkpoints)
+        if last and (found := about(last)["of"]) != identity:
+            raise SettingError(f"{last} was written by another training ({found}) than this one ({identity}); go on with the "
+                               f"same devices, or remove {self.checkpoints}")
+
     def finish(self, facts: dict[str, Any]) -> None:
         """Write what the training was, drop its checkpoints, and declare it done."""
         record = {"content": self.content} | facts
@@ -61,8 +73,12 @@ class Training:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Be the only one at work in the folder; others that want the same model wait here."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as file:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / ".lock").open("w")
+        except OSError as error:
+            raise SettingError(f"train.dir={self.folder.parent}: {error.strerror}; choose a place you can write to") from error
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -82,8 +98,16 @@ def write(file: Path, text: str) -> None:
 
 def last_checkpoint(checkpoints: Path) -> Path | None:
     """The newest complete checkpoint; one that a kill left half-written has no COMPLETE file and is passed over."""
-    complete = [c for c in checkpoints.glob("checkpoint-*") if (c / "COMPLETE").is_file()]
+    complete = [c for c in checkpoints.glob("checkpoint-*") if (c / COMPLETE).is_file()]
     return max(complete, key=lambda c: int(c.name.rpartition("-")[2]), default=None)
+
+
+def about(checkpoint: Path) -> dict[str, Any]:
+    """What a complete checkpoint says of itself: `of` which training it is, and `seconds` trained until then."""
+    try:
+        return json.loads((checkpoint / COMPLETE).read_text())
+    except ValueError:
+        return {"of": "unknown", "seconds": 0.0}
 
 
 def check_space(directory: str, needed: int) -> None:

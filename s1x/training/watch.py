@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -20,15 +21,20 @@ PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "H800": 989e12, "A100": 312e12, "A
 
 
 class Watch:
-    """Called with the trainer's numbers of every step; adds tokens/s and, on GPUs, model FLOPs utilization (MFU)."""
+    """Called with the trainer's numbers of every step; adds tokens/s and, on GPUs, model FLOPs utilization (MFU).
 
-    def __init__(self, cfg: DictConfig, training: Training, facts: Mapping[str, Any], devices: int):
+    `directory` is that of the job or sweep that trains: W&B groups the training with the evaluations of the same directory.
+    """
+
+    def __init__(self, cfg: DictConfig, directory: Path, training: Training, facts: Mapping[str, Any], devices: int):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         self.name, self.devices, self.peak = training.id, devices, peak_flops()
-        self.flops_per_token = 6 * facts["parameters"]  # forward and backward of the weights; attention adds a few percent
-        self.track = tracking.Training(cfg, training.folder, training.id, training.content)
+        # 2 per weight forward, 2 for the gradient of its input, 2 for its own, which frozen weights (LoRA) have not; attention
+        # adds a few percent, which are left out
+        self.flops_per_token = (4 if cfg.train.lora else 6) * facts["parameters"]
+        self.track = tracking.Training(cfg, directory, training.id, training.content)
         console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),

@@ -10,6 +10,8 @@ import yaml
 import s1x
 from s1x.training.settings import Settings
 
+from .runs import run
+
 BASE = Path(s1x.__file__).parent / "tiny" / "models" / "tiny-base"
 CONF = Path(s1x.__file__).parents[1] / "conf"
 
@@ -39,3 +41,10 @@ def records():
 
     whole = [r for r in pool.build(seed=3, n=60) if r["thinking"].endswith(".\n")]
     return whole[:40]
+
+
+@pytest.fixture(scope="session")
+def four_steps(tmp_path_factory):
+    """A finished training of four steps in one process: (where, what was printed)."""
+    place = tmp_path_factory.mktemp("four")
+    return place, run(place)

@@ -52,14 +52,14 @@ def test_encoded_examples_survive_their_file(records, tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize(("broken", "sentence"), [
-    ([], "there is no record"),
-    ([{"question": "q", "thinking": "t"}], "no column 'answer'; training needs question, thinking, answer"),
-    ([WHOLE, WHOLE | {"id": "b", "thinking": " \n"}], r"1 of 2 records have an empty thinking \(the first: b\)"),
-    ([WHOLE | {"answer": None}], "empty answer"),
+    ([], r"there is no record to train on \(3 in the pool\); training needs records with the columns question"),
+    ([{"question": "q", "thinking": "t"}], "1 of 1 records have no answer or an empty one .*; training needs question"),
+    ([WHOLE, WHOLE | {"id": "b", "thinking": " \n"}], r"1 of 2 records have no thinking or an empty one \(the first: b\)"),
+    ([WHOLE | {"answer": None}], "have no answer"),
 ])
 def test_bad_records_are_sentences(broken, sentence):
     with pytest.raises(SettingError, match=f"data=mine: .*{sentence}"):
-        check(broken, "mine")
+        check(broken, "mine", "3 in the pool")
 
 
 def test_every_epoch_holds_every_example_and_the_last_batch_is_filled_from_its_beginning():

@@ -2,109 +2,98 @@
 
 from __future__ import annotations
 
-import json
 import os
+import random
 import signal
 import socket
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("deepspeed")
-from .test_train import ROOT, command, model, run, weights  # noqa: E402
+from .runs import (  # noqa: E402
+    LORA,
+    ROOT,
+    TWENTY,
+    TWO,
+    alive,
+    checkpoint,
+    children,
+    facts,
+    furthest,
+    losses,
+    model,
+    run,
+    start,
+    wait_for,
+    weights,
+)
 
 pytestmark = pytest.mark.deepspeed
-
-TWENTY = ("data.select.n=160", "train.epochs=2", "train.save_every=7")  # 20 steps
-TWO = ("distributed=zero3", "distributed.processes=2")
-
-
-def losses(folder: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def one(tmp_path_factory):
-    place = tmp_path_factory.mktemp("one")
-    run(place, *TWENTY)
-    return place
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
+    """Twenty steps on two ranks: (where, what was printed)."""
     place = tmp_path_factory.mktemp("two")
     return place, run(place, *TWENTY, *TWO)
 
 
-def test_two_ranks_have_the_losses_of_one_process_and_its_model(one, two):
+def test_two_ranks_have_the_losses_of_one_process_and_its_model(two, tmp_path):
     place, output = two
     assert "20 steps of 16 examples on 2 devices" in output
-    ours, theirs = losses(model(place)), losses(model(one))
+    run(tmp_path, *TWENTY)
+    ours, theirs = losses(place), losses(tmp_path)
     assert len(ours) == len(theirs) == 20
     assert max(abs(a - b) for a, b in zip(ours, theirs)) < 1e-3
-    a, b = weights(model(place)), weights(model(one))
-    assert {k: v.shape for k, v in a.items()} == {k: v.shape for k, v in b.items()}
+    assert furthest(weights(model(place)), weights(model(tmp_path))) < 1e-3
+    assert {f.name for f in model(place).iterdir() if f.is_dir()} == set()
 
 
 def test_two_ranks_killed_go_on_to_the_same_weights(two, tmp_path):
-    process = subprocess.Popen(command(tmp_path, *TWENTY, *TWO), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(tmp_path.glob("models/*/checkpoints/checkpoint-7/COMPLETE")):
-        assert process.poll() is None, "it ended before its first checkpoint"
-        time.sleep(0.05)
+    step = random.choice([3, 6, 9])
+    process = start(tmp_path, *TWENTY, *TWO)
+    wait_for(checkpoint(tmp_path, step), process)
+    time.sleep(random.random())
     ranks = children(process.pid)
+    assert len(ranks) >= 3  # the agent and two ranks
     process.send_signal(signal.SIGKILL)
     process.wait()
-    ended = time.monotonic() + 20
-    while any(alive(pid) for pid in ranks):
-        assert time.monotonic() < ended, "ranks outlive the command that started them"
-        time.sleep(0.1)
+    wait_for(lambda: not any(map(alive, ranks)), seconds=20)  # ranks do not outlive the command that started them
     run(tmp_path, *TWENTY, *TWO)
-    ours, whole = weights(model(tmp_path)), weights(model(two[0]))
-    assert max((ours[k] - whole[k]).abs().max().item() for k in whole) < 1e-5
+    assert facts(tmp_path)["resumed_at"] >= step and facts(tmp_path)["steps"] == 20
+    assert max(abs(a - b) for a, b in zip(losses(tmp_path), losses(two[0]), strict=True)) < 1e-5  # the same data order
+    assert furthest(weights(model(tmp_path)), weights(model(two[0]))) < 1e-5
 
 
-def test_two_agents_on_loopback_are_two_nodes(one, tmp_path):
+def test_two_agents_on_loopback_are_two_nodes(four_steps, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meet = f"127.0.0.1:{free.getsockname()[1]}"
-    shared = ("distributed=zero3", "distributed.processes=1", "distributed.nodes=2", f"distributed.rendezvous={meet}")
-    nodes = []
-    for rank in (0, 1):
-        own = (f"distributed.node_rank={rank}", f"hydra.run.dir={tmp_path / f'out-{rank}'}")
-        words = command(tmp_path, *TWENTY, *shared, *own)
-        nodes.append(subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    for node in nodes:
-        output, _ = node.communicate(timeout=600)
-        assert node.returncode == 0, output
-    assert max(abs(a - b) for a, b in zip(losses(model(tmp_path)), losses(model(one)))) < 1e-3
+    shared = ("distributed=zero3", "distributed.processes=1", "distributed.nodes=2", f"distributed.rendezvous={meet}",
+              f"train.dir={tmp_path / 'models'}")
+    nodes = [start(tmp_path / str(rank), *shared, f"distributed.node_rank={rank}") for rank in (0, 1)]
+    assert [node.wait(200) for node in nodes] == [0, 0], [(tmp_path / n / "output").read_text() for n in "01"]
+    assert max(abs(a - b) for a, b in zip(losses(tmp_path), losses(four_steps[0]), strict=True)) < 1e-3
+    assert furthest(weights(model(tmp_path)), weights(model(four_steps[0]))) < 1e-3
+
+
+def test_lora_on_two_ranks_saves_the_merged_model(tmp_path):
+    run(tmp_path, *TWO, LORA)
+    merged, base = weights(model(tmp_path)), weights(ROOT / "s1x/tiny/models/tiny-base")
+    changed = {k for k in base if not (merged[k] == base[k]).all()}
+    assert merged.keys() == base.keys() and changed and all("proj.weight" in k for k in changed)
+
+
+def test_ctrl_c_ends_all_ranks(tmp_path):
+    process = start(tmp_path, *TWENTY, *TWO)
+    wait_for(lambda: list(tmp_path.glob("models/*/ranks-0/progress.jsonl")), process)
+    ranks = children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does; the ranks have a group of their own
+    assert process.wait(40) == 130
+    assert not any(map(alive, ranks)) and "Stopped." in (tmp_path / "output").read_text()
 
 
 def test_a_rank_that_fails_is_one_clear_sentence(tmp_path):
-    words = command(tmp_path, *TWO, "train.attention=flash_attention_2")
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
+    last = run(tmp_path, *TWO, "train.attention=flash_attention_2", status=1).strip().splitlines()[-1]
     assert "The training failed on rank" in last and "the log of all ranks is" in last and "flash" in last.lower()
-
-
-def children(pid: int) -> list[int]:
-    """All processes below `pid`."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found += [int(stat.parent.name), *children(int(stat.parent.name))]
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
