@@ -66,10 +66,11 @@ def _pairs(cells: list[Cell]) -> Iterator[tuple[str, Cell, Cell]]:
         if not capped:
             continue
         natural[group] = capped[-1]
-        for a, b in zip(capped, capped[1:], strict=False):
+        budgets = [c for c in capped if c.record.get("budget") is not None or c is capped[-1]]
+        for a, b in zip(budgets, budgets[1:], strict=False):
             yield "step", a, b
-        if len(capped) > 2:
-            yield "ends", capped[0], capped[-1]
+        if len(budgets) > 2:
+            yield "ends", budgets[0], budgets[-1]
         for cell in members:
             if cell.ignored_ends:
                 yield "extended", natural[group], cell

@@ -73,11 +73,16 @@ def series(method: Mapping[str, Any]) -> str:
             key not in (*PLUMBING, *getattr(module, "CURVE", ()))
             and not _number(value)
             and not _number(defaults.get(key))
-            and value != defaults.get(key)
+            and _plain(value) != _plain(defaults.get(key))
         ):
             if key != "max_thinking_tokens":
                 words.append(value if isinstance(value, str) else f"{key}={json.dumps(value)}")
     return name + (f"({', '.join(words)})" if words else "")
+
+
+def _plain(value: Any) -> Any:
+    """Sequences alike, whether a signature or a YAML file holds them."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _number(value: Any) -> bool:

@@ -108,3 +108,7 @@ def test_table_3_stands_beside_our_series(planned):
     assert {row["series"] for row in paper["table"]} == ours
     checked = load_paper(ROOT / "tests" / "metrics" / "table3.yaml")
     assert paper["points"] == checked["points"]
+
+
+def test_a_list_that_is_the_default_is_not_part_of_a_series_name(planned):
+    assert {naming.identity(cell)["series"] for cell in planned("early_exit")} == {"budget_forcing", "early_exit"}

@@ -11,7 +11,7 @@ from s1x.report.aggregate import aggregate
 
 from .sweep import BUDGETS, sample, write_job, write_sweep
 
-FILES = ("summary.json", "cells.csv", "scaling.png", "scaling.svg", "report.html")
+FILES = ("summary.json", "summary.md", "cells.csv", "scaling.png", "scaling.svg", "report.html")
 
 
 def test_summary_has_the_keys_of_the_contract(aggregated):
@@ -98,6 +98,33 @@ def test_pools_show_votes_with_intervals(tmp_path):
     assert [(row["k"], row["maj"]["value"], row["pass"]["value"]) for row in pools] == [(1, 0.5, 0.5), (2, 0.5, 1.0)]
     assert pools[0]["maj"]["ci95"] == [0.5, 0.5] and pools[1]["maj"]["ci95"][0] < 0.4
     assert "maj@k" in (tmp_path / "report.html").read_text()
+
+
+def test_votes_by_score_and_of_the_first_k(tmp_path):
+    def votes(q):
+        first = {"first_maj": {"1": 1, "2": 1}, "first_pass": {"1": 1, "2": 1}}
+        return {"maj": {"1": 0.5, "2": 0}, "pass": {"1": 0.5, "2": 0}, "best": {"1": 0.5, "2": 0.25}, "shortest": 1, **first}
+
+    lines = [sample(q, 64, 0) | {"votes": votes(q)} for q in range(5)]
+    write_job(tmp_path / "0", 0, lines, cell_id="vote", series="majority_voting", overrides=[], budget=64)
+    one, two = aggregate(tmp_path)["pools"]
+    assert (one["best"]["value"], two["best"]["value"], two["shortest"]["value"]) == (0.5, 0.25, 1)
+    assert one["shortest"] is None and two["weighted"] is None  # of the whole pool; no log-probabilities
+    assert "| best of k % |" in (tmp_path / "summary.md").read_text()
+    assert [row["maj"]["value"] for row in aggregate(tmp_path, compat="s1")["pools"]] == [1, 1]
+
+
+def test_cells_without_a_budget_are_not_steps_of_one(tmp_path):
+    for job, every in enumerate((32, 64, 128)):
+        lines = [sample(q, every, 0) for q in range(5)]
+        write_job(tmp_path / str(job), job, lines, cell_id=f"{every}", series="early_exit", overrides=[f"method.every={every}"])
+    assert aggregate(tmp_path)["comparisons"] == []
+
+
+def test_the_markdown_tables_are_whole(aggregated):
+    text = (aggregated[0] / "summary.md").read_text()
+    widths = {line.count("|") for line in text.split("\n\n")[0].splitlines()}
+    assert len(widths) == 1 and "| budget_forcing |" in text and "x fewer)" in text
 
 
 def test_same_files_give_the_same_bytes(aggregated, tmp_path):
