@@ -13,6 +13,8 @@ IDENTITY = (
     "cell_id", "job", "series", "model", "task", "method", "overrides", "seed", "temperature", "budget", "limit_tokens",
 )  # fmt: skip
 
+SETTINGS = ("instructed", "limit", "n")  # what a method's `info` repeats from its configuration
+
 
 def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str, Any]:
     """Measure one cell.
@@ -44,7 +46,15 @@ def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str
         "no_answer_rate": _mean(samples, "no_answer"),
         "path_tokens": sum(s["path_tokens"] for s in samples),
         "flops": sum(line_flops(s, ModelFacts(**facts)) for s in samples) if facts else None,
+        "info": _info(samples),
     }
+
+
+def _info(samples: list[dict[str, Any]]) -> dict[str, float]:
+    """Means of what the method noted with numbers (tries, steps used, probes), settings left out: those are no measurement."""
+    noted = [s.get("info") or {} for s in samples]
+    keys = [key for key, value in noted[0].items() if isinstance(value, int | float) and key not in SETTINGS]
+    return {key: float(np.mean([n[key] for n in noted])) for key in keys if all(key in n for n in noted)}
 
 
 def _mean(samples: list[dict[str, Any]], key: str) -> float:

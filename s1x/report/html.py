@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .labels import budget_label, cell_labels, figure_text, point_label, series_names
+from .labels import budget_label, cell_labels, figure_text, notes, point_label, series_names
 from .load import KINDS, TRACE_BYTES, Cell, ignored_ends, trace_bytes
 from .paper import published_metrics
 from .table import POOL, comparison_name, cost_line
@@ -25,7 +25,8 @@ def write_report(path: Path, summary: dict[str, Any], cells: list[Cell], svg: st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(figure=figure_text, budget=budget_label, ignored=ignored_ends, cost_line=cost_line, pool=POOL)
+    helpers = {"figure": figure_text, "budget": budget_label, "ignored": ignored_ends, "cost_line": cost_line, "notes": notes}
+    environment.globals.update(helpers, pool=POOL)
     records = summary["cells"]
     traces, shown = _traces(cells, summary)
     page = environment.get_template("report.html.jinja").render(
@@ -33,6 +34,7 @@ def write_report(path: Path, summary: dict[str, Any], cells: list[Cell], svg: st
         names=series_names(records),
         rows=list(zip(records, cell_labels(records), strict=True)),
         compared=[(comparison_name(row, records), row) for row in summary["comparisons"]],
+        noted=any(map(notes, records)),
         headline=_headline(summary),
         svg=_inline(svg),
         traces=_script_json(traces),

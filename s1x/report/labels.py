@@ -33,6 +33,11 @@ def cell_labels(records: list[dict[str, Any]]) -> list[str]:
     return labels
 
 
+def notes(record: dict[str, Any]) -> str:
+    """What the method itself counted, as means: `tries 11.4, exhausted 0.16`."""
+    return ", ".join(f"{key.replace('_', ' ')} {value:,.4g}" for key, value in (record.get("info") or {}).items())
+
+
 def budget_label(record: dict[str, Any]) -> str:
     return "-" if record.get("budget") is None else f"{record['budget']:,}"
 

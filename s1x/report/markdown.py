@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .compare import KINDS
-from .labels import budget_label, cell_labels, figure_text, series_names
+from .labels import budget_label, cell_labels, figure_text, notes, series_names
 from .load import ignored_ends
 from .table import POOL, comparison_name, cost_line
 
@@ -34,16 +34,17 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> 
 
 def _cells(cells: list[dict[str, Any]], names: dict) -> str:
     labels = cell_labels(cells)
-    tasks, settings = len({r["task"] for r in cells}) > 1, any(labels)
+    tasks, settings, noted = len({r["task"] for r in cells}) > 1, any(labels), any(map(notes, cells))
     head = ["task"] * tasks + ["cell"] + ["settings"] * settings
     left = len(head)
-    head += ["budget", "Wait", "accuracy % [95%]", "thinking tokens", "forced %", "no answer %"]
+    head += ["budget", "Wait", "accuracy % [95%]", "thinking tokens", "forced %", "no answer %", *["means"] * noted]
     rows = []
     for r, label in zip(cells, labels, strict=True):
         accuracy = figure_text({"value": r["accuracy"], "ci95": r["accuracy_ci95"]}, 100)
         rows.append([
             *[r["task"]] * tasks, names[_group(r)], *[label] * settings, budget_label(r), str(ignored_ends(r) or "-"), accuracy,
             f"{r['thinking_tokens']['mean']:,.0f}", f"{100 * r['forced_end_rate']:.1f}", f"{100 * r['no_answer_rate']:.1f}",
+            *[notes(r)] * noted,
         ])  # fmt: skip
     return table(head, rows, left)
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .compare import KINDS
-from .labels import budget_label, cell_labels, figure_text, series_names
+from .labels import budget_label, cell_labels, figure_text, notes, series_names
 from .load import ignored_ends
 
 POOL = {"maj": "maj@k", "pass": "pass@k", "best": "best of k", "weighted": "weighted", "shortest": "shortest"}
@@ -89,12 +89,15 @@ def _cells(records: list[dict[str, Any]]) -> Table:
         table.add_column(title, overflow="fold")
     for title in ("budget", "Wait", "accuracy % [95%]", "thinking", "forced %", "no answer"):
         table.add_column(title, justify="right", no_wrap=True)
+    if noted := any(map(notes, records)):
+        table.add_column("means", overflow="fold")
     for r, label in zip(records, labels, strict=True):
         accuracy = figure_text({"value": r["accuracy"], "ci95": r["accuracy_ci95"]}, 100)
         table.add_row(
             *([escape(r["task"])] if several else []), escape(names[_group(r)]), *([escape(label)] if any(labels) else []),
             budget_label(r), str(ignored_ends(r) or "-"), escape(accuracy), f"{r['thinking_tokens']['mean']:,.1f}",
             f"{100 * r['forced_end_rate']:.1f}", f"{100 * r['no_answer_rate']:.1f}%",
+            *[notes(r)] * noted,
         )  # fmt: skip
     return table
 

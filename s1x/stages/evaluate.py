@@ -96,8 +96,9 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
     stop_ids = tuple(
         tokenizer.convert_tokens_to_ids(t) for t in dict.fromkeys([*cfg.chat.thinking_stop, *cfg.chat.answer_stop])
     )
+    settings, model = (OmegaConf.to_container(cfg[key], resolve=True) for key in ("engine", "model"))
     with sentences():
-        engine = build(OmegaConf.to_container(cfg.engine, resolve=True), OmegaConf.to_container(cfg.model, resolve=True), stop_ids)
+        engine = build(settings, model, stop_ids)
     store = Store(Path(cfg.store.dir).expanduser(), engine.fingerprint) if cfg.store.dir else MemoryStore()
     try:
         with sentences():

@@ -28,7 +28,7 @@ def held_out() -> frozenset:
 
 
 def rows(task: str, split: str) -> list[dict]:
-    """The questions of `task` (tiny_math, tiny_hard, tiny_mc) as rows of a task file; tiny_hard is the long half of tiny_math."""
+    """The questions of `task` (tiny_math, tiny_mc, or tiny_hard: the long half of tiny_math) as rows of a task file."""
     return [
         {"id": f"{split}-{i}", "question": p.question, "answer": p.answer, "steps": len(p.steps), "domain": p.domain}
         for i, p in enumerate(load(split, choices=task == "tiny_mc"))

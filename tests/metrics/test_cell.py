@@ -5,7 +5,7 @@ from s1x.metrics.compute import ModelFacts, forward_flops, line_flops
 
 CELL_KEYS = """
 cell_id job series model task method overrides seed temperature budget limit_tokens n_questions samples_per_question
-accuracy accuracy_ci95 thinking_tokens answer_tokens forced_end_rate waits_mean no_answer_rate path_tokens flops
+accuracy accuracy_ci95 thinking_tokens answer_tokens forced_end_rate waits_mean no_answer_rate path_tokens flops info
 """
 
 
@@ -29,6 +29,11 @@ def test_record_has_exactly_the_keys_of_the_contract():
     assert record["thinking_tokens"] == {"mean": 20.0, "median": 20.0, "p95": 29.0, "max": 30}
     assert (record["forced_end_rate"], record["waits_mean"], record["no_answer_rate"]) == (0.5, 1.0, 0.5)
     assert record["path_tokens"] == 50 and record["flops"] is None and record["seed"] is None
+
+
+def test_what_a_method_noted_is_averaged():
+    notes = [{"tries": tries, "exhausted": exhausted, "limit": 9, "unit": "x"} for tries, exhausted in ((1, False), (4, True))]
+    assert cell_record([line(i, 1, 1, info=n) for i, n in enumerate(notes)], {})["info"] == {"tries": 2.5, "exhausted": 0.5}
 
 
 def test_accuracy_averages_repeats_within_questions():
