@@ -1,86 +1,130 @@
-"""What TRL costs on a CPU: a few steps of the tiny recipe through the train stage's own code, and as a plain PyTorch loop.
+"""How fast s1's recipe trains on this machine: tokens per second, model FLOPs utilization (MFU), memory against its estimate.
 
-    python experiments/bench_training/bench_sft.py [steps] [examples at a time ...]
+    python experiments/bench_training/bench_sft.py [--shape 1.5b] [--length 8192] [--steps 10] [--processes N] ...
 
-Both see the same batches in the same order from the same weights; the last losses are printed so that one can see it.
+A random-weight Qwen2.5 of the given shape and random tokens, through the train stage's own ranks, trainer and checkpoints.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import json
+import random
 import tempfile
-import time
 from dataclasses import asdict
 from pathlib import Path
 
 import yaml
+from omegaconf import OmegaConf
 
 import s1x
-from s1x.chat import ChatFormat
-from s1x.tiny import pool
-from s1x.training import sft
-from s1x.training.examples import encode_all, order
+from s1x.engines.fingerprint import cuda_devices, model_facts
+from s1x.training import launch, memory
+from s1x.training.examples import UNLEARNED, Encoded
+from s1x.training.ranks import Ranks
 from s1x.training.settings import Settings
+from s1x.training.watch import multiplied, peak_flops
 
-BASE = Path(s1x.__file__).parent / "tiny" / "models" / "tiny-base"
-CONF = Path(s1x.__file__).parents[1] / "conf" / "train"
-
-
-def main(steps: int, at_once: list[int]) -> None:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(BASE)
-    records = [r for r in pool.build(n=40 * steps) if len(r["thinking"]) > 700][:16 * steps]
-    encoded = encode_all(records, tokenizer, ChatFormat(), max_length=2048, name="pool")
-    tokens = sum(map(len, encoded.input_ids))
-    print(f"{len(encoded)} examples, {tokens:,} tokens, {steps} steps of 16")
-    for size in at_once:
-        plain = {k: v for name in ("s1", "tiny") for k, v in yaml.safe_load((CONF / f"{name}.yaml").read_text()).items()}
-        plain.pop("defaults")
-        numbers = {"name": "bench", "epochs": 1, "device_batch_size": size, "learning_rate": 1.5e-3, "save_every": 10**6}
-        settings = Settings.of(plain | numbers, on_gpu=False)
-        for name, run in (("plain loop", plain_loop), ("TRL", through_trl)):
-            seconds, loss = run(settings, encoded)
-            print(f"{name:>10}, {size:2} at a time: {tokens / seconds:7,.0f} tokens/s, {seconds:5.1f} s, last loss {loss:.4f}")
+PACKAGE = Path(s1x.__file__).parent
+CONF = PACKAGE.parent / "conf"
+PROMPT, WARM = 128, 2  # tokens of each example that are not learned; steps that are not counted
+SHAPES = {  # of Qwen2.5-Instruct: hidden, layers, heads, kv heads, intermediate, vocabulary, tied embeddings
+    "tiny": (128, 4, 4, 2, 384, 512, True),
+    "0.5b": (896, 24, 14, 2, 4864, 151_936, True),
+    "1.5b": (1536, 28, 12, 2, 8960, 151_936, True),
+    "3b": (2048, 36, 16, 2, 11_008, 151_936, True),
+    "7b": (3584, 28, 28, 4, 18_944, 152_064, False),
+}
 
 
-def through_trl(settings: Settings, encoded) -> tuple[float, float]:
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        encoded.save(Path(folder) / "examples.parquet")
-        job = {"model": str(BASE), "revision": None, "tokenizer": None, "settings": asdict(settings), "folder": folder,
-               "examples": f"{folder}/examples.parquet", "devices": 1, "deepspeed": None}
-        return sft.train(job, rows.append)["seconds"], rows[-1]["loss"]
+def main(shape: str, length: int, steps: int, processes: int, distributed: str, at_once: int) -> None:
+    on_gpu = cuda_devices() > 0
+    plain = yaml.safe_load((CONF / "train" / "s1.yaml").read_text()) | {
+        "name": shape, "epochs": 1, "learning_rate": 1e-5, "device_batch_size": at_once, "max_length": length,
+        "save_every": 10**6,
+    }  # fmt: skip
+    settings = Settings.of(plain, on_gpu)
+    ranks = Ranks.of(group(distributed) | {"processes": processes})
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "model"
+        build(folder, shape, length)
+        facts = model_facts(str(folder))
+        needed = memory.of(settings, ranks, facts, length)
+        print(f"Qwen2.5-{shape}: {facts['parameters']:,} parameters, {steps} steps of {settings.global_batch_size} examples of "
+              f"{length:,} tokens, {ranks.devices} x {at_once} at a time, {settings.precision}, distributed={distributed}\n"
+              f"expected per device: {needed}", flush=True)
+        random_examples(steps * settings.global_batch_size, length, facts["vocab_size"]).save(Path(place) / "examples.parquet")
+        job = {
+            "model": str(folder), "revision": None, "tokenizer": None, "settings": asdict(settings), "folder": place,
+            "examples": f"{place}/examples.parquet", "devices": ranks.devices, "deepspeed": ranks.deepspeed, "identity": shape,
+        }  # fmt: skip
+        rows: list[dict] = []
+        launch.run(job, ranks, rows.append)
+    report(rows, facts, length, ranks.devices)
 
 
-def plain_loop(settings: Settings, encoded) -> tuple[float, float]:
+def group(name: str) -> dict:
+    """conf/distributed/<name>.yaml with what it builds on."""
+    node = OmegaConf.load(CONF / "distributed" / f"{name}.yaml")
+    for base in [base for base in node.pop("defaults", []) if base != "_self_"]:
+        node = OmegaConf.merge(OmegaConf.load(CONF / "distributed" / f"{base}.yaml"), node)
+    return OmegaConf.to_container(node)
+
+
+def build(folder: Path, shape: str, length: int) -> None:
+    """Save a model of the shape with random weights, and a tokenizer (any would do: the examples are ids)."""
     import torch
-    from transformers import AutoModelForCausalLM, get_cosine_schedule_with_warmup
+    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=settings.betas, weight_decay=0.0)
-    schedule = get_cosine_schedule_with_warmup(optimizer, settings.warmup_steps(len(encoded)), settings.steps(len(encoded)))
-    lengths = [len(ids) for ids in encoded.input_ids]
-    indices = order(lengths, epochs=1, batch=16, seed=settings.seed)
-    began = time.monotonic()
-    for start in range(0, len(indices), 16):
-        members = [{"input_ids": encoded.input_ids[i], "labels": encoded.labels[i]} for i in indices[start:start + 16]]
-        learned = sum(label != -100 for m in members for label in m["labels"])
-        total = 0.0
-        for at in range(0, 16, settings.device_batch_size):
-            inputs = sft.batch(members[at:at + settings.device_batch_size])
-            hidden = model.model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state[:, :-1]
-            mask = inputs["labels"][:, 1:] != -100
-            logits = model.lm_head(hidden[mask])
-            loss = torch.nn.functional.cross_entropy(logits, inputs["labels"][:, 1:][mask], reduction="sum") / learned
-            loss.backward()
-            total += loss.item()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
-    return time.monotonic() - began, total
+    hidden, layers, heads, kv_heads, intermediate, vocabulary, tied = SHAPES[shape]
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    Qwen2ForCausalLM(Qwen2Config(
+        hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=kv_heads,
+        intermediate_size=intermediate, vocab_size=vocabulary, tie_word_embeddings=tied, max_position_embeddings=length,
+    )).save_pretrained(folder)  # fmt: skip
+    AutoTokenizer.from_pretrained(PACKAGE / "tiny" / "models" / "tiny-base").save_pretrained(folder)
+
+
+def random_examples(n: int, length: int, vocabulary: int) -> Encoded:
+    draw = random.Random(0)
+    ids = [[draw.randrange(vocabulary) for _ in range(length)] for _ in range(n)]
+    return Encoded(ids, [[UNLEARNED] * PROMPT + row[PROMPT:] for row in ids], cut=0, longest=length)
+
+
+def report(rows: list[dict], facts: dict, length: int, devices: int) -> None:
+    """Speed over the steps after the warm-up. Attention takes 12 x layers x width operations per pair of tokens that see each
+    other: half of them.
+    """
+    counted = len(rows) - WARM
+    seconds = rows[-1]["time"] - rows[WARM - 1]["time"]
+    rate = (rows[-1]["num_tokens"] - rows[WARM - 1]["num_tokens"]) / seconds
+    weights, attention = 6 * multiplied(facts), 6 * facts["layers"] * facts["heads"] * facts["head_dim"] * length
+    peak = peak_flops()
+    result = {
+        "device": _device(), "devices": devices, "steps_counted": counted, "seconds_per_step": seconds / counted,
+        "tokens_per_second": rate, "memory_gb": rows[-1]["memory_gb"],
+        "mfu": peak and rate * weights / (devices * peak),
+        "mfu_with_attention": peak and rate * (weights + attention) / (devices * peak),
+    }
+    print(json.dumps({k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in result.items()}, indent=1))
+
+
+def _device() -> str:
+    if not cuda_devices():
+        return "CPU"
+    import torch
+
+    return torch.cuda.get_device_name(0)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 6, [int(a) for a in sys.argv[2:]] or [4, 16])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", choices=SHAPES, default="1.5b")
+    parser.add_argument("--length", type=int, default=8192, help="tokens of each example")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--processes", type=int, default=max(cuda_devices(), 1), help="ranks, one per GPU")
+    parser.add_argument("--distributed", choices=("zero2", "zero3", "zero3_offload"), default="zero3")
+    parser.add_argument("--at-once", type=int, default=1, help="examples a device takes at a time")
+    a = parser.parse_args()
+    main(a.shape, a.length, a.steps, a.processes, a.distributed, a.at_once)

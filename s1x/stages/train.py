@@ -16,7 +16,7 @@ from ..training import card, job, launch, memory, plan, pretraining, sft
 from ..training.examples import Encoded
 from ..training.ranks import Ranks
 from ..training.settings import Settings
-from ..training.trained import Training, check_space
+from ..training.trained import Training
 from ..training.watch import Watch
 from .cell import Cell
 
@@ -56,7 +56,7 @@ def run(cfg: DictConfig) -> None:
 def _train(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks) -> None:
     training = source.training
     training.check_checkpoint(training.identity(ranks.devices, ranks.stage))
-    check_space(settings.dir, memory.disk(settings, ranks, source.facts))
+    training.check_space(memory.disk(settings, ranks, source.facts))
     encoded = source.encode()
     _announce(cfg, source, settings, ranks, encoded)
     task = job.make(source, settings, encoded, ranks.devices, ranks.deepspeed)
@@ -66,7 +66,7 @@ def _train(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks
     with Watch(cfg, Cell.of_job(cfg).sweep, training, source.facts, ranks.devices) as watch:
         facts = launch.run(task, ranks, watch) if ranks.deepspeed else sft.train(task, watch)
     facts = {"name": settings.name, "base": source.model["path"], "data": encoded.facts() | {"name": source.data}} | facts
-    card.write(training.folder, facts, training.content, cfg)
+    card.write(training.folder, source.model["name"], facts, training.content, cfg)
     training.finish(facts)
     log.info(f"{settings.name}: trained in {facts['seconds']:,.0f} s, in {training.folder}")
 

@@ -9,11 +9,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from omegaconf import DictConfig
 
+from ..config import is_local
 from . import trained
 
 
-def write(folder: Path, facts: Mapping[str, Any], content: Mapping[str, Any], cfg: DictConfig) -> None:
-    """Write README.md into the model's folder. `facts` and `content` are those of training.json."""
+def write(folder: Path, base: str, facts: Mapping[str, Any], content: Mapping[str, Any], cfg: DictConfig) -> None:
+    """Write README.md into the model's folder. base: name of the model it was; `facts`, `content`: those of training.json."""
     environment = Environment(loader=PackageLoader("s1x.training", "."), undefined=StrictUndefined, trim_blocks=True)
-    text = environment.get_template("card.md.jinja").render(facts=facts, content=content, cfg=cfg, data=facts["data"])
+    text = environment.get_template("card.md.jinja").render(
+        base=base, hub=not is_local(facts["base"]), facts=facts, content=content, cfg=cfg, data=facts["data"]
+    )
     trained.write(folder / "README.md", text)

@@ -187,7 +187,7 @@ def _watch(observe: Observe, tokens: list[int], identity: str, before: float):
                 step = state.global_step
                 row = {key: logs[key] for key in LOGGED}
                 row |= {"step": step, "steps": state.max_steps, "num_tokens": tokens[step - 1]}
-                observe(row | {"memory_gb": _peak_memory() / 1e9})
+                observe(row | {"memory_gb": _peak_memory() / 1e9, "time": time.time()})
 
     return Watch()
 

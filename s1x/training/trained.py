@@ -61,6 +61,18 @@ class Training:
             raise SettingError(f"{last} was written by another training ({found}) than this one ({identity}); go on with the "
                                f"same devices, or remove {self.checkpoints}")
 
+    def check_space(self, needed: int) -> None:
+        """Raise SettingError unless `needed` bytes are free, with those that the folder has already."""
+        place = self.folder.absolute()
+        while not place.exists():
+            place = place.parent
+        free = shutil.disk_usage(place).free + sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file())
+        if free < needed:
+            raise SettingError(
+                f"train.dir={self.folder.parent}: {free / 1e9:,.1f} GB are free there, and the model with two checkpoints takes "
+                f"about {needed / 1e9:,.1f} GB; free some, or choose another place"
+            )
+
     def finish(self, facts: dict[str, Any]) -> None:
         """Write what the training was, drop its checkpoints, and declare it done."""
         record = {"content": self.content} | facts
@@ -108,16 +120,3 @@ def about(checkpoint: Path) -> dict[str, Any]:
         return json.loads((checkpoint / COMPLETE).read_text())
     except ValueError:
         return {"of": "unknown", "seconds": 0.0}
-
-
-def check_space(directory: str, needed: int) -> None:
-    """Raise SettingError unless `needed` bytes are free where `directory` is or will be."""
-    place = Path(directory).expanduser().absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise SettingError(
-            f"train.dir={directory}: {free / 1e9:,.1f} GB are free there, and the model with two checkpoints takes about "
-            f"{needed / 1e9:,.1f} GB; free some, or choose another place"
-        )

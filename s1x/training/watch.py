@@ -33,7 +33,7 @@ class Watch:
         self.name, self.devices, self.peak = training.id, devices, peak_flops()
         # 2 per weight forward, 2 for the gradient of its input, 2 for its own, which frozen weights (LoRA) have not; attention
         # adds a few percent, which are left out
-        self.flops_per_token = (4 if cfg.train.lora else 6) * facts["parameters"]
+        self.flops_per_token = (4 if cfg.train.lora else 6) * multiplied(facts)
         self.track = tracking.Training(cfg, directory, training.id, training.content)
         console = Console(stderr=True)
         self._bar = Progress(
@@ -41,7 +41,7 @@ class Watch:
             TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal, transient=True,
         )
         self._row = self._bar.add_task(f"training {self.name}", total=None, rate="")
-        self._logged = time.monotonic()
+        self._logged = time.time()
         self._before: tuple[float, float] | None = None  # time and tokens at the step before
 
     def __enter__(self) -> Watch:
@@ -53,8 +53,8 @@ class Watch:
         self.track.finish()
 
     def __call__(self, row: dict[str, Any]) -> None:
-        now = time.monotonic()
-        row = row | self._speed(now, row["num_tokens"])
+        now = row["time"]
+        row = {key: value for key, value in row.items() if key != "time"} | self._speed(now, row["num_tokens"])
         self.track.log(row)
         rate = f"loss {row['loss']:.4f}" + (f"  {row['tokens_per_second']:,.0f} tokens/s" if "tokens_per_second" in row else "")
         self._bar.update(self._row, completed=row["step"], total=row["steps"], rate=rate)
@@ -70,6 +70,11 @@ class Watch:
         if self.peak is None:
             return {"tokens_per_second": rate}
         return {"tokens_per_second": rate, "mfu": rate * self.flops_per_token / (self.devices * self.peak)}
+
+
+def multiplied(facts: Mapping[str, Any]) -> int:
+    """Weights that take part in a multiplication: an input embedding is looked up, unless it is the output's as well."""
+    return facts["parameters"] - (0 if facts["tied_embeddings"] else facts["vocab_size"] * facts["hidden_size"])
 
 
 def peak_flops() -> float | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -35,9 +37,10 @@ def run(place: Path, *overrides: str, status: int = 0) -> str:
 def start(place: Path, *overrides: str) -> subprocess.Popen:
     """Start the command in a process group of its own, as a shell does; its output goes to `place`/output."""
     place.mkdir(parents=True, exist_ok=True)
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # shells let what they start with & ignore Ctrl-C
     with (place / "output").open("w") as output:
         return subprocess.Popen(command(place, *overrides), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
-                                start_new_session=True)
+                                start_new_session=True, preexec_fn=heed)
 
 
 def wait_for(there: Callable[[], object], process: subprocess.Popen | None = None, seconds: float = 120) -> None:

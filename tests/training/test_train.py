@@ -22,7 +22,7 @@ def test_a_training_leaves_a_model_that_loads_with_card_and_log(four_steps):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place, output = four_steps
-    assert "data=tiny_random_1k: 64 examples (3,996 in the pool; " in output
+    assert "data=tiny_random_1k: 64 examples (4,000 in the pool; " in output
     assert "4 steps of 16 examples on 1 device; memory per device about" in output
     folder = model(place)
     assert all((folder / name).is_file() for name in ("config.json", "tokenizer.json", "README.md", "DONE"))
@@ -97,7 +97,8 @@ def test_lora_trains_adapters_and_saves_the_merged_model(tmp_path):
 
 
 def test_two_sweeps_that_want_the_same_model_train_it_once_and_evaluate_it(four_steps, tmp_path):
-    sweep = ("-m", "stage=[train,evaluate]", "method.max_thinking_tokens=16,32", "task.limit=8", "tracking=wandb_offline")
+    sweep = ("hydra.mode=MULTIRUN", "stage=[train,evaluate]", "method.max_thinking_tokens=16,32", "task.limit=8",
+             "tracking=wandb_offline")
     both = [start(tmp_path / name, *sweep, f"train.dir={tmp_path / 'models'}") for name in ("a", "b")]
     assert [process.wait(200) for process in both] == [0, 0]
     outputs = [(tmp_path / name / "output").read_text() for name in ("a", "b")]

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 import multiprocessing
 import time
 
 import pytest
 
 from s1x.config import SettingError
-from s1x.training.trained import Training, check_space, last_checkpoint
+from s1x.training.trained import Training, last_checkpoint
 
 
 def test_the_same_content_is_the_same_folder_and_any_change_another(tmp_path):
@@ -55,6 +56,21 @@ def test_whoever_wants_the_same_training_waits_and_finds_it_done(tmp_path):
 
 
 def test_a_full_disk_is_a_sentence_before_training(tmp_path):
-    check_space(str(tmp_path / "new" / "folder"), 1)
-    with pytest.raises(SettingError, match=r"train.dir=.*GB are free there"):
-        check_space(str(tmp_path / "new"), 10**18)
+    training = Training.of({}, str(tmp_path / "new"), "m")
+    training.check_space(1)
+    with pytest.raises(SettingError, match=r"train.dir=.*new: .*GB are free there"):
+        training.check_space(10**18)
+
+
+def test_a_checkpoint_must_be_of_this_training_and_as_many_devices(tmp_path):
+    ours, theirs = (Training.of({"seed": seed}, str(tmp_path), "m") for seed in (0, 1))
+    one = ours.identity(1, None)
+    ours.check_checkpoint(one)  # there is none
+    for mark, problem in ((ours.identity(2, 3), "2 devices, ZeRO-3"), (theirs.identity(1, None), theirs.id), ("", "unknown")):
+        folder = ours.checkpoints / "checkpoint-1"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "COMPLETE").write_text(mark and json.dumps({"of": mark, "seconds": 1.0}))
+        with pytest.raises(SettingError, match=rf"written by another training \(.*{problem}"):
+            ours.check_checkpoint(one)
+    (folder / "COMPLETE").write_text(json.dumps({"of": one, "seconds": 1.0}))
+    ours.check_checkpoint(one)
