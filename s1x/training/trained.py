@@ -69,8 +69,8 @@ class Training:
         free = shutil.disk_usage(place).free + sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file())
         if free < needed:
             raise SettingError(
-                f"train.dir={self.folder.parent}: {free / 1e9:,.1f} GB are free there, and the model with two checkpoints takes "
-                f"about {needed / 1e9:,.1f} GB; free some, or choose another place"
+                f"train.dir={self.folder.parent}: {free / 1e9:,.1f} GB are free there, and the model with two checkpoints "
+                f"takes about {needed / 1e9:,.1f} GB; free some, or choose another place"
             )
 
     def finish(self, facts: dict[str, Any]) -> None:
