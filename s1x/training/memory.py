@@ -19,6 +19,7 @@ from .settings import Settings
 
 GB = 1e9
 WORKSPACE = 3 * GB  # CUDA context, communication and prefetch buffers, fragmentation
+HOST_BYTES = 18  # per parameter in the hosts' memory with zero3_offload: 16 as above, and a buffer (DeepSpeed's own estimate)
 WORKSPACE_CPU = 0.6 * GB  # the Python process with torch and transformers
 
 # Models whose dry run must work without the network. Source: their config.json on the hub.

@@ -78,6 +78,8 @@ def _needs(cfg: DictConfig, settings: Settings, ranks: Ranks) -> list[str]:
     ]
     for devices in sorted({ranks.devices, *((8, 16) if ranks.deepspeed else ())}):
         lines.append("  " + _row(settings, ranks, facts, longest, devices, capacity))
+    if ranks.offload:
+        lines.append(f"  and on all hosts together: {memory.HOST_BYTES * facts['parameters'] / memory.GB:>8,.0f}")
     if ranks.deepspeed:
         file = Path(settings.dir) / f"{settings.name}-HASH" / f"ranks-{ranks.node_rank}" / "job.json"
         words = ["python" if word == sys.executable else word for word in ranks.command(file)]

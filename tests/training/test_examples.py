@@ -30,6 +30,32 @@ def test_loss_falls_on_thinking_answer_and_end_of_turn_but_not_on_slips(records,
     assert all(label in (token, UNLEARNED) for token, label in zip(ids, labels))
 
 
+PROMPT = ("<|im_start|>system\nYou are Tiny.<|im_end|>\n<|im_start|>user\nWhat is 6*7?{suffix}<|im_end|>\n"
+          "<|im_start|>assistant\n")
+THINK = ChatFormat("think", thinking_start="<think>\n", thinking_end="</think>\n\n")
+
+
+@pytest.mark.parametrize(("chat", "control", "suffix", "completion"), [
+    (ChatFormat(), None, "", "<|im_start|>think\nSix.\n\nSo 42.\n<|im_start|>answer\nAnswer: 42<|im_end|>\n"),
+    (THINK, None, "", "<think>\nSix.\n\nSo 42.\n</think>\n\nAnswer: 42<|im_end|>\n"),
+    (ChatFormat(), "tokens", "\n\nThink for up to {bucket} tokens.",
+     "<|im_start|>think\nSix.\n\nSo 42.\n<|im_start|>answer\nAnswer: 42<|im_end|>\n"),
+    (ChatFormat(), "steps", "\n\nThink for up to 2 steps.",
+     "<|im_start|>2 steps left\nSix.\n<|im_start|>1 steps left\nSo 42.\n<|im_start|>answer\nAnswer: 42<|im_end|>\n"),
+])
+def test_each_format_is_token_for_token_that_of_the_paper(tokenizer, chat, control, suffix, completion):
+    """s1's (appendix D), with <think> tags, and for the two kinds of conditional control (appendix E.1, figure 10)."""
+    thinking = "Six.\n\nSo 42."
+    n = len(tokenizer.encode(thinking, add_special_tokens=False))
+    bucket = next(2**k for k in range(20) if 2**k >= n)  # rounded upwards
+    prompt = PROMPT.format(suffix=suffix.format(bucket=bucket))
+    record = {"question": "What is 6*7?", "thinking": f"\n{thinking}\n", "answer": "42"}
+    rows = encode_all([record], tokenizer, chat, max_length=2048, name="pool", control=control)
+    assert rows.input_ids == [tokenizer.encode(prompt + completion, add_special_tokens=False)]
+    learned = tokenizer.encode(completion, add_special_tokens=False)
+    assert rows.labels == [[UNLEARNED] * (len(rows.input_ids[0]) - len(learned)) + learned]
+
+
 def test_long_records_are_cut_and_counted(records, tokenizer):
     whole = encoded(records, tokenizer)
     lengths = [len(ids) for ids in whole.input_ids]
