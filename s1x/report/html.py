@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .labels import budget_label, cell_labels, figure_text, notes, point_label, series_names
+from .labels import budget_label, cell_labels, figure_text, notes, point_label, pool_names, series_names
 from .load import KINDS, TRACE_BYTES, Cell, ignored_ends, trace_bytes
 from .paper import published_metrics
 from .table import POOL, comparison_name, cost_line
@@ -34,6 +34,7 @@ def write_report(path: Path, summary: dict[str, Any], cells: list[Cell], svg: st
         names=series_names(records),
         rows=list(zip(records, cell_labels(records), strict=True)),
         compared=[(comparison_name(row, records), row) for row in summary["comparisons"]],
+        pool_names=pool_names(records),
         noted=any(map(notes, records)),
         headline=_headline(summary),
         svg=_inline(svg),

@@ -38,6 +38,15 @@ def notes(record: dict[str, Any]) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {value:,.4g}" for key, value in (record.get("info") or {}).items())
 
 
+def pool_names(records: list[dict[str, Any]]) -> dict[str, str]:
+    """What a cell of votes is called, by cell id: series, settings, and the budget of each vote."""
+    names, found = series_names(records), {}
+    for r, label in zip(records, cell_labels(records), strict=True):
+        budget = "" if r.get("budget") is None else f"budget {budget_label(r)} each"
+        found[r["cell_id"]] = ", ".join(filter(None, (names[r["task"], r["model"], r["series"]], label, budget)))
+    return found
+
+
 def budget_label(record: dict[str, Any]) -> str:
     return "-" if record.get("budget") is None else f"{record['budget']:,}"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .compare import KINDS
-from .labels import budget_label, cell_labels, figure_text, notes, series_names
+from .labels import budget_label, cell_labels, figure_text, notes, pool_names, series_names
 from .load import ignored_ends
 from .table import POOL, comparison_name, cost_line
 
@@ -18,7 +18,7 @@ def markdown(summary: dict[str, Any]) -> str:
     if metrics := [row for row in summary["metrics"] if row["n_points"] > 1]:
         parts.append(_metrics(metrics, names))
     if summary["pools"]:
-        parts.append(_pools(summary["pools"], cells, names))
+        parts.append(_pools(summary["pools"], cells))
     if compared := [row for row in summary["comparisons"] if row["kind"] != "step"]:
         parts.append(_comparisons(compared, cells))
     parts.append(cost_line(summary["cost"]) + ".")
@@ -58,15 +58,14 @@ def _metrics(rows: list[dict[str, Any]], names: dict) -> str:
     )  # fmt: skip
 
 
-def _pools(rows: list[dict[str, Any]], cells: list[dict[str, Any]], names: dict) -> str:
-    labels = zip(cells, cell_labels(cells), strict=True)
-    pools = {c["cell_id"]: ", ".join(filter(None, (names[_group(c)], label))) for c, label in labels}
+def _pools(rows: list[dict[str, Any]], cells: list[dict[str, Any]]) -> str:
+    names = pool_names(cells)
 
     def figures(row: dict[str, Any]) -> list[str]:
         return [figure_text(row[name], 100) if row[name] else "" for name in POOL]
 
     head = ["pool", "k", *(f"{title} %" for title in POOL.values())]
-    return table(head, ([pools[row["cell_id"]], row["k"], *figures(row)] for row in rows))
+    return table(head, ([names[row["cell_id"]], row["k"], *figures(row)] for row in rows))
 
 
 def _comparisons(rows: list[dict[str, Any]], cells: list[dict[str, Any]]) -> str:

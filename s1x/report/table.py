@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .compare import KINDS
-from .labels import budget_label, cell_labels, figure_text, notes, series_names
+from .labels import budget_label, cell_labels, figure_text, notes, pool_names, series_names
 from .load import ignored_ends
 
 POOL = {"maj": "maj@k", "pass": "pass@k", "best": "best of k", "weighted": "weighted", "shortest": "shortest"}
@@ -103,15 +103,14 @@ def _cells(records: list[dict[str, Any]]) -> Table:
 
 
 def _pools(rows: list[dict[str, Any]], cells: list[dict[str, Any]]) -> Table:
-    names = series_names(cells)
+    names = pool_names(cells)
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("pool", overflow="fold")
     for title in ("k", *(POOL[name] + " % [95%]" for name in POOL)):
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
-        cell = next(c for c in cells if c["cell_id"] == row["cell_id"])
         figures = ("" if row[name] is None else figure_text(row[name], 100) for name in POOL)
-        table.add_row(escape(names[_group(cell)]), str(row["k"]), *map(escape, figures))
+        table.add_row(escape(names[row["cell_id"]]), str(row["k"]), *map(escape, figures))
     return table
 
 
