@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -13,6 +15,8 @@ import aiohttp
 from ..streams.types import GREEDY, Sampling
 from .base import EngineError
 from .parts import Part
+
+log = logging.getLogger(__name__)
 
 _AGAIN = {408, 409, 425, 429}  # and every 5xx: the same request may succeed later
 _FAILURES = (aiohttp.ClientError, OSError, TimeoutError, ValueError, TypeError, KeyError, AttributeError)
@@ -166,8 +170,11 @@ class Endpoint:
         return (text.replace(self._key, "***") if self._key else text)[:300]
 
 
-async def probe(endpoint: Endpoint, model_id: str, context_length: int, patiently: Patiently) -> bool:
+async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: int, patiently: Patiently) -> bool:
     """Find out what a server can do; returns whether it takes priorities. `patiently` tries a question again when it breaks.
+
+    Warns when the server says that it runs something that is not called like the configured `model`: another name for the same
+    files, or the cells of another model asking the wrong server.
 
     Raises EngineError with one sentence when the server does not answer, serves another model, has too short a context, does
     not return token ids or cannot forbid ids.
@@ -184,6 +191,10 @@ async def probe(endpoint: Endpoint, model_id: str, context_length: int, patientl
         if model_id not in served:
             names = ", ".join(map(str, served))
             raise EngineError(f"engine.model_id={model_id}: the server at {endpoint.url} serves another model; it has {names}.")
+        runs = str(served[model_id].get("root") or model)
+        if Path(runs).name != Path(model).name:
+            names = model_id, endpoint.url, runs, model
+            log.warning("engine.model_id=%s: the server at %s runs %s, the configuration says model.path=%s; the same?", *names)
         longest = served[model_id].get("max_model_len")
         if longest is not None and longest < context_length:
             raise EngineError(

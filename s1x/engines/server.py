@@ -61,7 +61,7 @@ class ServerEngine:
         longest = model_facts(model, revision)["context_length"]
         if max_model_len is not None and not 1 <= max_model_len <= longest:
             raise ValueError(f"engine.max_model_len={max_model_len} is out of range; {model} takes 1 to {longest} tokens.")
-        self._model, self._revision, self._tokenizer = model, revision, tokenizer
+        self.model, self._revision, self._tokenizer = model, revision, tokenizer
         self.model_id = model_id or model
         self.fingerprint = fingerprint(
             "server", model, revision=revision, tokenizer=tokenizer, dtype=dtype or "served", quantization=quantization
@@ -132,7 +132,7 @@ class ServerEngine:
         from .server_client import Client
         from .vocabulary import padded_ids
 
-        self._padded = padded_ids(self._model, self._revision, self._tokenizer)
+        self._padded = padded_ids(self.model, self._revision, self._tokenizer)
         for chain in self._new:
             chain.padded = self._padded
         self._client = Client(self)

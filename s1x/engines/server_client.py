@@ -86,7 +86,7 @@ class Client:
                         ) from None
                     await asyncio.sleep(self._seconds(failures, error.after))
 
-        return await probe(endpoint, self.engine.model_id, self.engine.context_length, patiently)
+        return await probe(endpoint, self.engine.model_id, self.engine.model, self.engine.context_length, patiently)
 
     async def _stop(self) -> None:
         self._waiting.clear()

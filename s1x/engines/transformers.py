@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 
 from .base import Chunk, Counters, Open
-from .fingerprint import fingerprint, locate, model_facts, resolve_device, resolve_dtype
+from .fingerprint import fingerprint, locate, model_facts, resolve_device, resolve_dtype, resolve_threads
 from .slots import Match, SlotTable
 
 _FIRST_LENGTH = 256  # positions per slot at the start; grown by doubling
 _WORTH_WAITING = 16  # a queued stream waits for a running prefill that gives it this many cached tokens more
 _PREFILL_PER_STEP = {"cpu": 2048, "cuda": 8192}  # tokens; bounds how long decoding streams wait for a prefill
-_SMALL = 20_000_000  # parameters; below, handing work to other threads costs more than it saves (19 against 25 ms a step)
 _SETTINGS = [("prefix", "i8"), ("temperature", "f8"), ("top_p", "f8"), ("top_k", "i8"), ("noise", "i8")]
 
 
@@ -41,11 +40,11 @@ class TransformersEngine:
     """Engine protocol (base.py) over a Hugging Face causal LM, on the CPU or one CUDA GPU.
 
     model: folder or hub id. tokenizer: where it differs from the model. dtype: float32 on CPU and bfloat16 on CUDA by default.
-    threads: CPU threads of torch (None: one for small models, else
-    as they are). slots: streams decoded at once. max_model_len: tokens per stream, prefix
-    included (None: the model's). kv_memory_gib: what keys and values may take (None: half the memory, on CUDA 85% of what is
-    free); when long streams outgrow it, fewer slots are used and their streams queue again. compile: run the model through
-    torch.compile. The constructor only reads small files and raises one-sentence errors; weights load at the first poll.
+    threads: CPU threads of torch (None: one for small models, else as they are). slots: streams decoded at once.
+    max_model_len: tokens per stream, prefix included (None: the model's). kv_memory_gib: what keys and values may take (None:
+    half the memory, on CUDA 85% of what is free); when long streams outgrow it, fewer slots are used and their streams queue
+    again. compile: run the model through torch.compile. The constructor only reads small files and raises one-sentence errors;
+    weights load at the first poll.
 
     Sampled streams depend on (sampling.noise, absolute position) alone, not on batching. Ids beyond the tokenizer's are never
     drawn; log-probabilities are of the raw logits over the tokenizer's ids, before temperature and `forbid`.
@@ -72,8 +71,9 @@ class TransformersEngine:
         self.dtype = resolve_dtype(dtype, self.device)
         self._files = locate(model, revision)
         self._tokenizer, self._trust_remote_code = tokenizer, trust_remote_code
-        self._threads, self._kv_memory_gib, self._compile = threads, kv_memory_gib, compile
+        self._kv_memory_gib, self._compile = kv_memory_gib, compile
         self._facts = model_facts(model, revision)
+        self._threads = resolve_threads(threads, self.device, self._facts["parameters"])
         longest = self._facts["context_length"]
         if max_model_len is not None and not 1 <= max_model_len <= longest:
             raise ValueError(f"engine.max_model_len={max_model_len} is out of range; {model} takes 1 to {longest} tokens.")
@@ -157,8 +157,7 @@ class TransformersEngine:
         from .packing import Packer
 
         self._threads_before = torch.get_num_threads()
-        small = self.device == "cpu" and self._facts["parameters"] < _SMALL
-        torch.set_num_threads(self._threads or (1 if small else self._threads_before))
+        torch.set_num_threads(self._threads or self._threads_before)
         AttentionInterface.register(NAME, torch.compiler.disable(attention) if self._compile else attention)
         local = self._files.hub is None
         source = str(self._files.folder) if local else self._files.hub

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from .base import Chunk, Counters, EngineError, Open
-from .fingerprint import cuda_devices, fingerprint, locate, model_facts, resolve_dtype
+from .fingerprint import cuda_devices, fingerprint, locate, model_facts, resolve_dtype, resolve_threads
 from .parts import Chain, pack
 
 _HOTTEST = 2.0  # temperature
@@ -29,7 +29,7 @@ class VllmEngine:
     per cache block): as vLLM has them. kv_cache_gib: size of the KV cache (None: vLLM's own choice on GPUs, 1 on CPUs).
     enforce_eager: no compilation (None: on CPUs). batch_invariant: kernels whose results do not depend on the batch (compute
     capability 8.0 or more). own_process: vLLM's engine core in a process of its own, which frees the device when it ends
-    (None: on GPUs).
+    (None: on GPUs). threads: CPU threads, without a GPU (None: one for small models, else vLLM's own choice).
 
     The constructor only reads small files and raises one-sentence errors; vLLM is imported and weights load at the first poll.
     Log-probabilities are of the raw logits. A sampled stream that is resumed goes on with fresh noise.
@@ -53,6 +53,7 @@ class VllmEngine:
         enforce_eager: bool | None = None,
         batch_invariant: bool = False,
         own_process: bool | None = None,
+        threads: int | None = None,
         seed: int = 0,
         trust_remote_code: bool = False,
     ) -> None:
@@ -73,10 +74,12 @@ class VllmEngine:
                 f"engine.tensor_parallel_size={tensor_parallel_size} times engine.pipeline_parallel_size="
                 f"{pipeline_parallel_size} needs {needed} GPUs; there are {cuda_devices()}."
             )
-        longest = model_facts(model, revision)["context_length"]
+        facts = model_facts(model, revision)
+        longest = facts["context_length"]
         if max_model_len is not None and not 1 <= max_model_len <= longest:
             raise ValueError(f"engine.max_model_len={max_model_len} is out of range; {model} takes 1 to {longest} tokens.")
-        self.dtype = resolve_dtype(dtype, "cuda" if self._cuda else "cpu")
+        device = "cuda" if self._cuda else "cpu"
+        self.dtype = resolve_dtype(dtype, device)
         self.fingerprint = fingerprint(
             "vllm", model, revision=revision, tokenizer=tokenizer, dtype=self.dtype, quantization=quantization
         )
@@ -106,9 +109,10 @@ class VllmEngine:
         }
         if kv_cache_gib is not None or not self._cuda:
             self._arguments["kv_cache_memory_bytes"] = int((kv_cache_gib or 1) * 2**30)
-        own_process = self._cuda if own_process is None else own_process
+        self._own_process = self._cuda if own_process is None else own_process
+        self._threads = None if self._cuda else resolve_threads(threads, device, facts["parameters"])
         self._environment = {
-            "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(own_process)),
+            "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(self._own_process)),
             "VLLM_BATCH_INVARIANT": str(int(batch_invariant)),
             "VLLM_NO_USAGE_STATS": "1",
         }
@@ -190,6 +194,8 @@ class VllmEngine:
             chain.padded = self._padded
         os.environ.update(self._environment)  # some of vLLM's settings have no other way in
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        if self._threads:
+            self._use_threads(self._threads)
         from vllm import EngineArgs, LLMEngine
 
         try:
@@ -197,6 +203,14 @@ class VllmEngine:
         except Exception as error:
             raise EngineError(f"engine=vllm: vLLM could not start ({_first_line(error)}).") from error
         self.counters.starts += 1
+
+    def _use_threads(self, n: int) -> None:
+        import torch
+
+        if self._own_process:
+            os.environ["OMP_NUM_THREADS"] = str(n)
+        elif torch.get_num_threads() != n:  # vLLM allows this only before its first start in a process
+            torch.set_num_threads(n)
 
     def _step(self) -> list[Any]:
         try:

@@ -16,8 +16,8 @@ class Loopback:
     for when given; `returns_ids`, `takes_priority` and `honours_bias` switch capabilities off."""
 
     def __init__(self, model_id: str, settings: dict, *, key: str | None = None, returns_ids: bool = True,
-                 takes_priority: bool = True, honours_bias: bool = True):
-        self.model_id, self.settings, self.key = model_id, settings, key
+                 takes_priority: bool = True, honours_bias: bool = True, root: str | None = None):
+        self.model_id, self.settings, self.key, self.root = model_id, settings, key, root
         self.returns_ids, self.takes_priority, self.honours_bias = returns_ids, takes_priority, honours_bias
         self.requests: list[dict] = []
         outer = self
@@ -57,7 +57,7 @@ class Loopback:
         return [r for r in self.requests if r["prompt"] != [1]]
 
     def models(self, handler) -> None:
-        model = {"id": self.model_id, "max_model_len": self.settings["context_length"]}
+        model = {"id": self.model_id, "root": self.root, "max_model_len": self.settings["context_length"]}
         self.answer(handler, 200, {"object": "list", "data": [model]})
 
     def complete(self, handler) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from s1x.engines.base import EngineError, Open
@@ -181,6 +183,14 @@ def test_what_a_server_cannot_do_is_said_before_any_token(model):
         with pytest.raises(EngineError, match="set engine.max_model_len=100"):
             write(connect(model, server.url), [Open((5, 6), 10)])
         assert len(write(connect(model, server.url, max_model_len=100), [Open((5, 6), 500)])[0]) == 98
+
+
+def test_a_server_that_runs_files_of_another_name_is_reported(model, caplog):
+    for root, warned in ((f"elsewhere/{Path(model).name}", False), ("elsewhere/other", True)):
+        caplog.clear()
+        with Loopback("served", SETTINGS, root=root) as server:
+            write(connect(model, server.url, model_id="served"), [Open((5, 6), 3)])
+        assert ("runs elsewhere/other, the configuration says" in caplog.text) == warned
 
 
 def test_priorities_are_sent_only_to_servers_that_take_them(model):
