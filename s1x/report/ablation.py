@@ -22,8 +22,9 @@ from .load import Cell, job_directories, load_cells
 
 def ablation(directory: Path) -> list[dict[str, Any]]:
     """The rows of the table, the reference first: `{model, task, seeds, accuracy, difference, ci95, thinking_tokens,
-    examples, cut_share, steps, device_hours}`; `difference` and `ci95` are None for the reference.
+    examples, cut_share, steps, tokens, device_hours}`.
 
+    `difference` and `ci95` are None for the reference; `tokens` are read in training, all epochs together.
     Empty where no job was trained. Also written to `ablation.json` in `directory`.
     """
     groups: dict[tuple[str, str], list[tuple[Cell, dict[str, Any]]]] = {}
@@ -56,6 +57,7 @@ def _row(model: str, task: str, members: list[tuple[Cell, dict]], reference: lis
         "examples": trainings[0]["data"]["examples"],
         "cut_share": trainings[0]["data"]["cut_share"],
         "steps": trainings[0]["steps"],
+        "tokens": trainings[0]["data"]["tokens"] * trainings[0]["content"]["train"]["epochs"],
         "device_hours": float(np.mean([t["seconds"] * t["devices"] for t in trainings])) / 3600,
     }
     if reference is not None:
@@ -91,14 +93,15 @@ def print_ablation(rows: list[dict[str, Any]], console: Console | None = None) -
     title = f"Accuracy in % [95% of the difference to {rows[0]['model']}], thinking tokens"
     table = Table(box=None, header_style="bold", pad_edge=False, title=title, title_justify="left")
     table.add_column("trained model", overflow="fold")
-    for name in ("examples", "cut", "seeds", *tasks, "device hours"):
+    for name in ("examples", "cut", "seeds", *tasks, "tokens", "device hours"):
         table.add_column(name, justify="right")
     for model in dict.fromkeys(row["model"] for row in rows):
         own = {row["task"]: row for row in rows if row["model"] == model}
         first = next(iter(own.values()))
         table.add_row(
             escape(model), f"{first['examples']:,}", f"{first['cut_share']:.0%}", str(first["seeds"]),
-            *(escape(_entry(own[task])) if task in own else "-" for task in tasks), f"{first['device_hours']:.2f}",
+            *(escape(_entry(own[task])) if task in own else "-" for task in tasks), f"{first['tokens'] / 1e6:.2f}M",
+            f"{first['device_hours']:.2f}",
         )  # fmt: skip
     console.print(table)
 

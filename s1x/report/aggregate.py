@@ -76,17 +76,33 @@ def _metrics(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
         questions = shared_questions(members) if members else ()
         if not questions:
             continue
+        points = list(_points(members).values())
+        firsts = [point[0] for point in points]
+
+        def means(values: str) -> np.ndarray:
+            return np.stack([np.mean([scores_on(c, questions, values) for c in point], 0) for point in points], 1)
+
         series = Series(
-            tuple(c.record["cell_id"] for c in members),
-            np.stack([scores_on(c, questions) for c in members], 1),
-            np.stack([scores_on(c, questions, "tokens") for c in members], 1),
-            tuple(None if c.votes else c.record.get("limit_tokens") for c in members),  # a pool's limit is that of each sample
+            tuple(c.record["cell_id"] for c in firsts),
+            means("scores"),
+            means("tokens"),
+            tuple(None if c.votes else c.record.get("limit_tokens") for c in firsts),  # a pool's limit is that of each sample
         )
         task, model, name = group
         rows.append(
             {"model": model, "task": task, "series": name, "n_questions": len(questions)} | measure(series, compat=compat)
         )
     return rows
+
+
+def _points(cells: list[Cell]) -> dict[Any, list[Cell]]:
+    """Cells that differ in seeds only are one point of their series: their mean."""
+    points: dict[Any, list[Cell]] = {}
+    for cell in cells:
+        own = frozenset(o for o in cell.record.get("overrides") or [] if not o.startswith(("seed=", "train.seed=")))
+        seeded = len(own) < len(cell.record.get("overrides") or [])
+        points.setdefault(own if seeded else cell.record["cell_id"], []).append(cell)
+    return points
 
 
 def _limit_classes(cells: list[Cell]) -> None:
