@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TWENTY = ("data.select.n=160", "train.epochs=2", "train.save_every=3")  # 20 steps
+TWENTY = ("data.select.n=160", "train.epochs=2", "train.save_every=3", "train.max_length=256")  # 20 steps, short ones
 TWO = ("distributed=zero3", "distributed.processes=2")
 LORA = "train.lora={r: 4, alpha: 8, dropout: 0.0}"
 
@@ -39,8 +40,10 @@ def start(place: Path, *overrides: str) -> subprocess.Popen:
     place.mkdir(parents=True, exist_ok=True)
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # shells let what they start with & ignore Ctrl-C
     with (place / "output").open("w") as output:
-        return subprocess.Popen(command(place, *overrides), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
-                                start_new_session=True, preexec_fn=heed)
+        process = subprocess.Popen(command(place, *overrides), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
+                                   start_new_session=True, preexec_fn=heed)
+    atexit.register(process.kill)  # what a failed test leaves; its ranks follow
+    return process
 
 
 def wait_for(there: Callable[[], object], process: subprocess.Popen | None = None, seconds: float = 120) -> None:
