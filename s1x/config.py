@@ -146,8 +146,8 @@ def validate(cfg: DictConfig) -> None:
         raise SettingError(f"{error.full_key or 'the configuration'}: {str(error).splitlines()[0]}") from error
     _check_ranges(plain)
     for name in names:
-        if name in ("data", "train") and plain[name] is None:
-            raise SettingError(f"stage={name}: no {name} is chosen; add {name}=... (python run.py --help lists them)")
+        if name in ("data", "train") and plain["data"] is None and "recipe" not in plain["train"]:
+            raise SettingError(f"stage={name}: no data is chosen; add data=... (python run.py --help lists them)")
     check_writable("store.dir", plain["store"]["dir"])
     _check_method(plain)
     if set(names) & set(TOGETHER):

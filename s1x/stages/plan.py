@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from omegaconf import OmegaConf
 
 from ..config import stages
-from ..training import plan as training
 from . import naming
 from .cell import Cell
 from .forecast import Reads, forecast, model_of
@@ -71,6 +70,8 @@ def show(cells: list[Cell]) -> None:
         f"answers of {plan.answer}, forced ones of {plan.forced_answer}; {speed:,} decoded tokens a second.", highlight=False)
     trainings = {models[cell.job]: cell.cfg for cell in cells if "train" in stages(cell.cfg)}
     if trainings:
+        from ..training import plan as training  # brings pyarrow and numpy along
+
         console.print("Trained first, unless it is there already, and not counted above:")
         training.show(list(trainings.values()))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 from contextlib import nullcontext
+from importlib.util import find_spec
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -55,6 +56,7 @@ def run(cfg: DictConfig) -> None:
 
 def _train(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks) -> None:
     training = source.training
+    _check_installed(settings, ranks)
     training.check_checkpoint(training.identity(ranks.devices, ranks.stage))
     training.check_space(memory.disk(settings, ranks, source.facts))
     encoded = source.encode()
@@ -69,6 +71,12 @@ def _train(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks
     card.write(training.folder, source.model["name"], facts, training.content, cfg)
     training.finish(facts)
     log.info(f"{settings.name}: trained in {facts['seconds']:,.0f} s, in {training.folder}")
+
+
+def _check_installed(settings: Settings, ranks: Ranks) -> None:
+    needed = {"trl": True, "deepspeed": ranks.deepspeed, "peft": settings.lora}
+    for package in (name for name, wanted in needed.items() if wanted and find_spec(name) is None):
+        raise SettingError(f"stage=train: {package} is not installed; pip install -e '.[train]'")
 
 
 def _announce(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks, encoded: Encoded) -> None:
