@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,11 @@ def _follow(agent: subprocess.Popen, progress: Path, observe: Observe) -> None:
 
 def _end(agent: subprocess.Popen) -> None:
     """Ask the agent to end its ranks, then insist."""
-    for sign, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
+    for sign in (signal.SIGTERM, signal.SIGKILL):
         if agent.poll() is None:
             os.killpg(agent.pid, sign)
-            try:
-                agent.wait(seconds)
-            except subprocess.TimeoutExpired:
-                continue
+            with suppress(subprocess.TimeoutExpired):
+                agent.wait(GRACE_SECONDS)
 
 
 def _reason(scratch: Path, status: int, log: Path) -> str:
