@@ -35,7 +35,9 @@ class Training:
     def of(cls, content: dict[str, Any], directory: str, name: str) -> Training:
         text = json.dumps({"version": RECIPE_VERSION} | content, sort_keys=True)
         key = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-        return cls(content, Path(directory).expanduser() / f"{name}-{key}")
+        place = Path(directory).expanduser()
+        done = sorted(file.parent for file in place.glob(f"*-{key}/DONE"))  # under whatever name
+        return cls(content, done[0] if done else place / f"{name}-{key}")
 
     @property
     def id(self) -> str:

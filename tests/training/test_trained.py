@@ -17,6 +17,15 @@ def test_the_same_content_is_the_same_folder_and_any_change_another(tmp_path):
     assert one.folder != Training.of({"base": "a", "train": {"seed": 1}}, str(tmp_path), "m").folder
 
 
+def test_a_finished_training_is_found_under_another_name(tmp_path):
+    first = Training.of({"seed": 0}, str(tmp_path), "first")
+    assert Training.of({"seed": 0}, str(tmp_path), "second").folder.name.startswith("second-")
+    first.folder.mkdir()
+    first.finish({"steps": 1})
+    assert Training.of({"seed": 0}, str(tmp_path), "second").folder == first.folder
+    assert Training.of({"seed": 1}, str(tmp_path), "second").folder != first.folder
+
+
 def test_done_is_written_last_and_checkpoints_go(tmp_path):
     training = Training.of({}, str(tmp_path), "m")
     (training.folder / "checkpoints" / "checkpoint-1").mkdir(parents=True)
