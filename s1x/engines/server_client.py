@@ -165,7 +165,7 @@ class Client:
                 counters.decoded += len(ids)
                 logprobs = None if event.logprobs is None else event.logprobs[: len(ids)]
                 self.arrived.put(Chunk(chain.handle, ids, logprobs, chain.done))
-                if chain.redraw or chain.stopped:
+                if chain.redraw:  # after a stop, the server still says how much of the prompt was cached
                     return
 
     def _priority(self, chain: Chain) -> int | None:

@@ -193,7 +193,7 @@ class VllmEngine:
         for chain in self._open.values():
             chain.padded = self._padded
         os.environ.update(self._environment)  # some of vLLM's settings have no other way in
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # what matters reaches us as an exception
         if self._threads:
             self._use_threads(self._threads)
         from vllm import EngineArgs, LLMEngine
