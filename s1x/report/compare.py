@@ -56,7 +56,10 @@ def _of_task(cells: list[Cell], task: str) -> list[Cell]:
 
 
 def _pairs(cells: list[Cell]) -> Iterator[tuple[str, Cell, Cell]]:
-    """Pairs of one task; the reference of other series is the natural end (largest budget, nothing ignored) of the largest."""
+    """Pairs of one task; the reference of other series is the natural end (largest budget, nothing ignored) of the largest.
+
+    A series that only ignores ends (another string) is compared with the natural end of its model's largest series.
+    """
     series: dict[tuple, list[Cell]] = {}
     for cell in cells:
         series.setdefault(cell.group, []).append(cell)
@@ -71,9 +74,12 @@ def _pairs(cells: list[Cell]) -> Iterator[tuple[str, Cell, Cell]]:
             yield "step", a, b
         if len(budgets) > 2:
             yield "ends", budgets[0], budgets[-1]
+    for group, members in series.items():
+        of_model = [g for g in natural if g[:2] == group[:2]]
+        end = natural.get(group) or (natural[max(of_model, key=lambda g: len(series[g]))] if of_model else None)
         for cell in members:
-            if cell.ignored_ends:
-                yield "extended", natural[group], cell
+            if cell.ignored_ends and end is not None:
+                yield "extended", end, cell
     if natural:
         main = max(natural, key=lambda group: len(series[group]))
         for group, cell in natural.items():

@@ -75,7 +75,7 @@ def comparison_name(row: dict[str, Any], cells: list[dict[str, Any]]) -> str:
         names = series_names(cells)
         text = f"{names[_group(b)]} against {names[_group(a)]}"
     elif row["kind"] == "extended":
-        text = f"{a['series']}: end ignored {ignored_ends(b)}x against natural end"
+        text = f"{b['series']}: end ignored {ignored_ends(b)}x against natural end"
     else:
         text = f"{a['series']}: budget {budget_label(b)} against {budget_label(a)}"
     return text + (f" ({row['task']})" if len({c["task"] for c in cells}) > 1 else "")

@@ -121,6 +121,17 @@ def test_cells_without_a_budget_are_not_steps_of_one(tmp_path):
     assert aggregate(tmp_path)["comparisons"] == []
 
 
+def test_another_string_is_compared_with_the_natural_end(tmp_path):
+    cells = [("natural", "budget_forcing", 0), ("wait", "budget_forcing", 2), ("hmm", "budget_forcing(Hmm)", 2)]
+    for job, (name, series, ignored) in enumerate(cells):
+        lines = [sample(q, None, ignored) for q in range(20)]
+        overrides = [f"method.ignore_end={ignored}"] * bool(ignored)
+        write_job(tmp_path / str(job), job, lines, cell_id=name, series=series, overrides=overrides)
+    assert [(c["kind"], c["a"], c["b"]) for c in aggregate(tmp_path)["comparisons"]] == [
+        ("extended", "natural", "wait"), ("extended", "natural", "hmm"),
+    ]  # fmt: skip
+
+
 def test_cells_that_differ_in_seeds_only_are_one_point(tmp_path):
     settings = [(budget, seed) for budget in (32, 128) for seed in (0, 1)]
     for job, (budget, seed) in enumerate(settings):
