@@ -139,6 +139,8 @@ class Client:
             except Refused as error:
                 raise EngineError(f"engine.urls={endpoint.url}: the server refused a request ({error}).") from None
             except Broken as error:
+                if chain.done:
+                    return  # what the server had to say after the last token is lost
                 failures = 1 if len(chain.ids) > before else failures + 1
                 if failures > self.engine._retries:
                     raise EngineError(

@@ -130,7 +130,7 @@ def test_a_server_agrees_with_transformers_with_and_without_faults(chat, referen
     plain = sweep.run(engine, chat, tiny.questions(QUESTIONS), settings=SETTINGS)
     engine.close()
     assert report("server", plain, reference) >= 0.99
-    assert engine.counters.prefill_cached > 0
+    assert engine.counters.prefill_cached > 0.7 * engine.counters.prefill
 
     faults = [None, None, "429", None, "cut", None, "garbage", None, None, "500", None, "lost", None, None, "hang"]
     with proxy.FaultyProxy(url, faults) as between:
