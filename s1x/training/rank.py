@@ -22,11 +22,10 @@ def main(file: Path) -> int:
     rank, scratch = int(os.environ["RANK"]), file.parent
     _end_with([os.getppid()] + ([job["pid"]] if job["host"] == os.uname().nodename else []))
     try:
-        from accelerate import PartialState
         from torch.cuda import is_available
 
         if not is_available():
-            PartialState(backend="gloo")  # before the arguments: accelerate and DeepSpeed then agree about the world size
+            _without_gpus()
         from .sft import train
 
         with (scratch / "progress.jsonl").open("a") as progress:
@@ -39,6 +38,17 @@ def main(file: Path) -> int:
     if facts is not None:
         write(scratch / "facts.json", json.dumps(facts))
     return 0
+
+
+def _without_gpus() -> None:
+    """Let the ranks talk through gloo, which needs no compiler."""
+    from accelerate import PartialState
+    from deepspeed import ops
+
+    # DeepSpeed would compile a shared-memory reduction at its first use: a minute, and killed in it, it leaves a lock for which
+    # every later training waits for ever
+    ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    PartialState(backend="gloo")  # before the arguments: accelerate and DeepSpeed then agree about the world size
 
 
 def _end_with(processes: list[int]) -> None:
