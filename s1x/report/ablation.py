@@ -25,7 +25,8 @@ def ablation(directory: Path) -> list[dict[str, Any]]:
     examples, cut_share, steps, tokens, device_hours}`.
 
     `difference` and `ci95` are None for the reference; `tokens` are read in training, all epochs together.
-    Empty where no job was trained. Also written to `ablation.json` in `directory`.
+    Empty where no job was trained, or one training was evaluated in several ways: that compares methods. Also written to
+    `ablation.json` in `directory`.
     """
     groups: dict[tuple[str, str], list[tuple[Cell, dict[str, Any]]]] = {}
     for job in job_directories(directory):
@@ -34,6 +35,8 @@ def ablation(directory: Path) -> list[dict[str, Any]]:
             for cell in load_cells(job)[0]:  # one, or none where the evaluation did not finish
                 key = (cell.record["task"], cell.record["model"])
                 groups.setdefault(key, []).append((cell, json.loads(training.read_text())))
+    if any(len({json.dumps(t["content"], sort_keys=True) for _, t in members}) < len(members) for members in groups.values()):
+        return []
     rows = []
     for task in dict.fromkeys(task for task, _ in groups):
         members = {model: of for (t, model), of in groups.items() if t == task}

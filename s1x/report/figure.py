@@ -152,8 +152,8 @@ def _finish(axis: Any, title: str, x: str) -> None:
     axis.margins(x=0.08, y=0.1)
     low, high = axis.get_ylim()
     axis.set_ylim(max(low, -3), min(high, 103))
-    if axis.get_legend_handles_labels()[1]:
-        axis.legend(loc="best", fontsize=9)
+    if names := axis.get_legend_handles_labels()[1]:
+        axis.legend(loc="best", fontsize=9 if len(names) <= 6 else 7.5)
 
 
 def _tokens(record: dict[str, Any], x: str) -> float:

@@ -11,13 +11,22 @@ HIDDEN = ("ignore_end", "max_thinking_tokens", "model", "task", "method")  # in 
 
 
 def series_names(records: list[dict[str, Any]]) -> dict[tuple[str, str, str], str]:
-    """A name per (task, model, series): the series for the model of most cells, the model for another one's only series."""
+    """A name per (task, model, series): the series for the model of most cells, the model for another one's only series.
+
+    Of a model with several series the model is named, too, where another model has the same.
+    """
     main = Counter(r["model"] for r in records).most_common(1)[0][0]
     of_model = {model: {r["series"] for r in records if r["model"] == model} for model in {r["model"] for r in records}}
+    models = Counter(series for of in of_model.values() for series in of)
     names = {}
     for r in records:
         model, series = r["model"], r["series"]
-        name = series if model == main else model if len(of_model[model]) == 1 else f"{series} ({model})"
+        if model == main:
+            name = series
+        elif len(of_model[model]) == 1:
+            name = model
+        else:
+            name = series if models[series] == 1 else f"{series} ({model})"
         names[(r["task"], model, series)] = name
     return names
 

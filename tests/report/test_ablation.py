@@ -22,8 +22,8 @@ def job(directory, number: int, model: str, seed: int, scores, task: str = "tiny
               "thinking_tokens": {"mean": 100.0}, "n_questions": len(scores),
               "overrides": [f"train.seed={seed}", f"data={model}"]}
     (place / "cell.json").write_text(json.dumps(record))
-    training = {"data": {"examples": 1000, "cut_share": 0.0, "tokens": 5000}, "content": {"train": {"epochs": 4}}, "steps": 252}
-    training |= {"seconds": 1800, "devices": 2}
+    training = {"data": {"examples": 1000, "cut_share": 0.0, "tokens": 5000}, "steps": 252, "seconds": 1800, "devices": 2,
+                "content": {"data": model, "train": {"epochs": 4, "seed": seed}}}
     (place / "training.json").write_text(json.dumps(training))
 
 
@@ -40,6 +40,12 @@ def test_models_are_compared_with_the_first_and_seeds_are_pooled(tmp_path):
     print_ablation([first, second], console)
     text = console.export_text()
     assert f"{100 * first['accuracy']:.1f}, 100" in text and f"[{100 * second['ci95'][0]:+.1f}," in text
+
+
+def test_one_training_under_several_methods_is_no_ablation(tmp_path):
+    for number in (0, 1):
+        job(tmp_path, number, "m", 0, [0, 1])
+    assert ablation(tmp_path) == []
 
 
 def test_a_sweep_without_trainings_has_no_such_table(tmp_path):

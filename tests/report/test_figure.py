@@ -67,7 +67,7 @@ def test_labels_show_what_differs():
     records.append(
         records[-1] | {"series": "none(thinking=false)", "overrides": ["method.thinking=false", "method.max_thinking_tokens=8"]}
     )
-    assert list(series_names(records + records[:1]).values()) == ["bf", "bf (b)", "none(thinking=false) (b)"]
+    assert list(series_names(records + records[:1]).values()) == ["bf", "bf (b)", "none(thinking=false)"]
     assert cell_labels(records)[-1] == ""  # the series says it, and the budget has a column
 
 
