@@ -43,7 +43,7 @@ def two(tmp_path_factory):
 def test_two_ranks_have_the_losses_of_one_process_and_its_model(two, tmp_path):
     place, output = two
     assert "20 steps of 16 examples on 2 devices" in output
-    assert re.search(r"train.max_length=256: \d+ of 160 examples \(\d+%\) are cut; the longest has \d+ tokens", output)
+    assert re.search(r"train.max_length=256: \d+ of 160 examples \(\d+%\) are cut; the longest has [\d,]+ tokens", output)
     run(tmp_path, *TWENTY)
     ours, theirs = losses(place), losses(tmp_path)
     assert len(ours) == len(theirs) == 20
