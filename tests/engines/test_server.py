@@ -72,7 +72,7 @@ def test_a_greedy_sweep_under_every_fault_ends_with_the_same_results(model, serv
 def test_a_sampled_sweep_under_faults_loses_no_token(model, served):
     settings = {"settings": [{"max_thinking_tokens": 60}, {"max_thinking_tokens": 60, "ignore_end": 1}], "temperature": 1.0}
     with proxy.FaultyProxy(served.url, [None, "cut", None, "429", None, "garbage", None]) as between:
-        engine = connect(model, between.url)
+        engine = connect(model, between.url, between_tokens_s=2)  # aiohttp may not notice that garbage ended a stream
         traces = sweep.run(engine, make_chat(), TEXTS[:12], **settings)
         engine.close()
     for trace in traces:
