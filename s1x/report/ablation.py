@@ -18,6 +18,7 @@ from rich.table import Table
 
 from ..metrics.intervals import RESAMPLES, percentile_interval
 from .load import Cell, job_directories, load_cells
+from .markdown import table as markdown_table
 
 
 def ablation(directory: Path) -> list[dict[str, Any]]:
@@ -26,7 +27,7 @@ def ablation(directory: Path) -> list[dict[str, Any]]:
 
     `difference` and `ci95` are None for the reference; `tokens` are read in training, all epochs together.
     Empty where no job was trained, or one training was evaluated in several ways: that compares methods. Also written to
-    `ablation.json` in `directory`.
+    `ablation.json`, and as a table to `ablation.md`, in `directory`.
     """
     groups: dict[tuple[str, str], list[tuple[Cell, dict[str, Any]]]] = {}
     for job in job_directories(directory):
@@ -44,6 +45,8 @@ def ablation(directory: Path) -> list[dict[str, Any]]:
         rows += [_row(model, task, of, None if of is reference else reference) for model, of in members.items()]
     if rows:
         (directory / "ablation.json").write_text(json.dumps(rows, indent=1) + "\n")
+        head, *lines = _table(rows)
+        (directory / "ablation.md").write_text(markdown_table(head, lines) + "\n")
     return rows
 
 
@@ -91,22 +94,29 @@ def _scores(cell: Cell, questions: Sequence[Any]) -> np.ndarray:
 
 def print_ablation(rows: list[dict[str, Any]], console: Console | None = None) -> None:
     """The table for people: percent, differences in points."""
-    console = console or Console()
-    tasks = list(dict.fromkeys(row["task"] for row in rows))
     title = f"Accuracy in % [95% of the difference to {rows[0]['model']}], thinking tokens"
     table = Table(box=None, header_style="bold", pad_edge=False, title=title, title_justify="left")
-    table.add_column("trained model", overflow="fold")
-    for name in ("examples", "cut", "seeds", *tasks, "tokens", "device hours"):
-        table.add_column(name, justify="right")
+    head, *lines = _table(rows)
+    for name in head:
+        table.add_column(name, justify="left" if name == head[0] else "right", overflow="fold")
+    for line in lines:
+        table.add_row(*map(escape, line))
+    (console or Console()).print(table)
+
+
+def _table(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """Head and lines as text."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    lines = [["trained model", "examples", "cut", "seeds", *tasks, "tokens", "device hours"]]
     for model in dict.fromkeys(row["model"] for row in rows):
         own = {row["task"]: row for row in rows if row["model"] == model}
         first = next(iter(own.values()))
-        table.add_row(
-            escape(model), f"{first['examples']:,}", f"{first['cut_share']:.0%}", str(first["seeds"]),
-            *(escape(_entry(own[task])) if task in own else "-" for task in tasks), f"{first['tokens'] / 1e6:.2f}M",
+        lines.append([
+            model, f"{first['examples']:,}", f"{first['cut_share']:.0%}", str(first["seeds"]),
+            *(_entry(own[task]) if task in own else "-" for task in tasks), f"{first['tokens'] / 1e6:.2f}M",
             f"{first['device_hours']:.2f}",
-        )  # fmt: skip
-    console.print(table)
+        ])  # fmt: skip
+    return lines
 
 
 def _entry(row: dict[str, Any]) -> str:
