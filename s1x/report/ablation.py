@@ -97,8 +97,9 @@ def print_ablation(rows: list[dict[str, Any]], console: Console | None = None) -
     title = f"Accuracy in % [95% of the difference to {rows[0]['model']}], thinking tokens"
     table = Table(box=None, header_style="bold", pad_edge=False, title=title, title_justify="left")
     head, *lines = _table(rows)
-    for name in head:
-        table.add_column(name, justify="left" if name == head[0] else "right", overflow="fold")
+    table.add_column(head[0], overflow="fold")
+    for name in head[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
     for line in lines:
         table.add_row(*map(escape, line))
     (console or Console()).print(table)
