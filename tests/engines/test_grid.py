@@ -37,7 +37,7 @@ class Watch(threading.Thread):
 
     def alive(self) -> set[int]:
         pids = set()
-        for child in psutil.Process().children(recursive=True):
+        for child in psutil.Process().children():  # direct ones: what an engine process forks has its name for a moment
             try:
                 if "EngineCore" in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
                     pids.add(child.pid)
