@@ -56,11 +56,11 @@ def run(cfg: DictConfig) -> None:
 
 def _train(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks) -> None:
     training = source.training
-    _check_installed(settings, ranks)
     training.check_checkpoint(training.identity(ranks.devices, ranks.stage))
     training.check_space(memory.disk(settings, ranks, source.facts))
     encoded = source.encode()
     _announce(cfg, source, settings, ranks, encoded)
+    _check_installed(settings, ranks)
     task = job.make(source, settings, encoded, ranks.devices, ranks.deepspeed)
     if ranks.node_rank > 0:  # the first node watches, and finishes the model
         launch.run(task, ranks)
