@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,7 @@ def test_ctrl_c_ends_quickly_and_says_how_to_go_on(tmp_path):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
     )
     deadline = time.time() + 120
     while not list((tmp_path / "store").rglob("*.streams")) and time.time() < deadline:
