@@ -252,25 +252,26 @@ class VllmEngine:
         chain.counted = False
 
     def _receive(self, output: Any, chain: Chain) -> Chunk:
-        (new,) = output.outputs
-        counters, drawn = self.counters, list(new.token_ids)
+        new = output.outputs[0]
         if not chain.counted:
             chain.counted = True
             self._count(chain, len(output.prompt_token_ids), output.num_cached_tokens or 0)
-        ids = chain.take(drawn)
-        counters.decoded += len(ids)
-        given = new.logprobs if chain.request.logprobs else None
-        logprobs = [] if given is None else [given.logprobs[i] for i in given.start_indices[: len(ids)]]
-        if chain.done or chain.redraw or output.finished:
+        ids = chain.take(new.token_ids)
+        self.counters.decoded += len(ids)
+        logprobs = []
+        if chain.request.logprobs and (given := new.logprobs) is not None:
+            logprobs = [given.logprobs[i] for i in given.start_indices[: len(ids)]]
+        done = chain.done
+        if done or chain.redraw or output.finished:
             if not output.finished:
                 self._abort(chain.handle)
             else:
                 del self._requests[self._current.pop(chain.handle)]
-            if chain.done:
+            if done:
                 del self._open[chain.handle]
             else:
                 self._start(chain)
-        return Chunk(chain.handle, ids, logprobs, chain.done)
+        return Chunk(chain.handle, ids, logprobs, done)
 
     def _count(self, chain: Chain, prefix: int, cached: int) -> None:
         """Prefill of a part; `extra` has that of answers and continuations, whose prefix should be in the cache."""
