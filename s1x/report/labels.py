@@ -47,6 +47,24 @@ def notes(record: dict[str, Any]) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {value:,.4g}" for key, value in (record.get("info") or {}).items())
 
 
+def cell_table(records: list[dict[str, Any]]) -> tuple[list[str], list[list[str]], int]:
+    """(head, rows, how many of the first columns are names) of the table of cells, for the terminal and for Markdown."""
+    names, labels = series_names(records), cell_labels(records)
+    tasks, settings, noted = len({r["task"] for r in records}) > 1, any(labels), any(map(notes, records))
+    head = ["task"] * tasks + ["cell"] + ["settings"] * settings
+    left = len(head)
+    head += ["budget", "Wait", "accuracy % [95%]", "thinking", "forced %", "no answer", *["means"] * noted]
+    rows = []
+    for r, label in zip(records, labels, strict=True):
+        accuracy = figure_text({"value": r["accuracy"], "ci95": r["accuracy_ci95"]}, 100)
+        rows.append([
+            *[r["task"]] * tasks, names[r["task"], r["model"], r["series"]], *[label] * settings, budget_label(r),
+            str(ignored_ends(r) or "-"), accuracy, f"{r['thinking_tokens']['mean']:,.0f}",
+            f"{100 * r['forced_end_rate']:.1f}", f"{100 * r['no_answer_rate']:.1f}%", *[notes(r)] * noted,
+        ])  # fmt: skip
+    return head, rows, left
+
+
 def pool_names(records: list[dict[str, Any]]) -> dict[str, str]:
     """What a cell of votes is called, by cell id: series, settings, and the budget of each vote."""
     names, found = series_names(records), {}

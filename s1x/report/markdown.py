@@ -6,15 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .compare import KINDS
-from .labels import budget_label, cell_labels, figure_text, notes, pool_names, series_names
-from .load import ignored_ends
+from .labels import cell_table, figure_text, pool_names, series_names
 from .table import POOL, comparison_name, cost_line
 
 
 def markdown(summary: dict[str, Any]) -> str:
     """The page: cells, the three metrics, votes, paired differences (steps between neighbours left out) and cost."""
     cells, names = summary["cells"], series_names(summary["cells"])
-    parts = [_cells(cells, names)]
+    parts = [table(*cell_table(cells))]
     if metrics := [row for row in summary["metrics"] if row["n_points"] > 1]:
         parts.append(_metrics(metrics, names))
     if summary["pools"]:
@@ -30,23 +29,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> 
     """A Markdown table; the first `left` columns are text, the others numbers."""
     lines = [head, ["---" if at < left else "---:" for at in range(len(head))], *rows]
     return "\n".join("| " + " | ".join(str(value).replace("|", "\\|") for value in line) + " |" for line in lines)
-
-
-def _cells(cells: list[dict[str, Any]], names: dict) -> str:
-    labels = cell_labels(cells)
-    tasks, settings, noted = len({r["task"] for r in cells}) > 1, any(labels), any(map(notes, cells))
-    head = ["task"] * tasks + ["cell"] + ["settings"] * settings
-    left = len(head)
-    head += ["budget", "Wait", "accuracy % [95%]", "thinking tokens", "forced %", "no answer %", *["means"] * noted]
-    rows = []
-    for r, label in zip(cells, labels, strict=True):
-        accuracy = figure_text({"value": r["accuracy"], "ci95": r["accuracy_ci95"]}, 100)
-        rows.append([
-            *[r["task"]] * tasks, names[_group(r)], *[label] * settings, budget_label(r), str(ignored_ends(r) or "-"), accuracy,
-            f"{r['thinking_tokens']['mean']:,.0f}", f"{100 * r['forced_end_rate']:.1f}", f"{100 * r['no_answer_rate']:.1f}",
-            *[notes(r)] * noted,
-        ])  # fmt: skip
-    return table(head, rows, left)
 
 
 def _metrics(rows: list[dict[str, Any]], names: dict) -> str:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .compare import KINDS
-from .labels import budget_label, cell_labels, figure_text, notes, pool_names, series_names
+from .labels import budget_label, cell_table, figure_text, pool_names, series_names
 from .load import ignored_ends
 
 POOL = {"maj": "maj@k", "pass": "pass@k", "best": "best of k", "weighted": "weighted", "shortest": "shortest"}
@@ -82,23 +82,15 @@ def comparison_name(row: dict[str, Any], cells: list[dict[str, Any]]) -> str:
 
 
 def _cells(records: list[dict[str, Any]]) -> Table:
-    names, labels = series_names(records), cell_labels(records)
-    several = len({r["task"] for r in records}) > 1
+    head, rows, left = cell_table(records)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in (["task"] if several else []) + ["cell"] + (["settings"] if any(labels) else []):
-        table.add_column(title, overflow="fold")
-    for title in ("budget", "Wait", "accuracy % [95%]", "thinking", "forced %", "no answer"):
-        table.add_column(title, justify="right", no_wrap=True)
-    if noted := any(map(notes, records)):
-        table.add_column("means", overflow="fold")
-    for r, label in zip(records, labels, strict=True):
-        accuracy = figure_text({"value": r["accuracy"], "ci95": r["accuracy_ci95"]}, 100)
-        table.add_row(
-            *([escape(r["task"])] if several else []), escape(names[_group(r)]), *([escape(label)] if any(labels) else []),
-            budget_label(r), str(ignored_ends(r) or "-"), escape(accuracy), f"{r['thinking_tokens']['mean']:,.1f}",
-            f"{100 * r['forced_end_rate']:.1f}", f"{100 * r['no_answer_rate']:.1f}%",
-            *[notes(r)] * noted,
-        )  # fmt: skip
+    for at, title in enumerate(head):
+        if at < left or title == "means":
+            table.add_column(title, overflow="fold")
+        else:
+            table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table
 
 
