@@ -73,12 +73,6 @@ class Chain:
 
     def take(self, ids: list[int]) -> list[int]:
         """Accept new ids of the current part. Fewer come back when a padded one was drawn: the part is over then."""
-        if len(ids) == 1 and ids[0] < self.padded.start:  # nearly always, and once for every token of a run
-            self.ids.append(ids[0])
-            self.redraw = False
-            if ids[0] in self.request.stop_ids:
-                self.stopped = True
-            return ids
         self.redraw = max(ids, default=0) >= self.padded.start
         if self.redraw:
             ids = ids[: next(i for i, token in enumerate(ids) if token >= self.padded.start)]

@@ -27,7 +27,8 @@ class ServerEngine:
     quantization: what the servers run, if known; part of the fingerprint. max_model_len: tokens per stream, prefix included.
     api_key_env: name of the environment variable that holds the key. in_flight: requests at once, over all urls. retries:
     failures in a row without a new token after which a stream gives up; between them, pauses grow from `pause_s`.
-    first_token_s, between_tokens_s: how long to wait for a server, in seconds.
+    first_token_s, between_tokens_s: how long to wait for a server, in seconds. stream_interval: how many tokens a server should
+    send together (vLLM 0.32; others ignore it).
 
     The constructor reads small files only; servers are asked what they can do at the first poll. `counters.prefill_cached`
     needs servers that were started with `--enable-prompt-tokens-details`.
@@ -50,12 +51,15 @@ class ServerEngine:
         first_token_s: float = 600,
         between_tokens_s: float = 60,
         pause_s: float = 0.5,
+        stream_interval: int = 8,
     ) -> None:
         self._urls = [u.rstrip("/").removesuffix("/v1") for u in ([urls] if isinstance(urls, str) else urls or [])]
         if not self._urls or not all(map(_is_address, self._urls)):
             raise ValueError(f"engine.urls={urls}: must be one or more addresses such as http://localhost:8000.")
         if in_flight < 1:
             raise ValueError(f"engine.in_flight={in_flight} is too small; it must be at least 1.")
+        if stream_interval < 1:
+            raise ValueError(f"engine.stream_interval={stream_interval} is too small; it must be at least 1.")
         if api_key_env is not None and not os.environ.get(api_key_env):
             raise ValueError(f"engine.api_key_env={api_key_env}: this environment variable is not set; put the key into it.")
         longest = model_facts(model, revision)["context_length"]
@@ -71,6 +75,7 @@ class ServerEngine:
         self.counters = Counters()
         self._key_variable, self._retries, self._pause_s = api_key_env, retries, pause_s
         self._patience = {"first_s": first_token_s, "between_s": between_tokens_s}
+        self._interval = stream_interval
         self._client: Any = None
         self._handles = count()
         self._open: set[int] = set()

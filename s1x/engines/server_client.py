@@ -154,7 +154,14 @@ class Client:
         """One request: everything it yields goes out at once."""
         part, counters, first = chain.part(), self.engine.counters, True
         request = chain.request
-        asked = body(self.engine.model_id, part, request.sampling, logprobs=request.logprobs, priority=self._priority(chain))
+        asked = body(
+            self.engine.model_id,
+            part,
+            request.sampling,
+            logprobs=request.logprobs,
+            priority=self._priority(chain),
+            interval=1 if request.watched else self.engine._interval,
+        )
         async with aclosing(endpoint.complete(asked)) as events:
             async for event in events:
                 if first and event.ids:

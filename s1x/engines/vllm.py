@@ -1,7 +1,7 @@
 """vLLM in this process: its `LLMEngine`, driven step by step with token ids.
 
 Prefix caching is on, and answers and continuations are admitted ahead of new thinking (priority scheduling), so that their
-prefix is still in the KV cache. Nothing is detokenized; tokens come as they are made (DELTA).
+prefix is still in the KV cache. Nothing is detokenized; tokens come as they are made (DELTA), some at a time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class VllmEngine:
     per cache block): as vLLM has them. kv_cache_gib: size of the KV cache (None: vLLM's own choice on GPUs, 1 on CPUs).
     enforce_eager: no compilation (None: on CPUs). batch_invariant: kernels whose results do not depend on the batch (compute
     capability 8.0 or more). own_process: vLLM's engine core in a process of its own, which frees the device when it ends
-    (None: on GPUs). threads: CPU threads, without a GPU (None: one for small models, else vLLM's own choice).
+    (None: on GPUs). threads: CPU threads, without a GPU (None: one for small models, else vLLM's own choice). stream_interval: how
+    many tokens of a stream are reported together; up to so many less one are decoded in vain when a stream is cancelled.
 
     The constructor only reads small files and raises one-sentence errors; vLLM is imported and weights load at the first poll.
     Log-probabilities are of the raw logits. A sampled stream that is resumed goes on with fresh noise.
@@ -54,6 +55,7 @@ class VllmEngine:
         batch_invariant: bool = False,
         own_process: bool | None = None,
         threads: int | None = None,
+        stream_interval: int = 8,
         seed: int = 0,
         trust_remote_code: bool = False,
     ) -> None:
@@ -63,6 +65,7 @@ class VllmEngine:
             "max_num_seqs": max_num_seqs,
             "tensor_parallel_size": tensor_parallel_size,
             "pipeline_parallel_size": pipeline_parallel_size,
+            "stream_interval": stream_interval,
         }
         for name, value in sizes.items():
             if value < 1:
@@ -87,6 +90,7 @@ class VllmEngine:
         self.capacity = max_num_seqs
         self.counters = Counters()
         files = locate(model, revision)
+        self._interval = stream_interval
         self._names = (model, revision, tokenizer, trust_remote_code)
         self._arguments: dict[str, Any] = {
             "model": files.hub or str(files.folder),
@@ -156,9 +160,7 @@ class VllmEngine:
                 self._start(chain)
         self._new.clear()
         if self._requests:
-            for output in self._step():
-                if (chain := self._requests.get(output.request_id)) is not None:
-                    chunks.append(self._receive(output, chain))
+            chunks += self._receive(self._step())
         return chunks or [Chunk(handle, [], [], False) for handle in list(self._open)[:1]]
 
     def cancel(self, handle: int) -> None:
@@ -244,6 +246,7 @@ class VllmEngine:
             flat_logprobs=chain.request.logprobs,
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
+            stream_interval=1 if chain.request.watched else self._interval,
             skip_clone=True,
         )
         name = str(next(self._numbers))
@@ -251,7 +254,25 @@ class VllmEngine:
         self._engine.add_request(name, tokens_input(list(part.prefix)), params, priority=pack(chain.request.priority))
         chain.counted = False
 
-    def _receive(self, output: Any, chain: Chain) -> Chunk:
+    def _receive(self, outputs: list[Any]) -> list[Chunk]:
+        """What a step has brought. Nearly all of it is more tokens of parts that go on: the short way."""
+        chunks, requests, bound, decoded = [], self._requests, self._padded.start, 0
+        for output in outputs:
+            if (chain := requests.get(output.request_id)) is None:
+                continue
+            new = output.outputs[0]
+            ids = new.token_ids
+            if chain.counted and not output.finished and new.logprobs is None and max(ids) < bound:
+                chain.ids += ids
+                decoded += len(ids)
+                chunks.append(Chunk(chain.handle, ids, [], False))
+            else:
+                chunks.append(self._turn(output, chain))
+        self.counters.decoded += decoded
+        return chunks
+
+    def _turn(self, output: Any, chain: Chain) -> Chunk:
+        """Receive where a part begins or ends, or brings log-probabilities or a padded id."""
         new = output.outputs[0]
         if not chain.counted:
             chain.counted = True

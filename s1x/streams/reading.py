@@ -33,13 +33,12 @@ class Stream:
         self.readers: list[Reader] = []
         self._refresh()
 
-    def extend(self, ids: list[int], logprobs: list[float] | None) -> None:
-        self.tokens.extend(ids)
-        if self.logprobs is not None:
-            if logprobs is None:
-                self.logprobs = None
-            else:
-                self.logprobs.extend(half(logprobs))  # as the store will have them, so that a resumed run is the same
+    def keep(self, logprobs: list[float] | None) -> None:
+        """Log-probabilities of new tokens, as the store will have them; a stream that misses some has none."""
+        if logprobs is None:
+            self.logprobs = None
+        else:
+            self.logprobs += half(logprobs)
 
     def add(self, reader: Reader) -> None:
         self.readers.append(reader)

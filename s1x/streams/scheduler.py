@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..engines.base import Engine, Open
+from ..engines.base import Chunk, Engine, Open
 from .reading import Reader, Stream
 from .running import Root, Run
 from .types import Forbid, Read, Trace
@@ -79,8 +79,7 @@ class Scheduler:
                 self._advance_ready()
                 self._open_streams()
                 if self._handles:
-                    for chunk in self.engine.poll():
-                        self._receive(*chunk)
+                    self._receive(self.engine.poll())
                 elif not self.ready and following is None:
                     return
                 self._tick()
@@ -130,30 +129,40 @@ class Scheduler:
                     stop_ids=stops,
                     priority=min(r.priority for r in stream.readers),
                     logprobs=stream.wants_logprobs,
+                    watched=any(s.strings or s.sequences or not s.ids <= stops for s in (r.read.stop for r in stream.readers)),
                 )
             )
             self._handles[stream.handle] = stream
         self._to_open.clear()
 
-    def _receive(self, handle: int, ids: list[int], logprobs: list[float] | None, done: bool) -> None:
-        stream = self._handles.get(handle)
-        if stream is None:
-            return
-        stream.extend(ids, logprobs)
-        self.progress.generated += len(ids)
-        if len(stream.tokens) >= stream.next_end or not stream.triggers.isdisjoint(ids) or stream.watches_text:
-            stream.resolve()
-            if stream.handle != handle:  # a delivery made the whole stream unneeded
-                return
-        if done or not stream.readers:
-            del self._handles[handle]
-            stream.handle = None
-            if not done:
-                self.engine.cancel(handle)
-            if stream.readers:  # the engine stopped at a hint or at a limit that a later reader exceeds
-                self._to_open[stream.key] = stream
-            else:
-                self._forget(stream)
+    def _receive(self, chunks: list[Chunk]) -> None:
+        """Hand new tokens to their streams. This runs once per token, so what most tokens need is written out here."""
+        handles = self._handles
+        for handle, ids, logprobs, done in chunks:
+            if (stream := handles.get(handle)) is None:
+                continue
+            tokens = stream.tokens
+            tokens.extend(ids)
+            self.progress.generated += len(ids)
+            if stream.logprobs is not None:
+                stream.keep(logprobs)
+            if len(tokens) >= stream.next_end or stream.watches_text or not stream.triggers.isdisjoint(ids):
+                stream.resolve()
+                if stream.handle != handle:  # a delivery made the whole stream unneeded
+                    continue
+            if done or not stream.readers:
+                self._end(handle, stream, done)
+
+    def _end(self, handle: int, stream: Stream, done: bool) -> None:
+        """The engine will send no more, or nobody reads on."""
+        del self._handles[handle]
+        stream.handle = None
+        if not done:
+            self.engine.cancel(handle)
+        if stream.readers:  # the engine stopped at a hint or at a limit that a later reader exceeds
+            self._to_open[stream.key] = stream
+        else:
+            self._forget(stream)
 
     # --- reads ---
 
