@@ -23,8 +23,8 @@ class Open:
     Noise applies at the absolute position (length of `prefix` plus tokens generated so far), so a stream opened again from
     its last stored token goes on with the same noise. `forbid.first` counts from here. The engine may end after any id of
     `stop_ids` (a hint; the stop id itself is returned). Lower `priority` goes first. `logprobs` asks for the untempered
-    log-probability of every token. `watched`: the caller looks for stops that the engine is not told of, so tokens should not be
-    kept back to be reported several at a time.
+    log-probability of every token. `watched`: the caller looks for stops that the engine is not told of, so tokens should
+    come at once and not several at a time.
     """
 
     prefix: Ids

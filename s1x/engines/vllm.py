@@ -29,8 +29,9 @@ class VllmEngine:
     per cache block): as vLLM has them. kv_cache_gib: size of the KV cache (None: vLLM's own choice on GPUs, 1 on CPUs).
     enforce_eager: no compilation (None: on CPUs). batch_invariant: kernels whose results do not depend on the batch (compute
     capability 8.0 or more). own_process: vLLM's engine core in a process of its own, which frees the device when it ends
-    (None: on GPUs). threads: CPU threads, without a GPU (None: one for small models, else vLLM's own choice). stream_interval: how
-    many tokens of a stream are reported together; up to so many less one are decoded in vain when a stream is cancelled.
+    (None: on GPUs). threads: CPU threads, without a GPU (None: one for small models, else vLLM's own choice).
+    stream_interval: how many tokens of a stream are reported together; up to so many less one are decoded in vain when a
+    stream is cancelled.
 
     The constructor only reads small files and raises one-sentence errors; vLLM is imported and weights load at the first poll.
     Log-probabilities are of the raw logits. A sampled stream that is resumed goes on with fresh noise.

@@ -1,14 +1,15 @@
-"""The same budget sweep three ways on one engine: what shared streams save.
+"""The same budget sweep three ways on the same engine: what shared streams save.
 
     python run.py +experiment=bench_sweep [engine=vllm]
 
-- s1: each cell alone, on an engine of its own; all questions finish a phase (thinking, "Wait", answer) before any starts the
-  next. This is how s1's harness runs: a command for every cell, each of which starts vLLM;
-- alone: each cell alone, without such barriers, on one engine whose reusable prefixes are dropped between cells;
-- shared: all cells in one scheduler, on one engine.
+- s1: a command for every cell, as s1's harness is used: a Python process that imports, loads tasks and starts an engine, in
+  which all questions finish a phase (thinking, "Wait", answer) before any starts the next;
+- alone: one command; each cell alone, without such barriers, on one engine whose reusable prefixes are dropped between cells;
+- shared: one command; all cells in one scheduler.
 
-Seconds of starting (loading included, imports not: they are paid before) and of generating are told apart. Nothing is stored
-and nothing is graded. Writes bench_sweep.json.
+A command is a process of its own here too. Seconds of preparing (Python, imports, tokenizer, questions), of starting engines (a
+model of the user's size takes minutes) and of generating are told apart. Nothing is stored and nothing is graded. Writes
+bench_sweep.json.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import json
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -35,41 +38,82 @@ from .evaluate import chat_of, load_tokenizer
 
 log = logging.getLogger(__name__)
 
-COUNTS = ("decoded", "prefill", "prefill_cached", "starts")
-SECONDS = ("start_s", "generate_s", "wall_s")
+COUNTS = ("decoded", "prefill", "prefill_cached")
+SECONDS = ("prepare_s", "start_s", "generate_s")
+
+Traces = dict[tuple[int, int], Trace]  # by cell and question
 
 
 def run(cfg: DictConfig) -> None:
     """Run the sweep of `scale.budgets` and `scale.waits` three ways; print a table and write bench_sweep.json."""
     plain = OmegaConf.to_container(cfg, resolve=True)
-    tokenizer = load_tokenizer(cfg)
-    engine = build(plain["engine"], plain["model"], tuple(tokenizer.convert_tokens_to_ids(t) for t in cfg.chat.thinking_stop))
-    try:
-        restart(engine)  # imports
-        sweep = Sweep(cfg, plain, tokenizer, engine)
-        ways = {name: sweep.measure(way) for name, way in (("s1", s1), ("alone", alone), ("shared", shared))}
-    finally:
-        engine.close()
-    figures = summarise(ways, len(sweep.methods))
+    cells = list(range(len(settings(plain))))
+    command(plain, "shared", cells, limit=1)  # files are in the page cache afterwards, for all ways alike
+    commands = {"shared": [cells], "alone": [cells], "s1": [[cell] for cell in cells]}
+    ways = {way: measure(plain, way, commands[way]) for way in commands}
+    figures = summarise(ways, len(cells))
     path = Path(HydraConfig.get().runtime.output_dir) / "bench_sweep.json"
     path.write_text(json.dumps(figures, indent=1) + "\n")
     show(figures)
     print(f"written to {path}")
 
 
-class Sweep:
-    """The cells (a method each) and questions, and how a way of running them is measured."""
+def settings(plain: dict[str, Any]) -> list[dict[str, int]]:
+    """The method's settings of each cell."""
+    scale = plain["scale"]
+    return [{"max_thinking_tokens": n} for n in scale["budgets"]] + [{"ignore_end": n} for n in scale["waits"]]
 
-    def __init__(self, cfg: DictConfig, plain: dict[str, Any], tokenizer: Any, engine: Any) -> None:
-        settings = [{"max_thinking_tokens": n} for n in plain["scale"]["budgets"]]
-        settings += [{"ignore_end": n} for n in plain["scale"]["waits"]]
-        self.methods = [instantiate(plain["method"] | chosen) for chosen in settings]
+
+def measure(plain: dict[str, Any], way: str, commands: list[list[int]]) -> dict[str, Any]:
+    """Sums of tokens and seconds over the commands of a way, and all its traces."""
+    total: dict[str, Any] = {"commands": len(commands), "traces": {}}
+    for cells in commands:
+        figures = command(plain, way, cells)
+        total["traces"] |= figures.pop("traces")
+        for key, n in figures.items():
+            total[key] = total.get(key, 0) + n
+        log.info(f"{way}, {len(cells)} of its cells: {sum(figures[key] for key in SECONDS):.1f} s")
+    return total | {"wall_s": sum(total[key] for key in SECONDS)}
+
+
+def command(plain: dict[str, Any], way: str, cells: list[int], limit: int | None = None) -> dict[str, Any]:
+    """Run cells in a process of their own; its counts, seconds and traces. limit: of questions."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(_command, plain, way, cells, limit, time.time()).result()
+
+
+def _command(plain: dict[str, Any], way: str, cells: list[int], limit: int | None, began: float) -> dict[str, Any]:
+    cfg = OmegaConf.create(plain)
+    if limit:
+        cfg.task.limit = limit
+    tokenizer = load_tokenizer(cfg)
+    engine = build(plain["engine"], plain["model"], tuple(tokenizer.convert_tokens_to_ids(t) for t in cfg.chat.thinking_stop))
+    sweep = Sweep(cfg, tokenizer, engine)
+    warm(engine)
+    ready = time.time() - began
+    engine.close()
+    start_s = clock(lambda: warm(engine))  # once more, without the imports
+    before, traces = counts(engine), {}
+    generate_s = clock(lambda: WAYS[way](sweep, cells, traces))
+    used = {key: n - before.get(key, 0) for key, n in counts(engine).items()}
+    engine.close()
+    assert len(traces) == len(cells) * len(sweep.prompts)
+    seconds = dict(zip(SECONDS, (ready - start_s, start_s, generate_s), strict=True))
+    return used | seconds | {"engine_starts": 1, "traces": traces}
+
+
+class Sweep:
+    """The cells (a method each) and questions of a sweep."""
+
+    def __init__(self, cfg: DictConfig, tokenizer: Any, engine: Any) -> None:
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        self.methods = [instantiate(plain["method"] | chosen) for chosen in settings(plain)]
         self.chat = chat_of(cfg, tokenizer, engine.context_length)
         self.prompts = [self.chat.prompt(question.text) for question in load_task(plain["task"]).questions]
         self.sampling = plain["sampling"] | {"seed": plain["seed"]}
         self.engine = engine
 
-    def jobs(self, cells: list[int], traces: dict[tuple[int, int], Trace]) -> Iterator[Job]:
+    def jobs(self, cells: list[int], traces: Traces) -> Iterator[Job]:
         """Question by question, as an evaluation admits them."""
         for q, prompt in enumerate(self.prompts):
             sampling = Sampling.of(prompt.ids, **self.sampling)
@@ -81,53 +125,41 @@ class Sweep:
     def scheduler(self) -> Scheduler:
         return Scheduler(self.engine, MemoryStore(), decode=self.chat.decode)
 
-    def measure(self, way: Callable[[Sweep, dict], float]) -> dict[str, Any]:
-        """Tokens, seconds and traces of one way."""
-        traces: dict[tuple[int, int], Trace] = {}
-        before, began = counts(self.engine), time.monotonic()
-        start_s = way(self, traces)
-        seconds, after = time.monotonic() - began, counts(self.engine)
-        assert len(traces) == len(self.methods) * len(self.prompts)
-        log.info(f"{way.__name__}: {seconds:.1f} s")
-        used = {key: n - before.get(key, 0) for key, n in after.items()}
-        return used | {"start_s": start_s, "generate_s": seconds - start_s, "wall_s": seconds, "traces": traces}
+
+def shared(sweep: Sweep, cells: list[int], traces: Traces) -> None:
+    sweep.scheduler().run(sweep.jobs(cells, traces))
 
 
-# Each way returns the seconds it took to start engines.
-
-
-def shared(sweep: Sweep, traces: dict) -> float:
-    start_s = restart(sweep.engine)
-    sweep.scheduler().run(sweep.jobs(list(range(len(sweep.methods))), traces))
-    return start_s
-
-
-def alone(sweep: Sweep, traces: dict) -> float:
-    start_s = restart(sweep.engine)
-    for cell in range(len(sweep.methods)):
+def alone(sweep: Sweep, cells: list[int], traces: Traces) -> None:
+    for cell in cells:
         forget(sweep.engine)
         sweep.scheduler().run(sweep.jobs([cell], traces))
-    return start_s
 
 
-def s1(sweep: Sweep, traces: dict) -> float:
-    start_s = 0.0
-    for cell in range(len(sweep.methods)):
-        start_s += restart(sweep.engine)
-        waiting: list[tuple[Job, Any]] = [(job, None) for job in sweep.jobs([cell], traces)]
-        while waiting:
-            asked: list[tuple[Job, Any]] = []
-            for job, value in waiting:
-                try:
-                    asked.append((job, job.method.send(value)))
-                except StopIteration as stop:
-                    job.on_done(stop.value)
-            spans: dict[int, Any] = {}
-            sweep.scheduler().run(
-                Job((i,), one(read), lambda span, i=i: spans.update({i: span})) for i, (_, read) in enumerate(asked)
-            )
-            waiting = [(job, spans[i]) for i, (job, _) in enumerate(asked)]
-    return start_s
+def s1(sweep: Sweep, cells: list[int], traces: Traces) -> None:
+    waiting: list[tuple[Job, Any]] = [(job, None) for job in sweep.jobs(cells, traces)]
+    while waiting:
+        asked: list[tuple[Job, Any]] = []
+        for job, value in waiting:
+            try:
+                asked.append((job, job.method.send(value)))
+            except StopIteration as stop:
+                job.on_done(stop.value)
+        spans: dict[int, Any] = {}
+        sweep.scheduler().run(
+            Job((i,), one(read), lambda span, i=i: spans.update({i: span})) for i, (_, read) in enumerate(asked)
+        )
+        waiting = [(job, spans[i]) for i, (job, _) in enumerate(asked)]
+
+
+WAYS = {"shared": shared, "alone": alone, "s1": s1}
+
+
+def clock(work: Callable[[], None]) -> float:
+    """How many seconds some work takes."""
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
 
 
 def counts(engine: Any) -> dict[str, float]:
@@ -144,14 +176,6 @@ def forget(engine: Any) -> None:
     """Drop reusable prefixes, where an engine can."""
     if hasattr(engine, "forget"):
         engine.forget()
-
-
-def restart(engine: Any) -> float:
-    """Start an engine anew; returns how many seconds that took."""
-    engine.close()
-    began = time.monotonic()
-    warm(engine)
-    return time.monotonic() - began
 
 
 def warm(engine: Any) -> None:
@@ -174,7 +198,11 @@ def summarise(ways: dict[str, dict[str, Any]], cells: int) -> dict[str, Any]:
     }
     figures = {"cells": cells, "traces": len(traces["shared"]), "ways": ways, "union_tokens": total}
     figures |= {"decoded_over_union": s["decoded"] / total, "identical_to_shared": same}
-    figures["faster"] = {name: {key: ways[name][key] / s[key] for key in SECONDS} for name in ("s1", "alone")}
+    times = {"wall": SECONDS, "engine": ("start_s", "generate_s"), "generating": ("generate_s",)}
+    figures["faster"] = {
+        name: {key: sum(ways[name][k] for k in parts) / sum(s[k] for k in parts) for key, parts in times.items()}
+        for name in ("s1", "alone")
+    }
     if s.get("followup_prefill"):
         figures["answer_prefix_hits"] = s["followup_prefill_cached"] / s["followup_prefill"]
     return figures
@@ -184,16 +212,21 @@ def show(figures: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    columns = ("", "decoded", "prefilled", "cached", "starts", "start s", "generate s", "sum s")
-    table = Table(*columns, title=f"One sweep of {figures['cells']} cells, {figures['traces']:,} traces, three ways")
-    for name, way in figures["ways"].items():
-        table.add_row(name, *(f"{way[key]:,}" for key in COUNTS), *(f"{way[key]:.1f}" for key in SECONDS))
-    console = Console()
+    heads = ("", "commands", "decoded", "prefilled", "cached", "prepare s", "start s", "generate s", "sum s")
+    table = Table(*heads, title=f"One sweep of {figures['cells']} cells, {figures['traces']:,} traces, three ways")
+    for name in ("s1", "alone", "shared"):
+        way = figures["ways"][name]
+        numbers = [f"{way[key]:,}" for key in ("commands", "decoded", "prefill", "prefill_cached")]
+        table.add_row(name, *numbers, *(f"{way[key]:.1f}" for key in (*SECONDS, "wall_s")))
+    console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
-    faster, hits = figures["faster"], figures.get("answer_prefix_hits")
-    console.print(
-        f"shared: decoded {figures['decoded_over_union']:.3f}x the union of token paths; "
-        + "; ".join(f"{f['wall_s']:.1f}x faster than {name} ({f['generate_s']:.1f}x generating)" for name, f in faster.items())
-        + ("" if hits is None else f"; {100 * hits:.0f}% of the tokens in prefixes of answers and continuations were cached")
-        + f"; identical traces: {', '.join(f'{100 * n:.1f}% of {name}' for name, n in figures['identical_to_shared'].items())}"
-    )
+    console.print(f"shared: decoded {figures['decoded_over_union']:.3f}x the union of token paths")
+    if "answer_prefix_hits" in figures:
+        hits = 100 * figures["answer_prefix_hits"]
+        console.print(f"{hits:.0f}% of the tokens in prefixes of answers and continuations were cached")
+    for name, faster in figures["faster"].items():
+        same = 100 * figures["identical_to_shared"][name]
+        console.print(
+            f"{faster['wall']:.1f}x faster than {name} ({faster['engine']:.1f}x starting and generating, "
+            f"{faster['generating']:.1f}x generating); {same:.1f}% of its traces are the same"
+        )
