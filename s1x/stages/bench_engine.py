@@ -4,7 +4,8 @@
     python run.py +experiment=bench_engine engine=scripted    the scheduler alone; needs no vLLM
 
 - vLLM: 256 prompts of 32 tokens, 256 new tokens each, on one `LLMEngine`: through s1x (scheduler and engine), by a bare
-  add_request/step loop with DELTA outputs, and by the same loop with final outputs only, which is what `LLM.generate` does.
+  add_request/step loop with DELTA outputs (token by token, and several at a time as s1x asks for them), and by the same loop
+  with final outputs only, which is what `LLM.generate` does.
   Rounds alternate; the figure is the median of the ratios.
 - scheduler: 4,096 streams at once on the hash model. CPU seconds, without those inside the engine.
 
@@ -65,6 +66,9 @@ def against_bare(engine: Any) -> dict[str, Any]:
     sides: dict[str, Callable[[], int]] = {
         "s1x": lambda: through_s1x(engine, prompts),
         "bare, DELTA": lambda: bare(engine._engine, prompts, RequestOutputKind.DELTA),
+        f"bare, DELTA, {engine._interval} at a time": lambda: bare(
+            engine._engine, prompts, RequestOutputKind.DELTA, engine._interval
+        ),
         "bare, FINAL_ONLY": lambda: bare(engine._engine, prompts, RequestOutputKind.FINAL_ONLY),
     }
     speeds: dict[str, list[float]] = {side: [] for side in sides}
@@ -95,11 +99,18 @@ def through_s1x(engine: Any, prompts: list[Ids]) -> int:
     return tokens
 
 
-def bare(llm: Any, prompts: list[Ids], kind: Any) -> int:
+def bare(llm: Any, prompts: list[Ids], kind: Any, interval: int = 1) -> int:
     from vllm import SamplingParams
 
     for i, prompt in enumerate(prompts):
-        params = SamplingParams(temperature=0.0, max_tokens=TOKENS, ignore_eos=True, detokenize=False, output_kind=kind)
+        params = SamplingParams(
+            temperature=0.0,
+            max_tokens=TOKENS,
+            ignore_eos=True,
+            detokenize=False,
+            output_kind=kind,
+            stream_interval=interval,
+        )
         llm.add_request(str(-1 - i), {"prompt_token_ids": list(prompt)}, params)
     tokens = 0
     while llm.has_unfinished_requests():
