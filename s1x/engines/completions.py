@@ -107,6 +107,7 @@ class Endpoint:
             async with asyncio.timeout(self._first_s) as patience:
                 async with self.session.post(f"{self.url}/v1/completions", json=request, headers=self._headers) as answer:
                     await self._check(answer)
+                    _end_with_connection(answer)
                     finished, event = False, None
                     async for line in answer.content:
                         if line.startswith(b"data:"):
@@ -172,6 +173,25 @@ class Endpoint:
         """The server's words, short, on one line, and without the key should it have been echoed."""
         text = " ".join(text.split())
         return (text.replace(self._key, "***") if self._key else text)[:300]
+
+
+def _end_with_connection(answer: aiohttp.ClientResponse) -> None:
+    """Let reading fail as soon as the connection is gone: where broken framing made it close, aiohttp 3.14 tells nobody."""
+    connection = answer.connection
+    if connection is None:
+        return  # the answer is complete
+
+    def tell(closed: asyncio.Future | None) -> None:
+        if closed is not None and not closed.cancelled():
+            closed.exception()  # seen
+        if not answer.content.is_eof() and answer.content.exception() is None:
+            answer.content.set_exception(aiohttp.ClientPayloadError("the connection was closed"))
+
+    closed = connection.protocol.closed
+    if closed is None:
+        tell(None)
+    else:
+        closed.add_done_callback(tell)
 
 
 async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: int, patiently: Patiently) -> bool:

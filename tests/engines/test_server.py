@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -72,13 +73,25 @@ def test_a_greedy_sweep_under_every_fault_ends_with_the_same_results(model, serv
 def test_a_sampled_sweep_under_faults_loses_no_token(model, served):
     settings = {"settings": [{"max_thinking_tokens": 60}, {"max_thinking_tokens": 60, "ignore_end": 1}], "temperature": 1.0}
     with proxy.FaultyProxy(served.url, [None, "cut", None, "429", None, "garbage", None]) as between:
-        engine = connect(model, between.url, between_tokens_s=2)  # aiohttp may not notice that garbage ended a stream
+        engine = connect(model, between.url)
         traces = sweep.run(engine, make_chat(), TEXTS[:12], **settings)
         engine.close()
     for trace in traces:
         assert trace.end == "natural" or trace.thinking_tokens == 60
         for segment in trace.segments:
             assert segment.kind not in ("thinking", "answer") or len(segment.logprobs) == len(segment.ids)
+
+
+def test_broken_framing_is_noticed_at_once(model, served):
+    requests = [Open((i, 1), 60) for i in range(20)]
+    expected = write(ScriptedEngine(**SETTINGS), requests)
+    with proxy.FaultyProxy(served.url, [None, None, *["garbage", None] * 1000]) as between:
+        engine = connect(model, between.url, between_tokens_s=60)
+        began = time.monotonic()
+        assert write(engine, requests) == expected
+        assert time.monotonic() - began < 30
+        engine.close()
+    assert between.happened["garbage"] >= 10
 
 
 def test_a_cut_stream_goes_on_from_its_last_token(model, served):
