@@ -229,6 +229,7 @@ def test_nobody_there_and_nothing_helps(model, served):
         ({"urls": []}, r"engine.urls=\[\]"),
         ({"urls": "localhost:8000"}, "engine.urls=localhost:8000"),
         ({"urls": "http://localhost:80x"}, "engine.urls=http://localhost:80x"),
+        ({"stream_interval": 0}, "engine.stream_interval=0"),
         ({"in_flight": 0}, "engine.in_flight=0"),
         ({"max_model_len": 9999}, "engine.max_model_len=9999"),
         ({"api_key_env": "NOT_SET_ANYWHERE"}, "engine.api_key_env=NOT_SET_ANYWHERE"),
@@ -237,6 +238,13 @@ def test_nobody_there_and_nothing_helps(model, served):
 def test_wrong_settings_are_refused_without_a_server(model, settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         ServerEngine(model, **{"urls": "http://127.0.0.1:9"} | settings)
+
+
+def test_servers_are_asked_for_some_tokens_at_a_time_unless_a_stream_is_watched(model, served):
+    engine = connect(model, served.url)
+    write(engine, [Open((5, 6), 3), Open((7, 8), 3, watched=True)])
+    engine.close()
+    assert {tuple(r["prompt"]): r.get("stream_interval") for r in served.streams} == {(5, 6): 8, (7, 8): None}
 
 
 def test_sampled_streams_have_noise_of_their_own(model, served):

@@ -43,6 +43,19 @@ def test_it_loads_at_the_first_poll_and_writes_what_is_asked_for(engine):
     assert (engine.counters.decoded, engine.counters.prefill) == (50, len(PREFIX))
 
 
+def test_tokens_come_some_at_a_time_unless_a_stream_is_watched(engine):
+    def sizes(**request) -> list[int]:
+        engine.open(Open(PREFIX, 50, **request))
+        return [len(chunk.ids) for chunks in iter(engine.poll, []) for chunk in chunks if chunk.ids]
+
+    assert sum(sizes()) == 50 and max(sizes()) == 8
+    assert sizes(watched=True) == [1] * 50
+    assert sizes(logprobs=True) == sizes()
+    (ids,) = write(engine, [Open(PREFIX, 50)])
+    end = next(i for i in range(10, 50) if ids[i] not in ids[:i])  # in mid-interval or not: nothing comes after a stop
+    assert write(engine, [Open(PREFIX, 50, stop_ids=frozenset({ids[end]}))]) == [ids[: end + 1]]
+
+
 def overtaken(engine) -> int:
     """An answer comes while 32 streams of thinking run and 32 more are queued: how many of those begin after it is done."""
     thinking = [engine.open(Open((*PREFIX, i), 20 + 3 * i, priority=(1, i))) for i in range(64)]
@@ -146,7 +159,7 @@ def test_logprobs_are_untempered(engine):
 def test_wrong_settings_are_sentences_before_anything_loads():
     from s1x.engines.vllm import VllmEngine
 
-    for settings in ({"max_num_seqs": 0}, {"max_model_len": 4096}, {"tensor_parallel_size": 0}):
+    for settings in ({"stream_interval": 0}, {"max_num_seqs": 0}, {"max_model_len": 4096}, {"tensor_parallel_size": 0}):
         with pytest.raises(ValueError, match=f"engine.{next(iter(settings))}="):
             VllmEngine(tiny.MODEL, **settings)
     with pytest.raises(ValueError, match="sampling.temperature=3: vLLM takes at most 2"):

@@ -118,6 +118,34 @@ def test_a_short_read_resolves_while_the_long_one_runs():
     assert order[0][0] == 5 and order[0][1] < 20
 
 
+@pytest.mark.parametrize(
+    ("stops", "watched"),
+    [
+        ([Stops()], False),
+        ([Stops(frozenset({3}))], False),
+        ([Stops(frozenset({3})), Stops(frozenset({3}))], False),
+        ([Stops(frozenset({3})), Stops()], True),  # the engine is told of no stop, one reader has one
+        ([Stops(sequences=((6, 7),))], True),
+        ([Stops(strings=("ab",))], True),
+    ],
+)
+def test_streams_are_watched_for_what_the_engine_is_not_told(stops, watched):
+    opened = []
+
+    class Noting(ScriptedEngine):
+        def open(self, request):
+            opened.append(request)
+            return super().open(request)
+
+    def method(stop):
+        yield Read((1, 2), limit=20, stop=stop)
+        return Trace((1, 2))
+
+    scheduler = Scheduler(Noting(context_length=CONTEXT), MemoryStore(), decode=decode)
+    scheduler.run(Job((0, i), method(stop), lambda _: None) for i, stop in enumerate(stops))
+    assert opened[0].watched == watched
+
+
 def test_first_cancels_what_is_not_needed():
     one = engine(ends={})
 
