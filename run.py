@@ -6,7 +6,6 @@ imported before that.
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import traceback
@@ -18,9 +17,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from s1x.callbacks import failures
-from s1x.config import TOGETHER, SettingError, register, stages, validate
-from s1x.engines.base import EngineError
-from s1x.errors import TrainingFailed, explain
+from s1x.config import register, validate
+from s1x.errors import SettingError, TrainingFailed, explain
+from s1x.stages import STAGES, stages, together
+from s1x.streams.engine import EngineError
 from s1x.streams.store import StoreError
 
 register()
@@ -34,8 +34,8 @@ def run(cfg: DictConfig) -> float | None:
     running = True
     try:
         validate(cfg)
-        wanted = stages(cfg) if not cfg.plan else [name for name in stages(cfg) if name in TOGETHER] or stages(cfg)
-        values = {name: importlib.import_module(f"s1x.stages.{name}").run(cfg) for name in wanted}
+        wanted = cfg.plan and together(cfg) or stages(cfg)
+        values = {name: STAGES[name].load().run(cfg) for name in wanted}
     except SettingError as error:
         sys.exit(fail(error, str(error), 2))  # raised on, Hydra would print more than the sentence
     return values.get("evaluate")

@@ -15,7 +15,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from . import tracking
-from .config import PACKAGE, TOGETHER, stages
+from .files import PACKAGE
+from .stages import together
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Aggregate(Callback):
 
 
 def evaluates(config: DictConfig) -> bool:
-    return bool(set(TOGETHER) & set(stages(config))) and not config.plan
+    return bool(together(config)) and not config.plan
 
 
 def aggregate(directory: Path, config: DictConfig) -> dict[str, Any] | None:

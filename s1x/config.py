@@ -8,30 +8,23 @@ chosen member (task, method, engine, data, train, scale) are typed by their own 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-PACKAGE = Path(__file__).parent
-# in the order in which a list of them runs
-STAGES = ("data", "train", "evaluate", "report", "bench", "bench_sweep", "bench_engine")
-TOGETHER = {"evaluate": "evaluate", "bench": "bench"}  # stages that take all cells of a sweep at once, and their functions
+from .errors import SettingError, sentences
+from .files import PACKAGE, check_writable, is_local
+from .stages import stages, together
+
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
 REPORT_X = ("thinking_tokens", "path_tokens")
-
-
-class SettingError(ValueError):
-    """A setting is wrong. The message is for people: it names the setting, its value and what would be valid."""
 
 
 @dataclass
@@ -122,18 +115,6 @@ def register() -> None:
         sys.path.append(str(PACKAGE / "plugins"))
 
 
-def stages(cfg: Mapping[str, Any]) -> list[str]:
-    """The stages of a job in the order in which they run.
-
-    Raises SettingError for an unknown one.
-    """
-    stage = cfg["stage"]
-    wanted = [stage] if isinstance(stage, str) or stage is None else list(stage)
-    if not wanted or any(name not in STAGES for name in wanted):
-        raise SettingError(f"stage={stage}: must be one of {', '.join(STAGES)}, or a list of them")
-    return [name for name in STAGES if name in wanted]
-
-
 def validate(cfg: DictConfig) -> None:
     """Check one job's configuration (resolvable, without the `hydra` node) before anything heavy is loaded.
 
@@ -150,7 +131,7 @@ def validate(cfg: DictConfig) -> None:
             raise SettingError(f"stage={name}: no data is chosen; add data=... (python run.py --help lists them)")
     check_writable("store.dir", plain["store"]["dir"])
     _check_method(plain)
-    if set(names) & set(TOGETHER):
+    if together(cfg):
         _check_task(json.dumps(plain["task"]))
 
 
@@ -222,29 +203,3 @@ def _check_task(task: str) -> None:
 
     with sentences():
         check_task(json.loads(task))
-
-
-@contextmanager
-def sentences() -> Iterator[None]:
-    """Errors of other rooms about settings (ValueError, FileNotFoundError with a sentence) become SettingErrors."""
-    try:
-        yield
-    except SettingError:
-        raise
-    except (ValueError, FileNotFoundError) as error:
-        raise SettingError(str(error)) from error
-
-
-def is_local(path: str) -> bool:
-    """True for a directory, False for a hub id such as `simplescaling/s1-32B`."""
-    return path.startswith((".", "/", "~")) or path.count("/") != 1 or Path(path).exists()
-
-
-def check_writable(key: str, directory: str | Path) -> None:
-    """Raise SettingError unless `directory` can be made or written to."""
-    folder = Path(directory).expanduser().absolute()
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        reason = "is not a directory" if not folder.is_dir() else "cannot be written"
-        raise SettingError(f"{key}={directory}: {folder} {reason}; choose a place you can write to")

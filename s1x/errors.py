@@ -1,16 +1,33 @@
-"""Hydra's error messages as one sentence each."""
+"""Errors that people read: one sentence that names the setting, its value and what would be valid."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 
+class SettingError(ValueError):
+    """A setting is wrong. The message is for people: it names the setting, its value and what would be valid."""
+
+
 class TrainingFailed(RuntimeError):
     """The ranks of a training ended before it did. The message is one sentence: which rank, why, and where its log is."""
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Errors of other rooms about settings (ValueError, FileNotFoundError with a sentence) become SettingErrors."""
+    try:
+        yield
+    except SettingError:
+        raise
+    except (ValueError, FileNotFoundError) as error:
+        raise SettingError(str(error)) from error
 
 
 def explain(error: BaseException) -> str:

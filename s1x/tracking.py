@@ -24,7 +24,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from .stages.cell import Cell
+from .cell import Cell
 
 log = logging.getLogger(__name__)
 

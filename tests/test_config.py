@@ -9,7 +9,9 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from s1x.config import SettingError, stages, validate
+from s1x.config import validate
+from s1x.errors import SettingError
+from s1x.stages import stages
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

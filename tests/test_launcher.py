@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
+from s1x.cell import Cell
 from s1x.metrics.cell import cell_record
-from s1x.stages.cell import Cell
 
 from .report.sweep import sample
 

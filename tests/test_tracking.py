@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from s1x import tracking
-from s1x.stages.cell import Cell
+from s1x.cell import Cell
 
 ROOT = Path(__file__).parents[1]
 RECORD = {
@@ -41,7 +41,7 @@ from tests.test_tracking import RECORD, SUMMARY
 from tests.conftest import CONF
 from hydra import compose, initialize_config_dir
 from s1x import tracking
-from s1x.stages.cell import Cell
+from s1x.cell import Cell
 with initialize_config_dir(str(CONF), version_base="1.3"):
     cfg = compose("config", ["name=mine", "seed=3"])
 sweep = Path(sys.argv[1])

@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
-from s1x.engines.base import Open
 from s1x.engines.transformers import TransformersEngine
+from s1x.streams.engine import Open
 
 Load = list[tuple[tuple[int, ...], int]]  # (prompt ids, new tokens)
 

@@ -13,9 +13,9 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from s1x.benches import sweep as bench_sweep
 from s1x.config import register
 from s1x.engines.build import build
-from s1x.stages import bench_sweep
 from s1x.stages.evaluate import load_tokenizer
 
 PARTS = ("steps", "decoded tokens", "prefilled tokens", "new requests", "tokens of context behind decoded ones")

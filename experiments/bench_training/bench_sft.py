@@ -50,9 +50,12 @@ def main(shape: str, length: int, steps: int, processes: int, distributed: str, 
         build(folder, shape, length)
         facts = model_facts(str(folder))
         needed = memory.of(settings, ranks, facts, length)
-        print(f"Qwen2.5-{shape}: {facts['parameters']:,} parameters, {steps} steps of {settings.global_batch_size} examples of "
-              f"{length:,} tokens, {ranks.devices} x {at_once} at a time, {settings.precision}, distributed={distributed}\n"
-              f"expected per device: {needed}", flush=True)
+        print(
+            f"Qwen2.5-{shape}: {facts['parameters']:,} parameters, {steps} steps of {settings.global_batch_size} examples of "
+            f"{length:,} tokens, {ranks.devices} x {at_once} at a time, {settings.precision}, distributed={distributed}\n"
+            f"expected per device: {needed}",
+            flush=True,
+        )
         random_examples(steps * settings.global_batch_size, length, facts["vocab_size"]).save(Path(place) / "examples.parquet")
         job = {
             "model": str(folder), "revision": None, "tokenizer": None, "settings": asdict(settings), "folder": place,
@@ -102,8 +105,12 @@ def report(rows: list[dict], facts: dict, length: int, devices: int) -> None:
     weights, attention = 6 * multiplied(facts), 6 * facts["layers"] * facts["heads"] * facts["head_dim"] * length
     peak = peak_flops()
     result = {
-        "device": _device(), "devices": devices, "steps_counted": counted, "seconds_per_step": seconds / counted,
-        "tokens_per_second": rate, "memory_gb": rows[-1]["memory_gb"],
+        "device": _device(),
+        "devices": devices,
+        "steps_counted": counted,
+        "seconds_per_step": seconds / counted,
+        "tokens_per_second": rate,
+        "memory_gb": rows[-1]["memory_gb"],
         "mfu": peak and rate * weights / (devices * peak),
         "mfu_with_attention": peak and rate * (weights + attention) / (devices * peak),
     }

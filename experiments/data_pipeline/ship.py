@@ -1,4 +1,4 @@
-"""Make what ships of the tiny sets, after `python -m s1x.tiny.pool` has made the labelled pool.
+"""Make what ships of the tiny sets, after `python experiments/data_pipeline/pool.py` has made the labelled pool.
 
 Writes s1x/tiny/data: tiny_s1k.parquet, and subsets.json with the digest of every tiny set, which the tests compare with a
 rebuild.

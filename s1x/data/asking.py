@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import SettingError
+from ..errors import SettingError
 
 GIVE_UP = 8  # questions that failed for good before the others are not asked
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..chat import Chat
-from ..engines.base import Engine
 from ..methods.none import none
+from ..streams.engine import Engine
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling
 from ..tasks import answers

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ..config import SettingError
+from ..errors import SettingError
 from . import card, funnel, records, sources, steps
 from .steps import ORDER, Outcome
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..config import SettingError
+from ..errors import SettingError
 from .ngrams import Grams
 
 BANDS, ROWS = 16, 4

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..chat import ChatFormat
-from ..config import SettingError
+from ..errors import SettingError
 
 CONTROLS = (None, "tokens", "steps")
 Span = tuple[int, int]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ..config import SettingError
+from ..errors import SettingError
 
 BATCH = 4096  # texts hashed at a time
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from omegaconf import DictConfig, OmegaConf
 
 from ..chat import Chat, ChatFormat
-from ..config import SettingError
+from ..errors import SettingError
 from . import asking, attempts, classify
 
 

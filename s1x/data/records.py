@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..config import SettingError
+from ..errors import SettingError
 
 TEXT = ("id", "question", "thinking", "answer", "solution", "domain", "source")
 

@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from ..config import SettingError
+from ..errors import SettingError
 
 
 def uniform(ids: Sequence[str], n: int, seed: int) -> list[int]:

@@ -27,7 +27,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..config import SettingError
+from ..errors import SettingError
 from . import records
 
 SETTINGS = (

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..config import SettingError
+from ..errors import SettingError
 from . import duplicates as dup
 from . import selection
 from .ngrams import contaminated

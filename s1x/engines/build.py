@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import Any
 
-from .base import Engine
+from ..streams.engine import Engine
 
 
 def build(engine: dict[str, Any], model: dict[str, Any], stop_ids: tuple[int, ...] = ()) -> Engine:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
+from ..streams.engine import EngineError
 from ..streams.types import GREEDY, Sampling
-from .base import EngineError
 from .parts import Part
 
 log = logging.getLogger(__name__)

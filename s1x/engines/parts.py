@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..streams.engine import Open
 from ..streams.types import Forbid, Ids, digest
-from .base import Open
 
 
 @dataclass(frozen=True)

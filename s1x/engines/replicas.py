@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing.connection import Connection, wait
 
-from .base import Chunk, Counters, Engine, EngineError, Open
+from ..streams.engine import Chunk, Counters, Engine, EngineError, Open
 from .parts import rest
 from .routing import Router
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import Open
+from ..streams.engine import Open
 from .parts import Ids
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from itertools import count
 
+from ..streams.engine import Chunk, Counters, Open
 from ..streams.types import Ids, Sampling
-from .base import Chunk, Counters, Open
 
 _MASK = (1 << 64) - 1
 

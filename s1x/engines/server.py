@@ -12,7 +12,7 @@ from queue import Empty
 from typing import Any
 from urllib.parse import urlsplit
 
-from .base import Chunk, Counters, Open
+from ..streams.engine import Chunk, Counters, Open
 from .fingerprint import fingerprint, model_facts
 from .parts import Chain
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 
-from .base import Chunk, EngineError
+from ..streams.engine import Chunk, EngineError
 from .completions import Broken, Endpoint, Refused, Unreachable, body, probe
 from .parts import Chain, pack
 from .routing import Router

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Chunk, Counters, Open
+from ..streams.engine import Chunk, Counters, Open
 from .fingerprint import fingerprint, locate, model_facts, resolve_device, resolve_dtype, resolve_threads
 from .slots import Match, SlotTable
 

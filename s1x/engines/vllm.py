@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from itertools import count
 from typing import Any
 
-from .base import Chunk, Counters, EngineError, Open
+from ..streams.engine import Chunk, Counters, EngineError, Open
 from .fingerprint import cuda_devices, fingerprint, locate, model_facts, resolve_dtype, resolve_threads
 from .parts import Chain, pack
 

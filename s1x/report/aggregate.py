@@ -109,8 +109,14 @@ def _limit_classes(cells: list[Cell]) -> None:
     """Limits of class-conditional cells: short must think less than the same model without instruction, long more (paper,
     appendix E.1)."""
     for cell in (c for c in cells if c.record.get("method") == "class_conditional"):
-        free = [c for c in cells if c.group[:2] == cell.group[:2] and c.record.get("method") == "budget_forcing"
-                and c.record.get("budget") is None and not c.ignored_ends]
+        free = [
+            c
+            for c in cells
+            if c.group[:2] == cell.group[:2]
+            and c.record.get("method") == "budget_forcing"
+            and c.record.get("budget") is None
+            and not c.ignored_ends
+        ]
         if free:
             tokens = free[0].record["thinking_tokens"]["mean"]
             short = "method.length=short" in cell.record["overrides"]
@@ -129,10 +135,13 @@ def _pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
     for cell in (cell for cell in cells if cell.votes):
         sizes = sorted(map(int, cell.votes[0]["maj"]))
         for k in sizes:
-            picked = {name: [votes.get(f"{first}{name}" if name != "best" else name, {}).get(str(k)) for votes in cell.votes]
-                      for name in ("maj", "pass", "best")}
-            picked |= {name: [votes.get(name) if k == sizes[-1] else None for votes in cell.votes]
-                       for name in ("weighted", "shortest")}
+            picked = {
+                name: [votes.get(f"{first}{name}" if name != "best" else name, {}).get(str(k)) for votes in cell.votes]
+                for name in ("maj", "pass", "best")
+            }
+            picked |= {
+                name: [votes.get(name) if k == sizes[-1] else None for votes in cell.votes] for name in ("weighted", "shortest")
+            }
             rows.append({"cell_id": cell.record["cell_id"], "k": k} | _means(picked))
     return rows
 
@@ -140,8 +149,10 @@ def _pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
 def _means(columns: dict[str, list[float | None]]) -> dict[str, dict[str, Any] | None]:
     known = {name: values for name, values in columns.items() if None not in values}
     values = np.array(list(known.values())).T
-    figures = {name: {"value": float(mean), "ci95": percentile_interval(draws)}
-               for name, mean, draws in zip(known, values.mean(0), resampled_means(values).T, strict=True)}
+    figures = {
+        name: {"value": float(mean), "ci95": percentile_interval(draws)}
+        for name, mean, draws in zip(known, values.mean(0), resampled_means(values).T, strict=True)
+    }
     return {name: figures.get(name) for name in columns}
 
 

@@ -29,8 +29,13 @@ AXIS = {"thinking_tokens": "Average thinking tokens", "path_tokens": "Average de
 
 
 def draw(
-    records: list[dict[str, Any]], png: Path, svg: Path, *, pools: list[dict[str, Any]] = (),
-    paper: dict[str, Any] | None = None, x: str = "thinking_tokens",
+    records: list[dict[str, Any]],
+    png: Path,
+    svg: Path,
+    *,
+    pools: list[dict[str, Any]] = (),
+    paper: dict[str, Any] | None = None,
+    x: str = "thinking_tokens",
 ) -> None:
     """Draw cell records, the votes of their pools and, faint, published points to both files; the same input gives the same
     bytes."""
@@ -96,8 +101,9 @@ def _votes(
         colour = COLOURS[styles[names[(r["task"], r["model"], r["series"])]] % len(COLOURS)]
         axis.plot(at, height, color=colour, lw=1.4, marker=".", ms=7, zorder=2)
         axis.annotate("1 vote", (at[0], height[0]), (5, -4), textcoords="offset points", fontsize=8, color=colour, va="top")
-        axis.annotate(f"{most} votes", (at[-1], height[-1]), (-5, 5), textcoords="offset points", fontsize=8, color=colour,
-                      ha="right")
+        axis.annotate(
+            f"{most} votes", (at[-1], height[-1]), (-5, 5), textcoords="offset points", fontsize=8, color=colour, ha="right"
+        )
 
 
 def _points(axis: Any, records: list[dict[str, Any]], x: str, colour: str, marker: str, label: str, size: float = 60) -> None:

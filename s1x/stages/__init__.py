@@ -1,0 +1,53 @@
+"""What `stage=...` can be, in the order in which a list of them runs. Each module has `run(cfg)` for one Hydra job.
+
+A module whose stage takes all cells of a sweep at once also has `evaluate(cells, sweep, on_done)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from ..cell import stage_names
+from ..errors import SettingError
+
+
+class Stage(NamedTuple):
+    """Where a stage stands. `together`: it takes all cells of a sweep at once. `reads`: it reads what is there and makes no
+    output directory of its own."""
+
+    module: str
+    together: bool = False
+    reads: bool = False
+
+    def load(self) -> ModuleType:
+        return importlib.import_module(self.module)
+
+
+STAGES = {
+    "data": Stage("s1x.stages.data"),
+    "train": Stage("s1x.stages.train"),
+    "evaluate": Stage("s1x.stages.evaluate", together=True),
+    "report": Stage("s1x.stages.report", reads=True),
+    "bench": Stage("s1x.benches.sharing", together=True),
+    "bench_sweep": Stage("s1x.benches.sweep"),
+    "bench_engine": Stage("s1x.benches.engine"),
+}
+
+
+def stages(cfg: Mapping[str, Any]) -> list[str]:
+    """The stages of a job in the order in which they run.
+
+    Raises SettingError for an unknown one.
+    """
+    wanted = stage_names(cfg)
+    if not wanted or any(name not in STAGES for name in wanted):
+        raise SettingError(f"stage={cfg['stage']}: must be one of {', '.join(STAGES)}, or a list of them")
+    return [name for name in STAGES if name in wanted]
+
+
+def together(cfg: Mapping[str, Any]) -> list[str]:
+    """Those of a job's stages that take all cells of a sweep at once."""
+    return [name for name in stages(cfg) if STAGES[name].together]

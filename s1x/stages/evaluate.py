@@ -21,14 +21,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from .. import tracking
+from ..cell import Cell
 from ..chat import Chat, ChatFormat
-from ..config import sentences
+from ..errors import sentences
+from ..evaluation import naming, plan, samples
+from ..evaluation.progress import Meter
+from ..evaluation.provenance import about
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling, Trace
-from . import naming, plan, samples
-from .cell import Cell
-from .progress import Meter
-from .provenance import about
 
 log = logging.getLogger(__name__)
 

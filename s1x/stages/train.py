@@ -12,14 +12,16 @@ from importlib.util import find_spec
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..config import SettingError, check_writable, stages
+from ..cell import Cell
+from ..errors import SettingError
+from ..files import check_writable
+from ..stages import stages
 from ..training import card, job, launch, memory, plan, pretraining, sft
 from ..training.examples import Encoded
 from ..training.ranks import Ranks
 from ..training.settings import Settings
 from ..training.trained import Training
 from ..training.watch import Watch
-from .cell import Cell
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +41,10 @@ def run(cfg: DictConfig) -> None:
     ranks = Ranks.of(OmegaConf.to_container(cfg.distributed, resolve=True))
     settings.accumulation(ranks.devices)
     if ranks.nodes > 1 and "evaluate" in stages(cfg):
-        raise SettingError(f"stage={cfg.stage}: on {ranks.nodes} nodes train first (stage=train), then evaluate from one of "
-                           "them; the trained model is found again")
+        raise SettingError(
+            f"stage={cfg.stage}: on {ranks.nodes} nodes train first (stage=train), then evaluate from one of "
+            "them; the trained model is found again"
+        )
     check_writable("train.dir", settings.dir)
     source = job.source(cfg, settings)
     training = source.training
@@ -84,11 +88,15 @@ def _announce(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ra
     devices = f"{ranks.devices} device{'s' * (ranks.devices > 1)}"
     needed = memory.of(settings, ranks, source.facts, min(encoded.longest, source.length))
     log.info(f"data={source.data}: {len(encoded):,} examples ({source.made})")
-    log.info(f"{settings.name}: {settings.steps(len(encoded))} steps of {settings.global_batch_size} examples on {devices}; "
-             f"memory per device about {needed}")
+    log.info(
+        f"{settings.name}: {settings.steps(len(encoded))} steps of {settings.global_batch_size} examples on {devices}; "
+        f"memory per device about {needed}"
+    )
     if encoded.cut:
-        log.warning(f"train.max_length={source.length}: {encoded.cut:,} of {len(encoded):,} examples "
-                    f"({encoded.cut / len(encoded):.0%}) are cut; the longest has {encoded.longest:,} tokens")
+        log.warning(
+            f"train.max_length={source.length}: {encoded.cut:,} of {len(encoded):,} examples "
+            f"({encoded.cut / len(encoded):.0%}) are cut; the longest has {encoded.longest:,} tokens"
+        )
     if warning := memory.warning(needed, cfg.distributed.device_memory):
         log.warning(warning)
 

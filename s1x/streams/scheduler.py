@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..engines.base import Chunk, Engine, Open
+from .engine import Chunk, Engine, Open
 from .reading import Reader, Stream
 from .running import Root, Run
 from .types import Forbid, Read, Trace

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from omegaconf import DictConfig
 
-from ..config import is_local
+from ..files import is_local
 from . import trained
 
 

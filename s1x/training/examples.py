@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..chat import ChatFormat
-from ..config import SettingError
 from ..data.format import encode, example
+from ..errors import SettingError
 from .trained import replacing
 
 NEEDED = ("question", "thinking", "answer")
@@ -39,8 +39,9 @@ class Encoded:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pa.table({"input_ids": pa.array(self.input_ids, pa.list_(pa.int32())),
-                          "labels": pa.array(self.labels, pa.list_(pa.int32()))})
+        table = pa.table(
+            {"input_ids": pa.array(self.input_ids, pa.list_(pa.int32())), "labels": pa.array(self.labels, pa.list_(pa.int32()))}
+        )
         table = table.replace_schema_metadata({"cut": str(self.cut), "longest": str(self.longest)})
         with replacing(file) as beside:
             pq.write_table(table, beside)
@@ -68,8 +69,10 @@ class Encoded:
 def check(records: Sequence[Mapping[str, Any]], name: str, made: str = "") -> None:
     """Raise SettingError unless every record has a question, a thinking and an answer. made: how the records came about."""
     if not records:
-        raise SettingError(f"data={name}: there is no record to train on{made and f' ({made})'}; training needs records with "
-                           f"the columns {', '.join(NEEDED)}")
+        raise SettingError(
+            f"data={name}: there is no record to train on{made and f' ({made})'}; training needs records with "
+            f"the columns {', '.join(NEEDED)}"
+        )
     for column in NEEDED:
         empty = [r for r in records if not (r.get(column) or "").strip()]
         if empty:
@@ -80,8 +83,16 @@ def check(records: Sequence[Mapping[str, Any]], name: str, made: str = "") -> No
             )
 
 
-def encode_all(records: Sequence[Mapping[str, Any]], tokenizer, chat: ChatFormat, *, max_length: int, name: str,
-               control: str | None = None, step_separator: str = "\n\n") -> Encoded:
+def encode_all(
+    records: Sequence[Mapping[str, Any]],
+    tokenizer,
+    chat: ChatFormat,
+    *,
+    max_length: int,
+    name: str,
+    control: str | None = None,
+    step_separator: str = "\n\n",
+) -> Encoded:
     """Encode every record of data set `name`; loss falls on thinking, answer and end of turn alone, and never on `slips`.
 
     Records longer than `max_length` tokens are cut and counted. Raises SettingError when a cut leaves nothing to learn.
@@ -114,5 +125,5 @@ def order(lengths: Sequence[int], *, epochs: int, batch: int, seed: int) -> list
         random.Random(f"{seed}-{epoch}").shuffle(shuffled)
         full = list(islice(cycle(shuffled), -(-len(shuffled) // batch) * batch))
         for start in range(0, len(full), batch):
-            indices += sorted(full[start:start + batch], key=lambda i: (-lengths[i], i))
+            indices += sorted(full[start : start + batch], key=lambda i: (-lengths[i], i))
     return indices

@@ -10,9 +10,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ..chat import Chat, ChatFormat
-from ..config import SettingError, sentences
 from ..data.funnel import Row
 from ..engines.fingerprint import cuda_devices, fingerprint, model_facts
+from ..errors import SettingError, sentences
 from .examples import Encoded, check, encode_all
 from .settings import Settings
 from .trained import Training
@@ -53,8 +53,15 @@ class Source:
         chat = Chat(ChatFormat(**self.chat | stops), tokenizer, self.facts["context_length"])
         with sentences():
             chat.thinking_stops, chat.answer_stops  # each must be one token, or evaluation could never see it
-        encoded = encode_all(self.records, tokenizer, chat.format, max_length=self.length, name=self.data,
-                             control=self.control, step_separator=self.step_separator)
+        encoded = encode_all(
+            self.records,
+            tokenizer,
+            chat.format,
+            max_length=self.length,
+            name=self.data,
+            control=self.control,
+            step_separator=self.step_separator,
+        )
         largest = max(map(max, encoded.input_ids))
         if largest >= self.facts["vocab_size"]:
             raise SettingError(
@@ -78,8 +85,10 @@ def source(cfg: DictConfig, settings: Settings) -> Source:
         facts = model_facts(model["path"], model["revision"])
         base = fingerprint("train", model["path"], revision=model["revision"], tokenizer=model["tokenizer"], dtype="any")
     if facts["quantization"]:
-        raise SettingError(f"model.path={model['path']}: quantized weights ({facts['quantization']}) cannot be trained; take "
-                           "the model they were made from")
+        raise SettingError(
+            f"model.path={model['path']}: quantized weights ({facts['quantization']}) cannot be trained; take "
+            "the model they were made from"
+        )
     length = max_length(settings, facts, model["name"])
     built = build(cfg)
     records, made = built.table.to_pylist(), _made(built.rows)
@@ -106,8 +115,10 @@ def _made(rows: Sequence[Row]) -> str:
 def max_length(settings: Settings, facts: Mapping[str, Any], model: str) -> int:
     """Tokens of the longest example that is trained on whole."""
     if settings.max_length is not None and settings.max_length > facts["context_length"]:
-        raise SettingError(f"train.max_length={settings.max_length}: {model} has a context of {facts['context_length']:,} "
-                           "tokens; take at most that, or null")
+        raise SettingError(
+            f"train.max_length={settings.max_length}: {model} has a context of {facts['context_length']:,} "
+            "tokens; take at most that, or null"
+        )
     return settings.max_length or facts["context_length"]
 
 
@@ -118,10 +129,15 @@ def make(source: Source, settings: Settings, encoded: Encoded, devices: int, dee
     examples = folder / "examples.parquet"
     encoded.save(examples)
     return {
-        "model": _absolute(source.model["path"]), "revision": source.model["revision"],
+        "model": _absolute(source.model["path"]),
+        "revision": source.model["revision"],
         "tokenizer": source.model["tokenizer"] and _absolute(source.model["tokenizer"]),
-        "settings": asdict(settings), "examples": str(examples), "folder": str(folder), "devices": devices,
-        "deepspeed": deepspeed, "identity": source.training.identity(devices, stage),
+        "settings": asdict(settings),
+        "examples": str(examples),
+        "folder": str(folder),
+        "devices": devices,
+        "deepspeed": deepspeed,
+        "identity": source.training.identity(devices, stage),
     }
 
 

@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..config import PACKAGE
 from ..engines.fingerprint import cuda_devices
 from ..errors import TrainingFailed
+from ..files import PACKAGE
 from .ranks import Ranks
 from .sft import Observe
 
@@ -30,8 +30,9 @@ def run(job: dict[str, Any], ranks: Ranks, observe: Observe = lambda row: None) 
     file.write_text(json.dumps(job | {"pid": os.getpid(), "host": os.uname().nodename}, indent=1))
     log = scratch / "ranks.log"
     with log.open("w") as output:
-        agent = subprocess.Popen(ranks.command(file), stdout=output, stderr=subprocess.STDOUT, env=environment(ranks),
-                                 start_new_session=True)
+        agent = subprocess.Popen(
+            ranks.command(file), stdout=output, stderr=subprocess.STDOUT, env=environment(ranks), start_new_session=True
+        )
         try:
             _follow(agent, scratch / "progress.jsonl", observe)
         finally:

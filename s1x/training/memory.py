@@ -25,8 +25,15 @@ WORKSPACE_CPU = 0.6 * GB  # the Python process with torch and transformers
 # Models whose dry run must work without the network. Source: their config.json on the hub.
 KNOWN = {
     "Qwen/Qwen2.5-32B-Instruct": {
-        "parameters": 32_763_876_352, "layers": 64, "hidden_size": 5120, "heads": 40, "kv_heads": 8, "head_dim": 128,
-        "intermediate_size": 27_648, "vocab_size": 152_064, "context_length": 32_768,
+        "parameters": 32_763_876_352,
+        "layers": 64,
+        "hidden_size": 5120,
+        "heads": 40,
+        "kv_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": 27_648,
+        "vocab_size": 152_064,
+        "context_length": 32_768,
     },
 }
 
@@ -50,8 +57,19 @@ class Estimate:
         return f"{self.total / GB:,.1f} GB ({', '.join(parts)}, workspace {self.workspace / GB:,.1f})"
 
 
-def estimate(facts: Mapping[str, Any], *, devices: int, stage: int | None, offload: bool, length: int, examples: int,
-             checkpointing: bool, precision: str, on_gpu: bool, trained: int | None = None) -> Estimate:
+def estimate(
+    facts: Mapping[str, Any],
+    *,
+    devices: int,
+    stage: int | None,
+    offload: bool,
+    length: int,
+    examples: int,
+    checkpointing: bool,
+    precision: str,
+    on_gpu: bool,
+    trained: int | None = None,
+) -> Estimate:
     """Memory of one device at its peak.
 
     facts: sizes of the model (engines.fingerprint.model_facts). stage: of ZeRO, None without DeepSpeed. length: tokens of the
@@ -61,8 +79,10 @@ def estimate(facts: Mapping[str, Any], *, devices: int, stage: int | None, offlo
     learned = n if trained is None else trained
     half = precision == "bf16" and stage is not None
     weight, gradient, state = (2, 2, 12) if half else (4, 4, 8)
-    shared = {name: devices if stage is not None and stage >= least else 1
-              for name, least in (("weights", 3), ("gradients", 2), ("optimizer", 1))}
+    shared = {
+        name: devices if stage is not None and stage >= least else 1
+        for name, least in (("weights", 3), ("gradients", 2), ("optimizer", 1))
+    }
     layer = n / facts["layers"] * weight if shared["weights"] > 1 else 0  # what ZeRO-3 gathers while a layer computes
     return Estimate(
         weights=(0 if offload else weight * n / shared["weights"]) + 2 * layer,
@@ -89,9 +109,15 @@ def _activations(facts: Mapping[str, Any], tokens: int, checkpointing: bool, wid
 def of(settings: Settings, ranks: Ranks, facts: Mapping[str, Any], length: int) -> Estimate:
     """The estimate for a training whose longest example, as it is trained on, has `length` tokens."""
     return estimate(
-        facts, devices=ranks.devices, stage=ranks.stage, offload=ranks.offload, examples=settings.device_batch_size,
-        length=length, checkpointing=settings.gradient_checkpointing,
-        precision=settings.precision, on_gpu=cuda_devices() > 0 or settings.precision == "bf16",
+        facts,
+        devices=ranks.devices,
+        stage=ranks.stage,
+        offload=ranks.offload,
+        examples=settings.device_batch_size,
+        length=length,
+        checkpointing=settings.gradient_checkpointing,
+        precision=settings.precision,
+        on_gpu=cuda_devices() > 0 or settings.precision == "bf16",
         trained=_adapters(facts, settings.lora["r"]) if settings.lora else None,
     )
 
@@ -115,8 +141,10 @@ def warning(needed: Estimate, capacity: float | None = None) -> str | None:
     there = capacity * GB if capacity else device_memory()
     if needed.total <= there:
         return None
-    return (f"This needs about {needed.total / GB:,.1f} GB per device and there are {there / GB:,.1f}: use more devices, "
-            "distributed=zero3_offload, a shorter train.max_length, train.device_batch_size=1 or train.lora")
+    return (
+        f"This needs about {needed.total / GB:,.1f} GB per device and there are {there / GB:,.1f}: use more devices, "
+        "distributed=zero3_offload, a shorter train.max_length, train.device_batch_size=1 or train.lora"
+    )
 
 
 def device_memory() -> float:

@@ -11,8 +11,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..config import SettingError, is_local, sentences
 from ..engines.fingerprint import cuda_devices, model_facts
+from ..errors import SettingError, sentences
+from ..files import is_local
 from . import job, memory
 from .ranks import Ranks
 from .settings import Settings
@@ -50,8 +51,10 @@ def _for_gpus(cfg: DictConfig) -> tuple[Settings, Ranks]:
 def _steps(cfg: DictConfig, settings: Settings) -> str:
     examples, known = _examples(cfg)
     steps, warm = settings.steps(examples), settings.warmup_steps(examples)
-    return (f"{settings.name}: {examples:,} examples{'' if known else ' (assumed)'}, {settings.epochs} epochs, {steps:,} steps "
-            f"of {settings.global_batch_size}, {warm:,} of them warm-up, then a cosine over {steps - warm:,}")
+    return (
+        f"{settings.name}: {examples:,} examples{'' if known else ' (assumed)'}, {settings.epochs} epochs, {steps:,} steps "
+        f"of {settings.global_batch_size}, {warm:,} of them warm-up, then a cosine over {steps - warm:,}"
+    )
 
 
 def _examples(cfg: DictConfig) -> tuple[int, bool]:

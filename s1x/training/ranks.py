@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import SettingError
 from ..engines.fingerprint import cuda_devices
+from ..errors import SettingError
 
 DEFAULT_PORT = 29500
 
@@ -52,8 +52,10 @@ class Ranks:
             if not isinstance(value, int) or value < 1:
                 raise SettingError(f"distributed.{key}={value}: must be null or a whole number, 1 or more")
         if distributed["deepspeed"] is None and processes * nodes > 1:
-            raise SettingError(f"distributed={distributed['name']}: is for one process; choose distributed=zero3 for "
-                               f"{processes * nodes} devices")
+            raise SettingError(
+                f"distributed={distributed['name']}: is for one process; choose distributed=zero3 for "
+                f"{processes * nodes} devices"
+            )
         if nodes == 1:
             return cls(processes, deepspeed=distributed["deepspeed"])
         rank = distributed["node_rank"] if distributed["node_rank"] is not None else slurm.get("SLURM_NODEID")
@@ -74,18 +76,32 @@ class Ranks:
         where = ["--standalone"]
         if self.nodes > 1:
             host, _, port = self.rendezvous.rpartition(":")
-            where = [f"--nnodes={self.nodes}", f"--node-rank={self.node_rank}", "--rdzv-backend=static",
-                     f"--master-addr={host}", f"--master-port={port}"]
-        return [sys.executable, "-m", "torch.distributed.run", *where, f"--nproc-per-node={self.processes}",
-                "-m", "s1x.training.rank", str(job)]
+            where = [
+                f"--nnodes={self.nodes}",
+                f"--node-rank={self.node_rank}",
+                "--rdzv-backend=static",
+                f"--master-addr={host}",
+                f"--master-port={port}",
+            ]
+        return [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            *where,
+            f"--nproc-per-node={self.processes}",
+            "-m",
+            "s1x.training.rank",
+            str(job),
+        ]
 
 
 def _first_slurm_node(slurm: Mapping[str, str]) -> str | None:
     if "SLURM_JOB_NODELIST" not in slurm:
         return None
     try:
-        names = subprocess.run(["scontrol", "show", "hostnames", slurm["SLURM_JOB_NODELIST"]], capture_output=True, text=True,
-                               check=True).stdout.split()
+        names = subprocess.run(
+            ["scontrol", "show", "hostnames", slurm["SLURM_JOB_NODELIST"]], capture_output=True, text=True, check=True
+        ).stdout.split()
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{names[0]}:{DEFAULT_PORT + int(slurm.get('SLURM_JOB_ID', 0)) % 10000}" if names else None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..config import SettingError
+from ..errors import SettingError
 
 RESULT = (
     "epochs", "global_batch_size", "learning_rate", "warmup", "betas", "weight_decay", "max_grad_norm", "max_length",
@@ -59,8 +59,10 @@ class Settings:
         at_once = devices * self.device_batch_size
         if self.global_batch_size % at_once:
             fits = [b for b in range(1, self.global_batch_size + 1) if self.global_batch_size % (devices * b) == 0]
-            hint = f"train.device_batch_size={' or '.join(map(str, fits))} would do" if fits else (
-                f"{devices} devices need a batch that is a multiple of {devices}"
+            hint = (
+                f"train.device_batch_size={' or '.join(map(str, fits))} would do"
+                if fits
+                else (f"{devices} devices need a batch that is a multiple of {devices}")
             )
             raise SettingError(
                 f"train.global_batch_size={self.global_batch_size} is no multiple of {devices} device{'s' * (devices > 1)} x "
@@ -111,8 +113,10 @@ _RANGES = {
     "seed": (lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 0, "a whole number, 0 or more"),
     "lora": (_lora, "null or {r: 16, alpha: 32, dropout: 0.0}"),
     "gradient_checkpointing": (lambda v: isinstance(v, bool), "true or false"),
-    "attention": (lambda v: v in ("auto", "sdpa", "flash_attention_2", "flash_attention_3", "eager"),
-                  "auto, sdpa, flash_attention_2, flash_attention_3 or eager"),
+    "attention": (
+        lambda v: v in ("auto", "sdpa", "flash_attention_2", "flash_attention_3", "eager"),
+        "auto, sdpa, flash_attention_2, flash_attention_3 or eager",
+    ),
     "liger": (lambda v: v == "auto" or isinstance(v, bool), "auto, true or false"),
     "save_every": (_whole, "a whole number of steps, 1 or more"),
 }

@@ -51,9 +51,12 @@ def train(job: Mapping[str, Any], observe: Observe) -> dict[str, Any] | None:
         rows = [{key: row[key] for key in ("step", *LOGGED)} for row in trainer.state.log_history if "loss" in row]
         (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         facts = {
-            "steps": trainer.state.global_step, "devices": job["devices"], "seconds": round(seconds, 1),
+            "steps": trainer.state.global_step,
+            "devices": job["devices"],
+            "seconds": round(seconds, 1),
             "resumed_at": int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
-            "mean_loss": sum(row["loss"] for row in rows) / len(rows), "last_loss": rows[-1]["loss"],
+            "mean_loss": sum(row["loss"] for row in rows) / len(rows),
+            "last_loss": rows[-1]["loss"],
         }
     del trainer
     gc.collect()
@@ -99,8 +102,9 @@ def _arguments(settings: Settings, checkpoints: Path, examples: int, devices: in
     )
 
 
-def _trainer(job: Mapping[str, Any], settings: Settings, arguments, tokenizer, encoded: Encoded, observe: Observe,
-             before: float):
+def _trainer(
+    job: Mapping[str, Any], settings: Settings, arguments, tokenizer, encoded: Encoded, observe: Observe, before: float
+):
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import SFTTrainer
@@ -110,8 +114,13 @@ def _trainer(job: Mapping[str, Any], settings: Settings, arguments, tokenizer, e
     rows = Dataset.from_dict({"input_ids": encoded.input_ids, "labels": encoded.labels}).select(steps)
     watch = _watch(observe, _tokens(lengths, steps, settings), job["identity"], before)
     trainer = SFTTrainer(
-        model=_model(job, settings, arguments), args=arguments, train_dataset=rows, processing_class=tokenizer,
-        data_collator=batch, peft_config=_lora(settings), callbacks=[watch],
+        model=_model(job, settings, arguments),
+        args=arguments,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        data_collator=batch,
+        peft_config=_lora(settings),
+        callbacks=[watch],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -137,7 +146,7 @@ def batch(examples: list[dict[str, list[int]]]) -> dict[str, Any]:
 def _tokens(lengths: list[int], steps: list[int], settings: Settings) -> list[int]:
     """Tokens read up to the end of each step, filling left out."""
     size = settings.global_batch_size
-    return list(accumulate(sum(lengths[i] for i in steps[at:at + size]) for at in range(0, len(steps), size)))
+    return list(accumulate(sum(lengths[i] for i in steps[at : at + size]) for at in range(0, len(steps), size)))
 
 
 def _model(job: Mapping[str, Any], settings: Settings, arguments):
@@ -150,7 +159,10 @@ def _model(job: Mapping[str, Any], settings: Settings, arguments):
         attention = "flash_attention_2" if importlib.util.find_spec("flash_attn") and not arguments.use_cpu else "sdpa"
     half = settings.precision == "bf16" and arguments.deepspeed is not None
     return AutoModelForCausalLM.from_pretrained(
-        job["model"], revision=job["revision"], dtype=torch.bfloat16 if half else torch.float32, attn_implementation=attention,
+        job["model"],
+        revision=job["revision"],
+        dtype=torch.bfloat16 if half else torch.float32,
+        attn_implementation=attention,
     )
 
 
@@ -160,8 +172,9 @@ def _lora(settings: Settings):
     from peft import LoraConfig
 
     lora = settings.lora
-    return LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=lora["r"], lora_alpha=lora["alpha"],
-                      lora_dropout=lora["dropout"])
+    return LoraConfig(
+        task_type="CAUSAL_LM", target_modules="all-linear", r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"]
+    )
 
 
 def _watch(observe: Observe, tokens: list[int], identity: str, before: float):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import SettingError
+from ..errors import SettingError
 
 RECIPE_VERSION = 1  # raise it when a change of this code changes what is trained
 COMPLETE = "COMPLETE"  # the file that a checkpoint gets last: {"of": Training.identity, "seconds": trained so far}
@@ -60,8 +60,10 @@ class Training:
         """Raise SettingError when the checkpoint that would be gone on from is another training's, or of other devices."""
         last = last_checkpoint(self.checkpoints)
         if last and (found := about(last)["of"]) != identity:
-            raise SettingError(f"{last} was written by another training ({found}) than this one ({identity}); go on with the "
-                               f"same devices, or remove {self.checkpoints}")
+            raise SettingError(
+                f"{last} was written by another training ({found}) than this one ({identity}); go on with the "
+                f"same devices, or remove {self.checkpoints}"
+            )
 
     def check_space(self, needed: int) -> None:
         """Raise SettingError unless `needed` bytes are free, with those that the folder has already."""

@@ -6,10 +6,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from s1x.config import SettingError
 from s1x.data import asking, classify
 from s1x.data.asking import Server, ask
 from s1x.data.build import build
+from s1x.errors import SettingError
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 
-from s1x.config import SettingError
+from experiments.data_pipeline import pool as maker
 from s1x.data import build as building
 from s1x.data import records, steps
 from s1x.data.attempts import grade
 from s1x.data.build import build
-from s1x.tiny import pool
+from s1x.errors import SettingError
+from s1x.tiny import pool, problems
 from s1x.tiny import tokenizer as tiny_tokenizer
 
 
@@ -23,7 +24,7 @@ from s1x.tiny import tokenizer as tiny_tokenizer
 def labelled(tmp_path_factory):
     """A tiny pool of its own (another seed) whose labels say that one and two steps are easy."""
     file = tmp_path_factory.mktemp("pool") / "pool.parquet"
-    rows = [{**r, "base_correct": r["steps"] < 3} for r in pool.build(seed=5, n=600)]
+    rows = [{**r, "base_correct": r["steps"] < 3} for r in maker.build(seed=5, n=600)]
     pq.write_table(pa.Table.from_pylist(rows), file)
     return file
 
@@ -68,8 +69,8 @@ def test_the_tiny_s1k_is_what_its_funnel_says(tiny, labelled):
     assert set(funnel["difficulty"].dropped) == {"solved by tiny_base"}
     for before, after in zip(built.rows, built.rows[1:]):
         assert before.after == after.before == after.after + sum(after.dropped.values())
-    assert {row["domain"] for row in rows} == set(pool.DOMAINS)
-    assert [r["id"] for r in rows] == [r["id"] for r in pool.select_s1k(list(everything.values()), n=120)]
+    assert {row["domain"] for row in rows} == set(problems.DOMAINS)
+    assert [r["id"] for r in rows] == [r["id"] for r in maker.select_s1k(list(everything.values()), n=120)]
 
 
 @pytest.mark.parametrize("name", ["tiny_full", "tiny_random_1k", "tiny_diverse_1k", "tiny_longest_1k"])
@@ -83,7 +84,7 @@ def test_the_other_tiny_sets(name, tiny):
         others = [len(r["thinking"]) for r in rest.to_pylist() if r["id"] not in chosen]
         assert min(table["length"].to_pylist()) >= max(others)
     if name == "tiny_diverse_1k":
-        assert max(map(table["domain"].to_pylist().count, pool.DOMAINS)) < 30
+        assert max(map(table["domain"].to_pylist().count, problems.DOMAINS)) < 30
 
 
 def test_the_same_settings_give_the_same_bytes_and_another_seed_another_set(tiny, tmp_path):

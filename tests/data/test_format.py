@@ -3,8 +3,8 @@
 import pytest
 
 from s1x.chat import ChatFormat
-from s1x.config import SettingError
 from s1x.data.format import encode, example, power_of_two
+from s1x.errors import SettingError
 from s1x.tiny import tokenizer as tiny_tokenizer
 
 QWEN_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."

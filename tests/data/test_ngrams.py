@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s1x.config import SettingError
 from s1x.data.duplicates import across, exact, near
 from s1x.data.ngrams import contaminated
+from s1x.errors import SettingError
 
 WORDS = st.sampled_from(["a", "B", "b", "cat", "dog\n", "  ", "é", "x=1", "\t", "İ", "ß", "½"])
 TEXTS = st.lists(st.one_of(st.none(), st.lists(WORDS, max_size=14).map(" ".join)), max_size=8)

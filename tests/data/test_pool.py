@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from experiments.data_pipeline import pool as maker
 from s1x.data import records
 from s1x.data.build import build
 from s1x.tiny import benchmarks, pool
@@ -18,12 +19,12 @@ DATA = Path(pool.__file__).parent / "data"
 
 @pytest.fixture(scope="module")
 def built():
-    return pool.build(seed=3, n=1200)
+    return maker.build(seed=3, n=1200)
 
 
 def test_the_pool_is_the_same_every_time(built):
-    assert built == pool.build(seed=3, n=1200)
-    assert built[:50] != pool.build(seed=4, n=50)
+    assert built == maker.build(seed=3, n=1200)
+    assert built[:50] != maker.build(seed=4, n=50)
 
 
 def test_shares_of_choices_and_damage(built):
@@ -67,7 +68,7 @@ def test_no_benchmark_problem_is_in_the_pool(built):
 def test_the_shipped_pool_is_what_the_code_builds():
     shipped = pool.load()
     assert {type(r["base_correct"]) for r in shipped} == {bool}
-    assert [{k: v for k, v in r.items() if k != "base_correct"} for r in shipped] == pool.build()
+    assert [{k: v for k, v in r.items() if k != "base_correct"} for r in shipped] == maker.build()
 
 
 @pytest.mark.parametrize("name", ["tiny_s1k", "tiny_random_1k", "tiny_diverse_1k", "tiny_longest_1k", "tiny_full"])
@@ -82,4 +83,4 @@ def test_the_shipped_sets_are_rebuilt_byte_for_byte(name, composed, tmp_path):
             pq.read_metadata(file).created_by == pq.read_metadata(made.path / "train.parquet").created_by
         ):  # one writer, one encoding
             assert (made.path / "train.parquet").read_bytes() == file.read_bytes()
-        assert [r["id"] for r in pq.read_table(file).to_pylist()] == [r["id"] for r in pool.select_s1k(pool.load())]
+        assert [r["id"] for r in pq.read_table(file).to_pylist()] == [r["id"] for r in maker.select_s1k(pool.load())]

@@ -10,9 +10,9 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from s1x.config import SettingError
 from s1x.data import quality, records, steps
 from s1x.data.build import build
+from s1x.errors import SettingError
 
 CONF = Path(__file__).parents[2] / "conf"
 

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from s1x.config import SettingError
 from s1x.data import selection
 from s1x.data.selection import benchmark_weights, domains_uniform, longest, ranked, shares, uniform
+from s1x.errors import SettingError
 
 
 def pool(sizes, seed=0):

@@ -12,9 +12,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from s1x.config import SettingError, register
+from s1x.config import register
 from s1x.data import build, sources
 from s1x.data.records import question_id
+from s1x.errors import SettingError
 
 CONF = Path(__file__).parents[2] / "conf"
 SOURCES = sorted(p.stem for p in (CONF / "data" / "source").glob("*.yaml"))

@@ -6,8 +6,8 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from s1x.engines.base import Open
 from s1x.engines.scripted import ScriptedEngine
+from s1x.streams.engine import Open
 from s1x.streams.types import Forbid, Sampling
 
 
@@ -15,8 +15,17 @@ class Loopback:
     """`with Loopback(model_id, engine settings) as server: server.url`. `requests` are the bodies that arrived; `key` is asked
     for when given; `returns_ids`, `takes_priority` and `honours_bias` switch capabilities off."""
 
-    def __init__(self, model_id: str, settings: dict, *, key: str | None = None, returns_ids: bool = True,
-                 takes_priority: bool = True, honours_bias: bool = True, root: str | None = None):
+    def __init__(
+        self,
+        model_id: str,
+        settings: dict,
+        *,
+        key: str | None = None,
+        returns_ids: bool = True,
+        takes_priority: bool = True,
+        honours_bias: bool = True,
+        root: str | None = None,
+    ):
         self.model_id, self.settings, self.key, self.root = model_id, settings, key, root
         self.returns_ids, self.takes_priority, self.honours_bias = returns_ids, takes_priority, honours_bias
         self.requests: list[dict] = []

@@ -14,8 +14,8 @@ import urllib.request
 
 import pytest
 
-from s1x.engines.base import EngineError, Open
 from s1x.engines.build import build
+from s1x.streams.engine import EngineError, Open
 
 from . import proxy, sweep, tiny
 from .test_replicas import killing

@@ -2,10 +2,10 @@
 
 import pytest
 
-from s1x.engines.base import Open
 from s1x.engines.parts import Chain, pack, rest
 from s1x.engines.routing import Router
 from s1x.engines.scripted import ScriptedEngine
+from s1x.streams.engine import Open
 from s1x.streams.types import Forbid, Sampling
 
 VOCABULARY, PADDED, CONTEXT = 40, range(40, 64), 100

@@ -10,10 +10,10 @@ from functools import partial
 
 import pytest
 
-from s1x.engines.base import EngineError, Open
 from s1x.engines.build import build
 from s1x.engines.replicas import Replicas, device_groups
 from s1x.engines.scripted import ScriptedEngine
+from s1x.streams.engine import EngineError, Open
 from s1x.streams.types import Ids
 
 from ..methods.conftest import CONTEXT, END, SPOKEN, START, make_chat

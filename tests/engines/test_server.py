@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from s1x.engines.base import EngineError, Open
 from s1x.engines.scripted import ScriptedEngine
 from s1x.engines.server import ServerEngine
+from s1x.streams.engine import EngineError, Open
 from s1x.streams.types import Forbid, Sampling
 
 from ..methods.conftest import CONTEXT, END, SPOKEN, START, TOKENS, make_chat

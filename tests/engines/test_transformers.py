@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from s1x.engines.base import Open
 from s1x.engines.transformers import TransformersEngine
+from s1x.streams.engine import Open
 from s1x.streams.types import Forbid, Sampling
 
 VOCABULARY, PADDED, CONTEXT = 50, 64, 128

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from s1x.engines.base import EngineError, Open
+from s1x.streams.engine import EngineError, Open
 from s1x.streams.types import Forbid, Sampling
 
 from . import tiny

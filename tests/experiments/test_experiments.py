@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from s1x.config import SettingError, stages
+from s1x.cell import Cell
+from s1x.errors import SettingError
+from s1x.evaluation import naming, plan
+from s1x.evaluation.forecast import forecast
 from s1x.report.paper import load_paper
-from s1x.stages import naming, plan
-from s1x.stages.cell import Cell
-from s1x.stages.forecast import forecast
+from s1x.stages import stages
 
 from ..test_sweeper import cells  # noqa: F401
 

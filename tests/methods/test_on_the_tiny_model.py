@@ -40,7 +40,7 @@ class Plain:
                 keep = min(shared, len(ids) - 1)
                 if self.cache is not None:
                     self.cache.crop(keep)
-                out = self.model(torch.tensor([ids[keep if self.cache is not None else 0:]]), past_key_values=self.cache)
+                out = self.model(torch.tensor([ids[keep if self.cache is not None else 0 :]]), past_key_values=self.cache)
                 self.ids, self.cache, self.logits = ids, out.past_key_values, out.logits[:, -1, : tiny.VOCABULARY]
             self.known[ids, noise, banned] = self.draw(self.logits.clone(), len(ids), noise, banned)
         return self.known[ids, noise, banned]
@@ -96,7 +96,7 @@ def test_budget_forcing(both, chat, engine):
     methods = [forced(**how)(chat.prompt(q), chat, GREEDY) for q, how in cases]
     methods += [forced(**how, compat="s1")(chat.prompt(q), chat, GREEDY) for q, how in cases]
     traces = scheduled(methods, engine, chat)
-    for (question, how), ours, like_s1 in zip(cases, traces, traces[len(cases):], strict=False):
+    for (question, how), ours, like_s1 in zip(cases, traces, traces[len(cases) :], strict=False):
         assert list(ours.ids()) == both.reference("budget_forcing", question, **how)[0], how
         assert list(like_s1.ids()) == both.reference("budget_forcing_s1", question, **how), how
     assert max(trace.waits for trace in traces) == 4

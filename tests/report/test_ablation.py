@@ -18,12 +18,24 @@ def job(directory, number: int, model: str, seed: int, scores, task: str = "tiny
     place.mkdir(parents=True)
     lines = [{"doc_id": i, "score": float(s), "thinking_tokens": 100} for i, s in enumerate(scores)]
     (place / f"samples_{task}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    record = {"task": task, "model": model, "series": "budget_forcing", "accuracy": float(np.mean(scores)), "seed": 0,
-              "thinking_tokens": {"mean": 100.0}, "n_questions": len(scores),
-              "overrides": [f"train.seed={seed}", f"data={model}"]}
+    record = {
+        "task": task,
+        "model": model,
+        "series": "budget_forcing",
+        "accuracy": float(np.mean(scores)),
+        "seed": 0,
+        "thinking_tokens": {"mean": 100.0},
+        "n_questions": len(scores),
+        "overrides": [f"train.seed={seed}", f"data={model}"],
+    }
     (place / "cell.json").write_text(json.dumps(record))
-    training = {"data": {"examples": 1000, "cut_share": 0.0, "tokens": 5000}, "steps": 252, "seconds": 1800, "devices": 2,
-                "content": {"data": model, "train": {"epochs": 4, "seed": seed}}}
+    training = {
+        "data": {"examples": 1000, "cut_share": 0.0, "tokens": 5000},
+        "steps": 252,
+        "seconds": 1800,
+        "devices": 2,
+        "content": {"data": model, "train": {"epochs": 4, "seed": seed}},
+    }
     (place / "training.json").write_text(json.dumps(training))
 
 

@@ -136,8 +136,16 @@ def test_cells_that_differ_in_seeds_only_are_one_point(tmp_path):
     settings = [(budget, seed) for budget in (32, 128) for seed in (0, 1)]
     for job, (budget, seed) in enumerate(settings):
         lines = [sample(q + 50 * seed, budget, 0) | {"doc_id": q} for q in range(50)]
-        write_job(tmp_path / str(job), job, lines, cell_id=f"{budget}-{seed}", series="budget_forcing", budget=budget,
-                  overrides=[f"method.max_thinking_tokens={budget}", f"train.seed={seed}"], limit_tokens=[None, budget])
+        write_job(
+            tmp_path / str(job),
+            job,
+            lines,
+            cell_id=f"{budget}-{seed}",
+            series="budget_forcing",
+            budget=budget,
+            overrides=[f"method.max_thinking_tokens={budget}", f"train.seed={seed}"],
+            limit_tokens=[None, budget],
+        )
     summary = aggregate(tmp_path)
     (row,) = summary["metrics"]
     large = [c["accuracy"] for c in summary["cells"] if c["budget"] == 128]

@@ -37,9 +37,9 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def records():
     """The first 40 records of the tiny pool, all whole."""
-    from s1x.tiny import pool
+    from experiments.data_pipeline import pool as maker
 
-    whole = [r for r in pool.build(seed=3, n=60) if r["thinking"].endswith(".\n")]
+    whole = [r for r in maker.build(seed=3, n=60) if r["thinking"].endswith(".\n")]
     return whole[:40]
 
 

@@ -40,8 +40,14 @@ def start(place: Path, *overrides: str) -> subprocess.Popen:
     place.mkdir(parents=True, exist_ok=True)
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # shells let what they start with & ignore Ctrl-C
     with (place / "output").open("w") as output:
-        process = subprocess.Popen(command(place, *overrides), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
-                                   start_new_session=True, preexec_fn=heed)
+        process = subprocess.Popen(
+            command(place, *overrides),
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=heed,
+        )
     atexit.register(process.kill)  # what a failed test leaves; its ranks follow
     return process
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from s1x.chat import ChatFormat
-from s1x.config import SettingError
+from s1x.errors import SettingError
 from s1x.training.examples import UNLEARNED, Encoded, check, encode_all, order
 
 WHOLE = {"id": "a", "question": "q", "thinking": "t", "answer": "a"}
@@ -18,8 +18,10 @@ def test_loss_falls_on_thinking_answer_and_end_of_turn_but_not_on_slips(records,
     rows = encoded([slipped], tokenizer)
     ids, labels = rows.input_ids[0], rows.labels[0]
     text = tokenizer.decode(ids)
-    prompt = (f"<|im_start|>system\nYou are Tiny.<|im_end|>\n<|im_start|>user\n{slipped['question']}<|im_end|>\n"
-              "<|im_start|>assistant\n")
+    prompt = (
+        f"<|im_start|>system\nYou are Tiny.<|im_end|>\n<|im_start|>user\n{slipped['question']}<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
     thinking = slipped["thinking"].strip()
     assert text == f"{prompt}<|im_start|>think\n{thinking}\n<|im_start|>answer\n{slipped['answer']}<|im_end|>\n"
 
@@ -30,19 +32,31 @@ def test_loss_falls_on_thinking_answer_and_end_of_turn_but_not_on_slips(records,
     assert all(label in (token, UNLEARNED) for token, label in zip(ids, labels))
 
 
-PROMPT = ("<|im_start|>system\nYou are Tiny.<|im_end|>\n<|im_start|>user\nWhat is 6*7?{suffix}<|im_end|>\n"
-          "<|im_start|>assistant\n")
+PROMPT = (
+    "<|im_start|>system\nYou are Tiny.<|im_end|>\n<|im_start|>user\nWhat is 6*7?{suffix}<|im_end|>\n<|im_start|>assistant\n"
+)
 THINK = ChatFormat("think", thinking_start="<think>\n", thinking_end="</think>\n\n")
 
 
-@pytest.mark.parametrize(("chat", "control", "suffix", "completion"), [
-    (ChatFormat(), None, "", "<|im_start|>think\nSix.\n\nSo 42.\n<|im_start|>answer\nAnswer: 42<|im_end|>\n"),
-    (THINK, None, "", "<think>\nSix.\n\nSo 42.\n</think>\n\nAnswer: 42<|im_end|>\n"),
-    (ChatFormat(), "tokens", "\n\nThink for up to {bucket} tokens.",
-     "<|im_start|>think\nSix.\n\nSo 42.\n<|im_start|>answer\nAnswer: 42<|im_end|>\n"),
-    (ChatFormat(), "steps", "\n\nThink for up to 2 steps.",
-     "<|im_start|>2 steps left\nSix.\n<|im_start|>1 steps left\nSo 42.\n<|im_start|>answer\nAnswer: 42<|im_end|>\n"),
-])
+@pytest.mark.parametrize(
+    ("chat", "control", "suffix", "completion"),
+    [
+        (ChatFormat(), None, "", "<|im_start|>think\nSix.\n\nSo 42.\n<|im_start|>answer\nAnswer: 42<|im_end|>\n"),
+        (THINK, None, "", "<think>\nSix.\n\nSo 42.\n</think>\n\nAnswer: 42<|im_end|>\n"),
+        (
+            ChatFormat(),
+            "tokens",
+            "\n\nThink for up to {bucket} tokens.",
+            "<|im_start|>think\nSix.\n\nSo 42.\n<|im_start|>answer\nAnswer: 42<|im_end|>\n",
+        ),
+        (
+            ChatFormat(),
+            "steps",
+            "\n\nThink for up to 2 steps.",
+            "<|im_start|>2 steps left\nSix.\n<|im_start|>1 steps left\nSo 42.\n<|im_start|>answer\nAnswer: 42<|im_end|>\n",
+        ),
+    ],
+)
 def test_each_format_is_token_for_token_that_of_the_paper(tokenizer, chat, control, suffix, completion):
     """s1's (appendix D), with <think> tags, and for the two kinds of conditional control (appendix E.1, figure 10)."""
     thinking = "Six.\n\nSo 42."
@@ -77,12 +91,15 @@ def test_encoded_examples_survive_their_file(records, tokenizer, tmp_path):
     assert Encoded.load(tmp_path / "examples.parquet") == rows
 
 
-@pytest.mark.parametrize(("broken", "sentence"), [
-    ([], r"there is no record to train on \(3 in the pool\); training needs records with the columns question"),
-    ([{"question": "q", "thinking": "t"}], "1 of 1 records have no answer or an empty one .*; training needs question"),
-    ([WHOLE, WHOLE | {"id": "b", "thinking": " \n"}], r"1 of 2 records have no thinking or an empty one \(the first: b\)"),
-    ([WHOLE | {"answer": None}], "have no answer"),
-])
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        ([], r"there is no record to train on \(3 in the pool\); training needs records with the columns question"),
+        ([{"question": "q", "thinking": "t"}], "1 of 1 records have no answer or an empty one .*; training needs question"),
+        ([WHOLE, WHOLE | {"id": "b", "thinking": " \n"}], r"1 of 2 records have no thinking or an empty one \(the first: b\)"),
+        ([WHOLE | {"answer": None}], "have no answer"),
+    ],
+)
 def test_bad_records_are_sentences(broken, sentence):
     with pytest.raises(SettingError, match=f"data=mine: .*{sentence}"):
         check(broken, "mine", "3 in the pool")
@@ -93,7 +110,7 @@ def test_every_epoch_holds_every_example_and_the_last_batch_is_filled_from_its_b
     indices = order(lengths, epochs=3, batch=16, seed=1)
     assert len(indices) == 3 * 64
     for epoch in range(3):
-        part = indices[64 * epoch:64 * (epoch + 1)]
+        part = indices[64 * epoch : 64 * (epoch + 1)]
         assert sorted(set(part)) == list(range(50))
         assert set(part[48:]) - set(part[:16]) == set(range(50)) - set(part[:48])  # two new ones, the rest from the first batch
     assert indices[:64] != indices[64:128]
@@ -104,7 +121,7 @@ def test_the_order_depends_on_the_seed_alone_and_puts_the_longest_of_a_batch_fir
     indices = order(lengths, epochs=1, batch=16, seed=5)
     assert indices == order(lengths, epochs=1, batch=16, seed=5) != order(lengths, epochs=1, batch=16, seed=6)
     for start in range(0, 64, 16):
-        batch = [lengths[i] for i in indices[start:start + 16]]
+        batch = [lengths[i] for i in indices[start : start + 16]]
         assert batch == sorted(batch, reverse=True)
 
 

@@ -7,11 +7,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from s1x.config import SettingError
+from s1x.errors import SettingError
 from s1x.training.ranks import Ranks
 
-ZERO3 = {"name": "zero3", "processes": None, "nodes": None, "node_rank": None, "rendezvous": None, "device_memory": None,
-         "deepspeed": {"zero_optimization": {"stage": 3}}}
+ZERO3 = {
+    "name": "zero3",
+    "processes": None,
+    "nodes": None,
+    "node_rank": None,
+    "rendezvous": None,
+    "device_memory": None,
+    "deepspeed": {"zero_optimization": {"stage": 3}},
+}
 
 
 def test_one_node(tmp_path):
@@ -38,13 +45,16 @@ def test_several_nodes_from_slurm(tmp_path, monkeypatch):
     assert (ranks.nodes, ranks.node_rank, ranks.rendezvous) == (2, 1, "gpu-1:29507")
 
 
-@pytest.mark.parametrize(("changes", "sentence"), [
-    ({"nodes": 2}, "distributed.nodes=2: start the same command on each node"),
-    ({"nodes": 2, "node_rank": 2, "rendezvous": "a:1"}, "distributed.node_rank=2: must be 0 to 1"),
-    ({"nodes": 2, "node_rank": 0, "rendezvous": "a"}, "distributed.rendezvous=a: must be HOST:PORT"),
-    ({"processes": 0.5}, "distributed.processes=0.5"),
-    ({"name": "none", "processes": 2, "deepspeed": None}, "choose distributed=zero3 for 2 devices"),
-])
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"nodes": 2}, "distributed.nodes=2: start the same command on each node"),
+        ({"nodes": 2, "node_rank": 2, "rendezvous": "a:1"}, "distributed.node_rank=2: must be 0 to 1"),
+        ({"nodes": 2, "node_rank": 0, "rendezvous": "a"}, "distributed.rendezvous=a: must be HOST:PORT"),
+        ({"processes": 0.5}, "distributed.processes=0.5"),
+        ({"name": "none", "processes": 2, "deepspeed": None}, "choose distributed=zero3 for 2 devices"),
+    ],
+)
 def test_what_cannot_start_is_a_sentence(changes, sentence):
     with pytest.raises(SettingError, match=sentence):
         Ranks.of(ZERO3 | changes, slurm={})

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from s1x.config import SettingError
+from s1x.errors import SettingError
 
 
 def test_s1_trains_315_steps_with_16_of_warmup(settings):
@@ -24,12 +24,28 @@ def test_an_impossible_batch_says_what_would_do(settings):
         settings().accumulation(6)
 
 
-@pytest.mark.parametrize(("key", "value"), [
-    ("epochs", 0), ("epochs", 1.5), ("learning_rate", 0), ("learning_rate", float("nan")), ("warmup", 1), ("betas", [0.9]),
-    ("betas", [0.9, 1.0]), ("weight_decay", -1), ("max_length", 0), ("precision", "fp16"), ("seed", -1), ("seed", True),
-    ("lora", {"r": 8}), ("lora", {"r": 0, "alpha": 1, "dropout": 0}), ("attention", "flash"), ("save_every", 0),
-    ("name", "a/b"),
-])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", 1.5),
+        ("learning_rate", 0),
+        ("learning_rate", float("nan")),
+        ("warmup", 1),
+        ("betas", [0.9]),
+        ("betas", [0.9, 1.0]),
+        ("weight_decay", -1),
+        ("max_length", 0),
+        ("precision", "fp16"),
+        ("seed", -1),
+        ("seed", True),
+        ("lora", {"r": 8}),
+        ("lora", {"r": 0, "alpha": 1, "dropout": 0}),
+        ("attention", "flash"),
+        ("save_every", 0),
+        ("name", "a/b"),
+    ],
+)
 def test_values_that_cannot_be_are_sentences(settings, key, value):
     with pytest.raises(SettingError, match=rf"train\.{key}=.*must be"):
         settings(**{key: value})

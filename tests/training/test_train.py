@@ -77,10 +77,12 @@ def run_id(place, *overrides: str) -> str:
     import subprocess
     import sys
 
-    code = ("import json, sys; from hydra import compose, initialize_config_dir; from s1x.config import register; register()\n"
-            "from s1x.training import job\n"
-            f"with initialize_config_dir({str(ROOT / 'conf')!r}, version_base='1.3'): cfg = compose('config', sys.argv[1:])\n"
-            "print(json.dumps(job.source(cfg, job.settings_of(cfg)).training.id))")
+    code = (
+        "import json, sys; from hydra import compose, initialize_config_dir; from s1x.config import register; register()\n"
+        "from s1x.training import job\n"
+        f"with initialize_config_dir({str(ROOT / 'conf')!r}, version_base='1.3'): cfg = compose('config', sys.argv[1:])\n"
+        "print(json.dumps(job.source(cfg, job.settings_of(cfg)).training.id))"
+    )
     words = [word for word in command(place, *overrides)[2:] if not word.startswith("hydra.")]
     done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout
@@ -97,8 +99,13 @@ def test_lora_trains_adapters_and_saves_the_merged_model(tmp_path):
 
 
 def test_two_sweeps_that_want_the_same_model_train_it_once_and_evaluate_it(four_steps, tmp_path):
-    sweep = ("hydra.mode=MULTIRUN", "stage=[train,evaluate]", "method.max_thinking_tokens=16,32", "task.limit=8",
-             "tracking=wandb_offline")
+    sweep = (
+        "hydra.mode=MULTIRUN",
+        "stage=[train,evaluate]",
+        "method.max_thinking_tokens=16,32",
+        "task.limit=8",
+        "tracking=wandb_offline",
+    )
     both = [start(tmp_path / name, *sweep, f"train.dir={tmp_path / 'models'}") for name in ("a", "b")]
     assert [process.wait(200) for process in both] == [0, 0]
     outputs = [(tmp_path / name / "output").read_text() for name in ("a", "b")]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from s1x.config import SettingError
+from s1x.errors import SettingError
 from s1x.training.trained import Training, last_checkpoint
 
 

@@ -72,8 +72,13 @@ def test_two_agents_on_loopback_are_two_nodes(four_steps, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meet = f"127.0.0.1:{free.getsockname()[1]}"
-    shared = ("distributed=zero3", "distributed.processes=1", "distributed.nodes=2", f"distributed.rendezvous={meet}",
-              f"train.dir={tmp_path / 'models'}")
+    shared = (
+        "distributed=zero3",
+        "distributed.processes=1",
+        "distributed.nodes=2",
+        f"distributed.rendezvous={meet}",
+        f"train.dir={tmp_path / 'models'}",
+    )
     nodes = [start(tmp_path / str(rank), *shared, f"distributed.node_rank={rank}") for rank in (0, 1)]
     assert [node.wait(200) for node in nodes] == [0, 0], [(tmp_path / n / "output").read_text() for n in "01"]
     assert max(abs(a - b) for a, b in zip(losses(tmp_path), losses(four_steps[0]), strict=True)) < 1e-3

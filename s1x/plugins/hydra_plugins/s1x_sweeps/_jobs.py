@@ -8,7 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from s1x.config import SettingError, validate
+from s1x.config import validate
+from s1x.errors import SettingError
 
 
 def compose(context: HydraContext, sweep: DictConfig, overrides: Sequence[str], number: int) -> DictConfig:

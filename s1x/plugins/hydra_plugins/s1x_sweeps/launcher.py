@@ -5,7 +5,6 @@ token streams. Any other Hydra launcher works too (`hydra/launcher=basic`, `jobl
 task function, and cells share what is in the store.
 """
 
-import importlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from s1x.config import TOGETHER, stages
-from s1x.stages import plan
-from s1x.stages.cell import Cell
+from s1x.cell import Cell
+from s1x.evaluation import plan
+from s1x.stages import STAGES, stages, together
 
 from ._jobs import check, compose, task_config
 
@@ -65,15 +64,15 @@ class S1xLauncher(Launcher):
             """End a job the way Hydra does: `outcome` is its cell record, or the exception that ended it."""
             returns[cell.job] = self.end_job(jobs[cell.job], outcome)
 
-        together = {number: cell for number, cell in cells.items() if set(TOGETHER) & set(stages(cell.cfg))}
+        joint = {number: cell for number, cell in cells.items() if together(cell.cfg)}
         for number, config in jobs.items():
-            if number not in together:
+            if number not in joint:
                 returns[number] = self.run(config, self.task_function)
-        ready = [cell for cell in together.values() if self.prepare(cell, jobs[cell.job], finish)]
+        ready = [cell for cell in joint.values() if self.prepare(cell, jobs[cell.job], finish)]
         if ready:
             log.info(f"{len(ready)} cell{'s' * (len(ready) > 1)} -> {sweep}")
-            (name,) = {name for cell in ready for name in stages(cell.cfg) if name in TOGETHER}  # a grid does not mix them
-            getattr(importlib.import_module(f"s1x.stages.{name}"), TOGETHER[name])(ready, sweep, finish)
+            (name,) = {name for cell in ready for name in together(cell.cfg)}  # a grid does not mix them
+            STAGES[name].load().evaluate(ready, sweep, finish)
         return [returns[number] for number in jobs]
 
     def compose_all(self, job_overrides: Sequence[Sequence[str]], first: int) -> dict[int, DictConfig]:
@@ -92,10 +91,10 @@ class S1xLauncher(Launcher):
         """Run the stages of a job that come before its evaluation; False when one failed (and ended the job)."""
         HydraConfig.instance().set_config(config)
         for name in stages(cell.cfg):
-            if name in TOGETHER:
+            if STAGES[name].together:
                 return True
             try:
-                importlib.import_module(f"s1x.stages.{name}").run(cell.cfg)
+                STAGES[name].load().run(cell.cfg)
             except Exception as error:
                 finish(cell, error)
                 return False

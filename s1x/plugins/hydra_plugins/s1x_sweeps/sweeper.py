@@ -24,8 +24,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from s1x.callbacks import failures
-from s1x.config import SettingError, check_writable
-from s1x.errors import explain
+from s1x.errors import SettingError, explain
+from s1x.files import check_writable
 
 from ._jobs import check, compose, task_config
 

@@ -16,23 +16,24 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from .cell import Cell
-from .evaluate import OnDone, evaluate
+from ..cell import Cell
+from ..stages import evaluate as stage
+from ..stages.evaluate import OnDone
 
 
-def bench(cells: list[Cell], sweep: Path, on_done: OnDone) -> None:
+def evaluate(cells: list[Cell], sweep: Path, on_done: OnDone) -> None:
     """Run `cells` both ways and compare tokens, wall time and traces (see the module)."""
     with tempfile.TemporaryDirectory() as scratch:
         warm = _with_store(cells[0], Path(scratch) / "warm", Path(scratch) / "warm")
         warm.cfg.task.limit = 1
-        evaluate([warm], warm.directory, _raise)
+        stage.evaluate([warm], warm.directory, _raise)
         shared = [_with_store(cell, Path(scratch) / "shared", cell.directory) for cell in cells]
-        evaluate(shared, sweep, on_done)
+        stage.evaluate(shared, sweep, on_done)
         together = _run(sweep)
         alone = []
         for number, cell in enumerate(cells):
             place = Path(scratch) / str(number)
-            evaluate([_with_store(cell, place / "store", place)], place, _raise)
+            stage.evaluate([_with_store(cell, place / "store", place)], place, _raise)
             alone.append(_run(place) | _compare(cell.directory, place))
     figures = summarise(together, alone, sweep)
     figures["ties"] = [d for a in alone for d in a["differences"]]
@@ -81,7 +82,7 @@ def _gap(config: DictConfig, question: str, left: list[int], right: list[int], a
     import torch
     from transformers import AutoModelForCausalLM
 
-    from .evaluate import chat_of, load_tokenizer
+    from ..stages.evaluate import chat_of, load_tokenizer
 
     tokenizer = load_tokenizer(config)
     model = AutoModelForCausalLM.from_pretrained(config.model.path, dtype=torch.float64)

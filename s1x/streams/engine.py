@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ..streams.types import GREEDY, Forbid, Ids, Sampling
+from .types import GREEDY, Forbid, Ids, Sampling
 
 
 class EngineError(RuntimeError):

@@ -23,11 +23,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..cell import Cell, stage_names
 from ..chat import Chat, ChatFormat
-from ..config import SettingError, stages
+from ..errors import SettingError
 from ..streams.types import All, First, Read, Sampling, Span
 from . import naming
-from .cell import Cell
 
 SIMULATED = 30  # questions
 NORMAL = NormalDist()
@@ -84,7 +84,7 @@ class World:
         answers = self.chat.answer_stops
         if read.stop.ids == answers.ids and not read.stop.sequences:  # an answer, or a base model's whole output
             final = self.chat.final_answer
-            forced = bool(final) and read.prefix[-len(final):] == final and not read.start
+            forced = bool(final) and read.prefix[-len(final) :] == final and not read.start
             return self.plan["forced_answer" if forced else "answer"], (min(answers.ids),)
         if read.forbid:
             return max(read.forbid.first, self.plan["wait"]), (min(read.stop.ids),)
@@ -139,7 +139,7 @@ def forecast(cell: Cell) -> Reads:
 
 def model_of(cfg: DictConfig) -> str:
     """The name of the model that is evaluated, also when it is yet to be trained."""
-    return cfg.train.name if "train" in stages(cfg) else cfg.model.name
+    return cfg.train.name if "train" in stage_names(cfg) else cfg.model.name
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from .cell import Cell
+from ..cell import Cell
 
 NOT_KEYED = ("name", "stage", "store", "tracking", "report", "plan", "debug", "scale")  # settings that change no result
 PLUMBING = ("_target_", "_partial_", "max_answer_tokens", "until", "answer_reserve")

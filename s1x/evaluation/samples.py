@@ -9,7 +9,7 @@ from typing import Any
 from ..chat import Chat
 from ..streams.types import Trace
 from ..tasks import Grade, Question, Task, answer_text
-from . import pool
+from . import votes
 
 
 def graded_text(trace: Trace, chat: Chat, until: Sequence[str]) -> str:
@@ -36,7 +36,7 @@ def line(
     row |= _trace(trace, chat) | _grade(graded) | {"reads": {key.hex(): n for key, n in sorted(trace.reads.items())}}
     if trace.samples:
         row["samples"] = [_trace(s, chat) | _grade(g) | {"text": t} for s, (t, g) in zip(trace.samples, members, strict=True)]
-        row |= pool.vote(row["samples"])
+        row |= votes.vote(row["samples"])
         row["resps"] = [[t for t, _ in members]]
         row["filtered_resps"] = [str(g.filtered) for _, g in members]
         row[task.metric] = row["score"]

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from .. import tracking
+from ..cell import Cell
 from ..streams.scheduler import Progress
-from .cell import Cell
 
 log = logging.getLogger(__name__)
 

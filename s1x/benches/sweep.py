@@ -9,7 +9,8 @@
 
 A command is a process of its own here too. Seconds of preparing (Python, imports, tokenizer, questions), starting the engine,
 generating and closing the engine are told apart. The shared way is run first and last, and its seconds are the mean, since a
-machine's speed drifts. Nothing is stored and nothing is graded. Writes bench_sweep.json.
+machine's speed drifts. Nothing is stored and nothing is graded. Without a GPU two threads compute, unless engine.threads says
+otherwise: the machine should do nothing else. Writes bench_sweep.json.
 """
 
 from __future__ import annotations
@@ -28,17 +29,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ..engines.base import Open
 from ..engines.build import build
+from ..errors import SettingError
+from ..stages.evaluate import chat_of, load_tokenizer
+from ..streams.engine import Open
 from ..streams.memory import MemoryStore
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling, Trace
 from ..tasks import load_task
-from .evaluate import chat_of, load_tokenizer
 
 log = logging.getLogger(__name__)
 
 COUNTS = ("decoded", "prefill", "prefill_cached")
+THREADS = 2
 SECONDS = ("prepare_s", "start_s", "generate_s", "close_s")
 
 Traces = dict[tuple[int, int], Trace]  # by cell and question
@@ -47,6 +50,9 @@ Traces = dict[tuple[int, int], Trace]  # by cell and question
 def run(cfg: DictConfig) -> None:
     """Run the sweep of `scale.budgets` and `scale.waits` three ways; print a table and write bench_sweep.json."""
     plain = OmegaConf.to_container(cfg, resolve=True)
+    if "threads" in plain["engine"]:
+        plain["engine"]["threads"] = plain["engine"]["threads"] or THREADS
+    usable(plain)
     cells = list(range(len(settings(plain))))
     command(plain, "shared", cells, limit=1)  # files are in the page cache afterwards, for all ways alike
     commands = {"shared": [cells], "alone": [cells], "s1": [[cell] for cell in cells]}
@@ -58,6 +64,14 @@ def run(cfg: DictConfig) -> None:
     path.write_text(json.dumps(figures, indent=1) + "\n")
     show(figures)
     print(f"written to {path}")
+
+
+def usable(plain: dict[str, Any]) -> Any:
+    """The engine, of which nothing is loaded yet. Raises SettingError for settings or a machine that will not do."""
+    try:
+        return build(plain["engine"], plain["model"])
+    except (ValueError, FileNotFoundError) as error:
+        raise SettingError(str(error)) from None
 
 
 def settings(plain: dict[str, Any]) -> list[dict[str, int]]:

@@ -26,12 +26,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from ..engines.build import build
 from ..engines.scripted import ScriptedEngine
 from ..streams.memory import MemoryStore
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Ids, Read
-from .bench_sweep import forget, one, warm
+from .sweep import forget, one, usable, warm
 
 STREAMS, PROMPT, TOKENS, ROUNDS = 256, 32, 256, 5
 CONCURRENT, LENGTH = 4096, 512
@@ -40,9 +39,11 @@ CONCURRENT, LENGTH = 4096, 512
 def run(cfg: DictConfig) -> None:
     """Measure, print tables and write bench_engine.json."""
     plain = OmegaConf.to_container(cfg, resolve=True)
-    figures: dict[str, Any] = {"scheduler": [scheduler_alone(per_poll) for per_poll in (1, 8)]}
+    engine = None
     if plain["engine"]["name"] == "vllm":
-        engine = build(plain["engine"] | {"own_process": False}, plain["model"])
+        engine = usable(plain | {"engine": plain["engine"] | {"own_process": False}})
+    figures: dict[str, Any] = {"scheduler": [scheduler_alone(per_poll) for per_poll in (1, 8)]}
+    if engine is not None:
         try:
             figures["vllm"] = against_bare(engine)
         finally:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from omegaconf import OmegaConf
 
-from ..config import stages
+from ..cell import Cell, stage_names
 from . import naming
-from .cell import Cell
 from .forecast import Reads, forecast, model_of
 
 
@@ -55,20 +54,32 @@ def show(cells: list[Cell]) -> None:
     for row in rows:
         cfg = row.cell.cfg
         method = OmegaConf.to_container(cfg.method, resolve=True)
-        table.add_row(str(row.cell.job), models[row.cell.job], cfg.task.name, naming.series(method), _settings(row.cell),
-                      f"{row.streams:,}", f"{row.tokens:,.0f}", f"{row.new_tokens:,.0f}", duration(row.new_tokens / speed))
+        table.add_row(
+            str(row.cell.job),
+            models[row.cell.job],
+            cfg.task.name,
+            naming.series(method),
+            _settings(row.cell),
+            f"{row.streams:,}",
+            f"{row.tokens:,.0f}",
+            f"{row.new_tokens:,.0f}",
+            duration(row.new_tokens / speed),
+        )
     console = Console()
     console.print(table)
     alone, here, streams = sum(r.tokens for r in rows), sum(r.new_tokens for r in rows), sum(r.new_streams for r in rows)
     console.print(
         f"{len(rows)} cells, {streams:,} streams. Expected: {here:,.0f} tokens, {duration(here / speed)} on {plan.device}; "
         f"cell by cell {alone:,.0f} tokens, {duration(alone / speed)}. Sharing leaves {100 * here / alone:.0f}%.",
-        highlight=False)
+        highlight=False,
+    )
     thinking = ", ".join(f"{plan.thinking[task]:,} on {task}" for task in dict.fromkeys(c.cfg.task.name for c in cells))
     console.print(
         f"Assumed (scale.plan): tokens until thinking ends by itself: {thinking}; {plan.wait} more after an ignored end; "
-        f"answers of {plan.answer}, forced ones of {plan.forced_answer}; {speed:,} decoded tokens a second.", highlight=False)
-    trainings = {models[cell.job]: cell.cfg for cell in cells if "train" in stages(cell.cfg)}
+        f"answers of {plan.answer}, forced ones of {plan.forced_answer}; {speed:,} decoded tokens a second.",
+        highlight=False,
+    )
+    trainings = {models[cell.job]: cell.cfg for cell in cells if "train" in stage_names(cell.cfg)}
     if trainings:
         from ..training import plan as training  # brings pyarrow and numpy along
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
+
+
+def stage_names(cfg: Mapping[str, Any]) -> list[str]:
+    """What `cfg.stage` names, one or several (stages/__init__.py has the table)."""
+    stage = cfg["stage"]
+    return [stage] if isinstance(stage, str) or stage is None else list(stage)
 
 
 @dataclass

@@ -1,0 +1,48 @@
+"""Files that are whole or not there: written beside their place and renamed into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import SettingError
+
+PACKAGE = Path(__file__).parent
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; renamed to `path` when the block ends, removed when it fails.
+
+    The name holds the process id: two processes that make the same file do not write into one another's.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file whole, as UTF-8 and with line ends as they are: a reader never sees half of it."""
+    with beside(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+
+
+def is_local(path: str) -> bool:
+    """True for a directory, False for a hub id such as `simplescaling/s1-32B`."""
+    return path.startswith((".", "/", "~")) or path.count("/") != 1 or Path(path).exists()
+
+
+def check_writable(key: str, directory: str | Path) -> None:
+    """Raise SettingError unless `directory` can be made or written to."""
+    folder = Path(directory).expanduser().absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        reason = "is not a directory" if not folder.is_dir() else "cannot be written"
+        raise SettingError(f"{key}={directory}: {folder} {reason}; choose a place you can write to")
