@@ -58,6 +58,14 @@ class Sampling:
 
 
 @dataclass
+class Answer:
+    """The answer after the thinking: at most `max_tokens` (null: what fits), for which thinking leaves `reserve` tokens."""
+
+    max_tokens: int | None = None
+    reserve: int = 100
+
+
+@dataclass
 class Store:
     dir: str = MISSING
 
@@ -99,6 +107,7 @@ class Config:
     train: Any = None
     distributed: Any = None
     sampling: Sampling = field(default_factory=Sampling)
+    answer: Answer = field(default_factory=Answer)
     seed: int = 0
     store: Store = field(default_factory=Store)
     tracking: Tracking = field(default_factory=Tracking)
@@ -125,14 +134,14 @@ def validate(cfg: DictConfig) -> None:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise SettingError(f"{error.full_key or 'the configuration'}: {str(error).splitlines()[0]}") from error
+    if together(cfg):
+        _check_task(json.dumps(plain["task"]))  # first: `answer` has its default from it
     _check_ranges(plain)
     for name in names:
         if name in ("data", "train") and plain["data"] is None and "recipe" not in plain["train"]:
             raise SettingError(f"stage={name}: no data is chosen; add data=... (python run.py --help lists them)")
     check_writable("store.dir", plain["store"]["dir"])
     _check_method(plain)
-    if together(cfg):
-        _check_task(json.dumps(plain["task"]))
 
 
 Check = Callable[[Any], bool]
@@ -147,6 +156,8 @@ RANGES: dict[str, tuple[Check, str]] = {
     "sampling.temperature": (lambda v: 0 <= v <= 100, "0 (greedy) or more"),
     "sampling.top_p": (lambda v: 0 < v <= 1, "more than 0 and at most 1"),
     "sampling.top_k": (_whole(0), "a whole number, 0 (all tokens) or more"),
+    "answer.max_tokens": (lambda v: v is None or _whole(1)(v), "a whole number, 1 or more, or null (what fits)"),
+    "answer.reserve": (_whole(0), "a whole number, 0 or more"),
     "tracking.mode": (lambda v: v in TRACKING_MODES, f"one of {', '.join(TRACKING_MODES)}"),
     "report.compat": (lambda v: v in (None, "s1"), "null or s1"),
     "report.x": (lambda v: v in REPORT_X, f"one of {', '.join(REPORT_X)}"),
