@@ -6,7 +6,8 @@ neighbours (s1's harness does the same).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .streams.types import Ids, Stops
@@ -93,14 +94,19 @@ class Chat:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A user question under a chat format. `ids` ends with the generation prompt, before any thinking."""
+    """A user question under a chat format, with the turns that follow it ((role, text), ...).
+
+    `ids` ends with the generation prompt, before any thinking.
+    """
 
     chat: Chat = field(repr=False, compare=False)
     text: str
+    following: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def ids(self) -> Ids:
         messages = [{"role": "user", "content": self.text}]
+        messages += [{"role": role, "content": content} for role, content in self.following]
         if self.chat.format.system is not None:
             messages.insert(0, {"role": "system", "content": self.chat.format.system})
         rendered = self.chat.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -108,4 +114,8 @@ class Prompt:
 
     def with_suffix(self, suffix: str) -> Prompt:
         """The same question with an instruction after a blank line (conditional control)."""
-        return Prompt(self.chat, f"{self.text}\n\n{suffix}")
+        return replace(self, text=f"{self.text}\n\n{suffix}")
+
+    def followed(self, messages: Sequence[Mapping[str, str]]) -> Prompt:
+        """The conversation with `messages` ({role, content}) behind it."""
+        return replace(self, following=self.following + tuple((m["role"], m["content"]) for m in messages))

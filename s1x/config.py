@@ -175,17 +175,21 @@ def _check_ranges(plain: dict[str, Any]) -> None:
 
 def _check_method(plain: dict[str, Any]) -> None:
     """Every method knows its own settings (and the methods it is composed of); the model's context bounds its budgets."""
-    from .methods.checks import check
+    from .evaluation.naming import method_of
+    from .methods.base import check
 
-    method = plain["method"]
-    if not isinstance(method, dict) or "_target_" not in method:
-        raise SettingError(f"method={method}: must be a method of conf/method")
     context = None
     to_come = "train" in stages(plain) if is_local(plain["model"]["path"]) else plain["plan"]  # a plan needs no model
     if "evaluate" in stages(plain) and not to_come:
         context = context_length(plain)
     with sentences():
-        check(method, context_length=context, temperature=plain["sampling"]["temperature"], chat=None)
+        check(
+            method_of(plain),
+            context_length=context,
+            temperature=plain["sampling"]["temperature"],
+            chat=None,
+            reserve=plain["answer"]["reserve"],
+        )
 
 
 def context_length(plain: dict[str, Any]) -> int | None:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from s1x.benches import sweep as bench_sweep
 from s1x.config import register
 from s1x.engines.build import build
-from s1x.stages.evaluate import load_tokenizer
+from s1x.evaluation.cells import load_tokenizer
 
 PARTS = ("steps", "decoded tokens", "prefilled tokens", "new requests", "tokens of context behind decoded ones")
 

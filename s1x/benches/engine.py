@@ -145,7 +145,7 @@ def scheduler_alone(tokens_per_poll: int) -> dict[str, Any]:
         if progress.generated >= (len(memory) + 1) * CONCURRENT * LENGTH // 8:
             memory.append((progress.generated, resident()))
 
-    scheduler._on_progress = watch
+    scheduler.on_progress = watch
     began = time.process_time()
     scheduler.run(Job((i,), one(Read((i, i + 1), limit=LENGTH)), lambda _: None) for i in range(CONCURRENT))
     seconds = time.process_time() - began - engine.seconds

@@ -17,8 +17,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ..cell import Cell
+from ..evaluation.cells import OnDone
 from ..stages import evaluate as stage
-from ..stages.evaluate import OnDone
 
 
 def evaluate(cells: list[Cell], sweep: Path, on_done: OnDone) -> None:
@@ -82,7 +82,7 @@ def _gap(config: DictConfig, question: str, left: list[int], right: list[int], a
     import torch
     from transformers import AutoModelForCausalLM
 
-    from ..stages.evaluate import chat_of, load_tokenizer
+    from ..evaluation.cells import chat_of, load_tokenizer
 
     tokenizer = load_tokenizer(config)
     model = AutoModelForCausalLM.from_pretrained(config.model.path, dtype=torch.float64)

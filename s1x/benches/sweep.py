@@ -31,7 +31,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..engines.build import build
 from ..errors import SettingError
-from ..stages.evaluate import chat_of, load_tokenizer
+from ..evaluation.cells import chat_of, load_tokenizer
+from ..methods.base import Ask
 from ..streams.engine import Open
 from ..streams.memory import MemoryStore
 from ..streams.scheduler import Job, Scheduler
@@ -127,16 +128,15 @@ class Sweep:
         self.chat = chat_of(cfg, tokenizer, engine.context_length)
         self.prompts = [self.chat.prompt(question.text) for question in load_task(plain["task"]).questions]
         self.sampling = plain["sampling"] | {"seed": plain["seed"]}
+        self.limits = {"max_answer_tokens": cfg.answer.max_tokens, "answer_reserve": cfg.answer.reserve}
         self.engine = engine
 
     def jobs(self, cells: list[int], traces: Traces) -> Iterator[Job]:
         """Question by question, as an evaluation admits them."""
         for q, prompt in enumerate(self.prompts):
-            sampling = Sampling.of(prompt.ids, **self.sampling)
+            ask = Ask(prompt, self.chat, Sampling.of(prompt.ids, **self.sampling), **self.limits)
             for cell in cells:
-                yield Job(
-                    (q, cell), self.methods[cell](prompt, self.chat, sampling), lambda t, at=(cell, q): traces.update({at: t})
-                )
+                yield Job((q, cell), self.methods[cell](ask), lambda t, at=(cell, q): traces.update({at: t}))
 
     def scheduler(self) -> Scheduler:
         return Scheduler(self.engine, MemoryStore(), decode=self.chat.decode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..chat import Chat
+from ..methods.base import Ask
 from ..methods.none import none
 from ..streams.engine import Engine
 from ..streams.scheduler import Job, Scheduler
@@ -40,7 +41,7 @@ def attempts(
         for i, question in enumerate(questions):
             prompt = chat.prompt(question)
             sampling = Sampling.of(prompt.ids, seed=seed, temperature=temperature)
-            method = none(prompt, chat, sampling, max_answer_tokens=None, thinking=False, max_tokens=max_tokens)
+            method = none(Ask(prompt, chat, sampling), thinking=False, max_tokens=max_tokens)
             yield Job(order=(i,), method=method, on_done=finished(i))
 
     Scheduler(engine, store, decode=chat.decode, on_progress=on_progress).run(jobs())

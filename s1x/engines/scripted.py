@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from itertools import count
 
-from ..streams.engine import Chunk, Counters, Open
+from ..streams.engine import Chunk, Counters, Open, Rows, Scoring
 from ..streams.types import Ids, Sampling
 
 _MASK = (1 << 64) - 1
+
+
+def logprob(token: int) -> float:
+    return -float(token % 7) / 4
 
 
 class ScriptedEngine:
@@ -32,7 +36,9 @@ class ScriptedEngine:
         self.context_length, self.capacity, self.tokens_per_poll = context_length, capacity, tokens_per_poll
         self.fingerprint = f"scripted-{seed}-{vocab}-{first_id}-{sorted(self.ends.items())}"
         self.counters = Counters(starts=1)
+        self.scores = frozenset({"next"})
         self._handles = count()
+        self._scorings: dict[int, Scoring] = {}
         self._queue: list[tuple[tuple[int, ...], int, _Active]] = []
         self._active: dict[int, _Active] = {}
 
@@ -42,10 +48,16 @@ class ScriptedEngine:
         return handle
 
     def cancel(self, handle: int) -> None:
+        self._scorings.pop(handle, None)
         if self._active.pop(handle, None) is None:
             self._queue = [entry for entry in self._queue if entry[1] != handle]
 
-    def poll(self) -> list[Chunk]:
+    def score(self, request: Scoring) -> int:
+        handle = next(self._handles)
+        self._scorings[handle] = request
+        return handle
+
+    def poll(self) -> list[Chunk | Rows]:
         if self._queue and len(self._active) < self.capacity:
             self._queue.sort(key=lambda entry: entry[:2])
             free = self.capacity - len(self._active)
@@ -53,18 +65,23 @@ class ScriptedEngine:
                 self._active[handle] = active
                 self.counters.prefill += active.position
             del self._queue[:free]
-        chunks = []
+        chunks: list[Chunk | Rows] = []
+        for handle, request in self._scorings.items():
+            self.counters.scored += len(request.ids)
+            chunks.append(Rows(handle, [(logprob(request.ids[n]),) for n in request.at], True))
+        self._scorings.clear()
         for handle, active in list(self._active.items()):
             ids, done = active.take(self.tokens_per_poll)
             self.counters.decoded += len(ids)
             if done:
                 del self._active[handle]
-            chunks.append(Chunk(handle, ids, [-float(i % 7) / 4 for i in ids] if active.request.logprobs else None, done))
+            chunks.append(Chunk(handle, ids, [*map(logprob, ids)] if active.request.logprobs else None, done))
         return chunks
 
     def close(self) -> None:
         self._active.clear()
         self._queue.clear()
+        self._scorings.clear()
 
     def next_token(self, ids: Ids, sampling: Sampling = Sampling(), forbidden: frozenset[int] = frozenset()) -> int:
         """The model itself, one token at a time: what follows `ids`."""

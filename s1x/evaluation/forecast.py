@@ -26,8 +26,9 @@ from omegaconf import DictConfig, OmegaConf
 from ..cell import Cell, stage_names
 from ..chat import Chat, ChatFormat
 from ..errors import SettingError
-from ..streams.types import All, First, Read, Sampling, Span
-from . import naming
+from ..methods.base import Ask, facts
+from ..streams.types import All, First, Read, Sampling, Span, Until
+from .naming import method_of
 
 SIMULATED = 30  # questions
 NORMAL = NormalDist()
@@ -51,6 +52,8 @@ class World:
             return self.read(step)
         if isinstance(step, All):
             return [self.run(member) for member in step.members]
+        if isinstance(step, Until):  # as if its condition never held
+            return self.run(step.read)
         if isinstance(step, First):
             results: list[Any] = []
             for member in step.members:
@@ -80,18 +83,16 @@ class World:
         return Span(ids, reason, read.start, end, stop if ended else ())
 
     def end(self, read: Read) -> tuple[int, tuple[int, ...]]:
-        """After how many tokens the stream ends by itself, and with what."""
-        answers = self.chat.answer_stops
-        if read.stop.ids == answers.ids and not read.stop.sequences:  # an answer, or a base model's whole output
-            final = self.chat.final_answer
-            forced = bool(final) and read.prefix[-len(final) :] == final and not read.start
-            return self.plan["forced_answer" if forced else "answer"], (min(answers.ids),)
-        if read.forbid:
-            return max(read.forbid.first, self.plan["wait"]), (min(read.stop.ids),)
+        """After how many tokens the stream ends by itself, and with what. The read's role says what it is."""
+        stop = (read.stop.sequences or ((min(read.stop.ids, default=0),),))[0]
+        if read.role in ("answer", "forced_answer", "probe"):
+            return self.plan["answer" if read.role == "answer" else "forced_answer"], stop
+        if read.role == "wait":
+            return max(read.forbid.first if read.forbid else 0, self.plan["wait"]), stop
         length = round(self.mean * self.draw(read.sampling))
-        if len(read.stop.sequences) > 1 and self.countdown < length:
+        if read.role == "countdown" and self.countdown < length:
             return round(self.countdown), read.stop.sequences[-1]
-        return length, (read.stop.sequences or ((min(read.stop.ids),),))[0]
+        return length, stop
 
     def draw(self, sampling: Sampling) -> float:
         """A sample's length over its question's mean."""
@@ -111,17 +112,15 @@ def forecast(cell: Cell) -> Reads:
 
     Raises SettingError when `scale.plan` says nothing about its task.
     """
-    from hydra.utils import instantiate
-
     cfg = cell.cfg
     plan = OmegaConf.to_container(cfg.scale, resolve=True).get("plan") or {}
     for key in ("questions", "thinking"):
         if cfg.task.name not in plan.get(key, {}):
             raise SettingError(f"scale.plan.{key}: has no {cfg.task.name}; add +scale.plan.{key}.{cfg.task.name}=NUMBER")
-    method = OmegaConf.to_container(cfg.method, resolve=True)
     strings = {k: tuple(v) if isinstance(v, list) else v for k, v in _plain(cfg.chat).items()}
     chat = Chat(ChatFormat(**strings), Words(), plan["context"])
-    run, most = instantiate(method), naming.limits(method)[1]
+    method = method_of(cfg)
+    most = facts(method).limits[1]
     questions = min(plan["questions"][cfg.task.name], cfg.task.limit or math.inf)
     simulated = min(questions, SIMULATED)
     reads: Reads = {}
@@ -131,7 +130,9 @@ def forecast(cell: Cell) -> Reads:
         for repeat in range(cfg.task.repeats):
             s = _plain(cfg.sampling)
             world = World(chat, model_of(cfg), plan, mean, math.inf if most is None else most)
-            world.run(run(prompt, chat, Sampling.of(prompt.ids, seed=cfg.seed, index=repeat, **s)))
+            sampling = Sampling.of(prompt.ids, seed=cfg.seed, index=repeat, **s)
+            limits = {"max_answer_tokens": cfg.answer.max_tokens, "answer_reserve": cfg.answer.reserve}
+            world.run(method(Ask(prompt, chat, sampling, **limits)))
             for key, tokens in world.reads.items():
                 reads[key] = max(reads.get(key, 0), tokens * questions / simulated)
     return reads

@@ -1,98 +1,80 @@
-"""What cells are called and how they are grouped: id, series, budget and limits, from the configuration alone."""
+"""What cells are called and how they are grouped: id, series, limits and settings, from the configuration alone."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
-from importlib import import_module
 from typing import Any
 
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ..cell import Cell
+from ..methods.base import Facts, facts
 
 NOT_KEYED = ("name", "stage", "store", "tracking", "report", "plan", "debug", "scale")  # settings that change no result
-PLUMBING = ("_target_", "_partial_", "max_answer_tokens", "until", "answer_reserve")
+
+
+def method_of(cfg: Mapping[str, Any] | DictConfig) -> Callable:
+    """The method of a configuration with its settings, ready to be asked. ValueError when it is none."""
+    node = OmegaConf.to_container(cfg, resolve=True)["method"] if isinstance(cfg, DictConfig) else cfg["method"]
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise ValueError(f"method={node}: must be a method of conf/method, or a node with the _target_ of one")
+    try:
+        return instantiate(node | {"_partial_": True})
+    except InstantiationException as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ValueError(f"method._target_={node['_target_']}: cannot be loaded ({reason})") from error
 
 
 def identity(cell: Cell) -> dict[str, Any]:
     """The identifying keys of a cell record (metrics/cell.py, IDENTITY)."""
-    cfg = cell.cfg
-    method = OmegaConf.to_container(cfg.method, resolve=True)
-    low, high = limits(method)
+    cfg, known = cell.cfg, facts(method_of(cell.cfg))
     return {
-        "cell_id": cell_id(cfg, method),
+        "cell_id": cell_id(cfg, known),
         "job": cell.job,
-        "series": series(method),
+        "series": known.series,
         "model": cfg.model.name,
         "task": cfg.task.name,
-        "method": method_name(method),
+        "method": known.name,
         "overrides": list(cell.overrides),
         "seed": cfg.seed,
         "temperature": cfg.sampling.temperature,
-        "budget": high,
-        "limit_tokens": [low, high],
+        "budget": known.limits[1],
+        "limit_tokens": list(known.limits),
+        "settings": settings(cfg),
+        "declared": {
+            "limits": list(known.limits),
+            "ignored_ends": known.ignored_ends,
+            "relative": known.relative,
+            "free": known.free,
+        },
     }
 
 
-def method_name(method: Mapping[str, Any]) -> str:
-    return method["_target_"].rpartition(".")[2]
+def settings(cfg: DictConfig) -> dict[str, Any]:
+    """Everything that was set and can change a result, flat: {"method.ignore_end": 2, ...}."""
+    return dict(_flat(keyed(cfg)))
 
 
-def limits(method: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """(least, most) thinking tokens that the settings ask for (paper section 3.2, Control); None where they set none.
-
-    A method module says so by a function `limits(settings)`; a method without one has those of the method inside it.
-    """
-    module = import_module(method["_target_"].rpartition(".")[0])
-    if hasattr(module, "limits"):
-        return module.limits(method)
-    inner = method.get("inner")
-    return limits(inner) if isinstance(inner, Mapping) else (None, None)
+def keyed(cfg: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key not in NOT_KEYED}
 
 
-def series(method: Mapping[str, Any]) -> str:
-    """The curve a cell belongs to: its method with the settings that are words or switches and not the default.
-
-    Numbers (budgets, counts) are what a curve runs over, so they do not part series, nor do the settings that a method module
-    names in `CURVE`. Where one method only asks for a limit and the method inside it enforces one, that is said: "forced".
-    """
-    import inspect
-
-    path, _, name = method["_target_"].rpartition(".")
-    module = import_module(path)
-    defaults = {k: p.default for k, p in inspect.signature(getattr(module, name)).parameters.items()}
-    words = []
-    for key, value in method.items():
-        if isinstance(value, Mapping):
-            words.append(series(value))
-            if hasattr(module, "limits") and limits(value)[1] is not None:
-                words.append("forced")
-        elif (
-            key not in (*PLUMBING, *getattr(module, "CURVE", ()))
-            and not _number(value)
-            and not _number(defaults.get(key))
-            and _plain(value) != _plain(defaults.get(key))
-        ):
-            if key != "max_thinking_tokens":
-                words.append(value if isinstance(value, str) else f"{key}={json.dumps(value)}")
-    return name + (f"({', '.join(words)})" if words else "")
+def _flat(node: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{at}{key}.")
+        elif key not in ("_target_", "_partial_"):
+            yield f"{at}{key}", value
 
 
-def _plain(value: Any) -> Any:
-    """Sequences alike, whether a signature or a YAML file holds them."""
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def cell_id(cfg: DictConfig, method: Mapping[str, Any]) -> str:
+def cell_id(cfg: DictConfig, known: Facts) -> str:
     """Readable, safe in file names, and different for different settings: the last part is a hash of all that is keyed."""
-    plain = {k: v for k, v in OmegaConf.to_container(cfg, resolve=True).items() if k not in NOT_KEYED}
-    for group in ("engine", "data", "train", "distributed"):
-        plain.pop(group, None)
+    plain = {k: v for k, v in keyed(cfg).items() if k not in ("engine", "data", "train", "distributed")}
     tail = blake2b(json.dumps([plain, cfg.engine.name], sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
-    return "-".join([cfg.model.name, cfg.task.name, method_name(method), tail])
+    return "-".join([cfg.model.name, cfg.task.name, known.name, tail])

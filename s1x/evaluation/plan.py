@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omegaconf import OmegaConf
-
 from ..cell import Cell, stage_names
-from . import naming
+from ..methods.base import facts
 from .forecast import Reads, forecast, model_of
+from .naming import method_of
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,12 @@ def show(cells: list[Cell]) -> None:
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         cfg = row.cell.cfg
-        method = OmegaConf.to_container(cfg.method, resolve=True)
+        series = facts(method_of(cfg)).series
         table.add_row(
             str(row.cell.job),
             models[row.cell.job],
             cfg.task.name,
-            naming.series(method),
+            series,
             _settings(row.cell),
             f"{row.streams:,}",
             f"{row.tokens:,.0f}",

@@ -1,99 +1,98 @@
-"""Checks of method settings, before any model loads. Every method module has `check(cfg, *, context_length, temperature,
-chat, at)`; all raise ValueError with a sentence that names the setting, its value and what would be valid.
-
-`cfg` is the method's config (a mapping, `at` is its name in messages), `context_length` and `chat` are None when they are
-not known yet: what depends on them is then left out.
-"""
+"""Checks of method settings, before any model loads: each raises ValueError with a sentence that names the setting, its value
+and what would be valid."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..chat import Chat
 
 
-def check(cfg: Mapping, *, context_length: int | None, temperature: float, chat, at: str = "method") -> None:
-    """Check the config of any method (and of the methods in it) by the `check` of its module."""
-    module = import_module(cfg["_target_"].rpartition(".")[0])
-    module.check(cfg, context_length=context_length, temperature=temperature, chat=chat, at=at)
+@dataclass(frozen=True)
+class Checks:
+    """The settings of one method, `at` its name in messages. `context_length` (tokens) and `chat` are None when they are not
+    known yet; `reserve` is what a budget leaves for the answer."""
+
+    settings: Mapping[str, Any]
+    at: str
+    context_length: int | None
+    chat: Chat | None
+    reserve: int = 0
+
+    def whole(
+        self,
+        *keys: str,
+        least: int = 1,
+        most: int | None = None,
+        why: str = "",
+        null: bool = False,
+        words: tuple[str, ...] = (),
+    ) -> None:
+        """A whole number from `least` to `most` (`why` says what sets it), null if allowed, or one of `words`."""
+        others = "".join(f", {w}" for w in words) + (", null" if null else "")
+        for key in keys:
+            value = self.settings[key]
+            if (value is None and null) or value in words:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{self.at}.{key}={_shown(value)}: must be a whole number of {least} or more{others}")
+            if most is not None and value > most:
+                raise ValueError(f"{self.at}.{key}={value}: must be at most {most} ({why}){others}")
+
+    def context(self, key: str, *, null: bool = False) -> None:
+        """A number of tokens that fits into the context."""
+        self.whole(key, null=null, most=self.context_length, why="the model's context")
+
+    def budget(self, *keys: str, least: int = 1, null: bool = False, words: tuple[str, ...] = ()) -> None:
+        """A number of thinking tokens that leaves room for delimiters and the answer in the context."""
+        most = None
+        if self.context_length is not None:
+            chat = self.chat
+            frame = 0 if chat is None else len(chat.thinking_start) + len(chat.thinking_end) + len(chat.final_answer)
+            most = self.context_length - frame - self.reserve
+        why = f"the model's context is {self.context_length} tokens, delimiters and the answer need some of them"
+        self.whole(*keys, least=least, null=null, words=words, most=most, why=why)
+
+    def number(self, *keys: str, most: float | None = None) -> None:
+        """A number, at most `most`."""
+        for key in keys:
+            value = self.settings[key]
+            if not isinstance(value, int | float) or isinstance(value, bool) or (most is not None and value > most):
+                least = "" if most is None else f" of {most} or less"
+                raise ValueError(f"{self.at}.{key}={_shown(value)}: must be a number{least}")
+
+    def one_of(self, key: str, allowed: tuple) -> None:
+        if self.settings[key] not in allowed:
+            valid = ", ".join(_shown(a) for a in allowed)
+            raise ValueError(f"{self.at}.{key}={_shown(self.settings[key])}: must be one of {valid}")
+
+    def switch(self, *keys: str) -> None:
+        for key in keys:
+            self.one_of(key, (True, False))
+
+    def text(self, key: str) -> None:
+        """null, or text that holds no token by which thinking or a turn ends."""
+        value, chat = self.settings[key], self.chat
+        if value is None:
+            return
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"{self.at}.{key}={_shown(value)}: must be some text, or null for none")
+        if chat is not None:
+            stops = (chat.thinking_stops | chat.answer_stops).ids & set(chat.encode(value))
+            if stops:
+                raise ValueError(
+                    f"{self.at}.{key}={value!r}: its tokens include {chat.decode(tuple(stops))!r}, which ends thinking; "
+                    "choose text without it, or null for none"
+                )
+
+    def chat_tokens(self) -> None:
+        """The model has the tokens of the chat format (a ValueError here says which it lacks)."""
+        if self.chat is not None:
+            _ = self.chat.thinking_stops, self.chat.answer_stops
 
 
-def whole(
-    cfg: Mapping,
-    key: str,
-    *,
-    at: str,
-    least: int = 1,
-    most: int | None = None,
-    why: str = "",
-    null: bool = False,
-    words: tuple[str, ...] = (),
-) -> None:
-    """`cfg[key]` is a whole number from `least` to `most` (`why` says what sets it), null if allowed, or one of `words`."""
-    if key not in cfg:  # the method's own default applies
-        return
-    value = cfg[key]
-    if (value is None and null) or value in words:
-        return
-    others = "".join(f", {w}" for w in words) + (", null" if null else "")
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{at}.{key}={_shown(value)}: must be a whole number of {least} or more{others}")
-    if most is not None and value > most:
-        raise ValueError(f"{at}.{key}={value}: must be at most {most} ({why}){others}")
-
-
-def one_of(cfg: Mapping, key: str, allowed: tuple, *, at: str) -> None:
-    if key in cfg and cfg[key] not in allowed:
-        raise ValueError(f"{at}.{key}={_shown(cfg[key])}: must be one of {', '.join(_shown(a) for a in allowed)}")
-
-
-def answer_settings(cfg: Mapping, *, context_length: int | None, chat, at: str) -> None:
-    """What every method that reads an answer has; also that the model has the tokens of the chat format."""
-    whole(cfg, "max_answer_tokens", at=at, null=True, most=context_length, why="the model's context")
-    if chat is not None:
-        _ = chat.thinking_stops, chat.answer_stops  # a ValueError here says which token the model lacks
-
-
-def budget(
-    cfg: Mapping,
-    key: str,
-    *,
-    context_length: int | None,
-    chat,
-    at: str,
-    least: int = 1,
-    null: bool = False,
-    words: tuple[str, ...] = (),
-) -> None:
-    """`cfg[key]` is a number of thinking tokens that leaves room for delimiters and the answer in the context."""
-    most, reserve = None, cfg.get("answer_reserve", 0)
-    if context_length is not None:
-        frame = 0 if chat is None else len(chat.thinking_start) + len(chat.thinking_end) + len(chat.final_answer)
-        most = context_length - frame - reserve
-    why = f"the model's context is {context_length} tokens, delimiters and the answer need some of them"
-    whole(cfg, key, at=at, least=least, null=null, words=words, most=most, why=why)
-
-
-def text(cfg: Mapping, key: str, *, chat, at: str) -> None:
-    """`cfg[key]` is null or text that holds no token by which thinking or a turn ends."""
-    value = cfg.get(key)
-    if value is None:
-        return
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{at}.{key}={_shown(value)}: must be some text, or null for none")
-    if chat is not None:
-        stops = (chat.thinking_stops | chat.answer_stops).ids & set(chat.encode(value))
-        if stops:
-            raise ValueError(
-                f"{at}.{key}={value!r}: its tokens include {chat.decode(tuple(stops))!r}, which ends thinking; "
-                "choose text without it, or null for none"
-            )
-
-
-def sampled(why: str, *, temperature: float, at: str) -> None:
-    """The method needs samples that differ."""
-    if temperature <= 0:
-        raise ValueError(f"sampling.temperature={temperature}: {at} needs a temperature above 0, otherwise {why} (s1 uses 1)")
-
-
-def _shown(value) -> str:
+def _shown(value: Any) -> str:
     return "null" if value is None else repr(value) if isinstance(value, str) else str(value)

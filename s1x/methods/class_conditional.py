@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..streams.types import Method, Sampling
-from . import checks
+from ..streams.types import Method
+from .base import Ask, method
 
 # The models read these sentences: they are s1's, word for word (PROMPTLONG and PROMPTSHORT of its harness).
 INSTRUCTIONS = {
@@ -13,17 +13,16 @@ INSTRUCTIONS = {
     "double-check your work until you are absolutely sure that you have the correct answer.",
     "short": "Answer after a short amount of thinking. Do not spend excessive time double-checking your work.",
 }
-CURVE = ("length",)  # short and long are two points of one curve (paper, Table 3)
 
 
-def class_conditional(prompt, chat, sampling: Sampling, *, length: str, inner: Callable[..., Method]) -> Method:
+@method(
+    relative=lambda s: "less" if s.length == "short" else "more",  # paper, appendix E.1
+    free=lambda s: False,
+    curve=("length",),  # short and long are two points of one curve (paper, Table 3)
+    check=lambda s, checks: checks.one_of("length", tuple(INSTRUCTIONS)),
+)
+def class_conditional(ask: Ask, *, length: str, inner: Callable[..., Method]) -> Method:
     """`inner` under the instruction to think for a `length` ("long" or "short") amount of time. Needs no training."""
-    trace = yield from inner(prompt.with_suffix(INSTRUCTIONS[length]), chat, sampling)
+    trace = yield from inner(ask.saying(INSTRUCTIONS[length]))
     trace.info |= {"instructed": length, "unit": "class"}
     return trace
-
-
-def check(cfg, *, context_length: int | None, temperature: float, chat, at: str = "method") -> None:
-    """ValueError when a setting makes no sense."""
-    checks.one_of(cfg, "length", tuple(INSTRUCTIONS), at=at)
-    checks.check(cfg["inner"], context_length=context_length, temperature=temperature, chat=chat, at=f"{at}.inner")

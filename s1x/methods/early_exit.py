@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
-from ..streams.types import First, Ids, Method, Read, Sampling, Segment, Span, Trace
-from . import checks, phases
+from ..streams.types import First, Ids, Method, Span
+from .base import Ask, method
+from .checks import Checks
 
 
 class Probe(NamedTuple):
@@ -16,20 +17,27 @@ class Probe(NamedTuple):
     answer: Ids | None
 
 
+def _check(s, checks: Checks) -> None:
+    checks.budget("max_thinking_tokens", words=("auto",))
+    checks.budget("every")
+    checks.whole("probe_tokens", "ahead")
+    checks.whole("agree", least=2)
+
+
+@method(
+    limits=lambda s: (None, s.max_thinking_tokens if isinstance(s.max_thinking_tokens, int) else None),
+    curve=("max_thinking_tokens",),
+    check=_check,
+)
 def early_exit(
-    prompt,
-    chat,
-    sampling: Sampling,
+    ask: Ask,
     *,
     every: int,
-    max_answer_tokens: int | None,
     agree: int = 3,
     max_thinking_tokens: int | str = "auto",
     probe_tokens: int = 32,
     probe_until: Sequence[str] = ("\n",),
     ahead: int = 2,
-    answer_reserve: int = 100,
-    until: Sequence[str] = (),
 ) -> Method:
     """After every `every` tokens of thinking an answer is forced; thinking ends when `agree` in a row have the same ids.
 
@@ -37,19 +45,16 @@ def early_exit(
     one agrees with nothing. max_thinking_tokens: as in budget forcing. ahead: checkpoints worked on at once; 1 holds the
     thinking while a probe is read, 2 lets it go on to the next checkpoint meanwhile.
     """
-    head = prompt.ids + chat.thinking_start
-    room = phases.room(head, chat, answer_reserve)
-    limit = room if max_thinking_tokens == "auto" else min(max_thinking_tokens, room)
-    trace = Trace(prompt.ids, [Segment("delimiter", chat.thinking_start)], end="context")
+    limit = ask.room if max_thinking_tokens == "auto" else min(int(max_thinking_tokens), ask.room)
     if limit < 1:
-        return trace
+        return ask.unfinished()
 
     def probe(at: int) -> Generator:
-        span = yield Read(head, sampling, chat.thinking_stops, min(at, limit))
+        span = yield ask.think(min(at, limit))
         if span.reason != "limit" or at >= limit:
             return Probe(span, None)
-        prefix = head + span.ids + phases.closing(chat, span.ids, forced=True)
-        answer = yield from phases.answer(prefix, chat, sampling, limit=probe_tokens, until=probe_until)
+        prefix = ask.head + span.ids + ask.closing(span.ids, forced=True)
+        answer = yield ask.answer(prefix, role="probe", limit=probe_tokens, until=probe_until)
         return Probe(span, answer.ids)
 
     def agreed(probes: list[Probe]) -> bool:
@@ -63,23 +68,9 @@ def early_exit(
     )
     span = probes[-1].thinking
     answers = [p.answer for p in probes if p.answer is not None]
-    trace.info = {"probes": len(answers), "probe_tokens": sum(map(len, answers)), "agreed": agreed(probes)}
+    info = {"probes": len(answers), "probe_tokens": sum(map(len, answers)), "agreed": agreed(probes)}
     if span.reason == "stop":
-        trace.end = "natural"
+        end = "natural"
     else:
-        trace.end = "forced" if agreed(probes) or limit == max_thinking_tokens or max_thinking_tokens == "auto" else "context"
-    closing = phases.closing(chat, span.ids, forced=trace.end != "natural")
-    answer = yield from phases.answer(head + span.ids + closing, chat, sampling, limit=max_answer_tokens, until=until)
-    trace.segments += [Segment("thinking", span.ids, span.logprobs), Segment("delimiter", closing), answer]
-    return trace
-
-
-def check(cfg, *, context_length: int | None, temperature: float, chat, at: str = "method") -> None:
-    """ValueError when a setting makes no sense."""
-    checks.answer_settings(cfg, context_length=context_length, chat=chat, at=at)
-    checks.budget(cfg, "max_thinking_tokens", context_length=context_length, chat=chat, at=at, words=("auto",))
-    checks.budget(cfg, "every", context_length=context_length, chat=chat, at=at)
-    for key in ("probe_tokens", "ahead"):
-        checks.whole(cfg, key, at=at)
-    checks.whole(cfg, "agree", at=at, least=2)
-    checks.whole(cfg, "answer_reserve", at=at, least=0, most=context_length, why="the model's context")
+        end = "forced" if agreed(probes) or max_thinking_tokens in (limit, "auto") else "context"
+    return (yield from ask.close([ask.thinking(span)], span, end=end, forced=end != "natural", info=info))

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..streams.types import All, Method, Sampling, Trace
-from . import checks
+from ..streams.types import All, Method, Trace
+from .base import Ask, method
 
 
-def majority_voting(prompt, chat, sampling: Sampling, *, n: int, inner: Callable[..., Method]) -> Method:
+@method(
+    needs_sampling=lambda s: "all votes would be the same" if s.n > 1 else None,
+    free=lambda s: False,
+    columns=lambda s: (),
+    check=lambda s, checks: checks.whole("n"),
+)
+def majority_voting(ask: Ask, *, n: int, inner: Callable[..., Method]) -> Method:
     """The pool: `n` traces of `inner`, in `samples`, each with noise of its own.
 
     Member i is the same for every n, so one pool gives maj@k, pass@k, best-of-k and shortest majority for all k <= n
     (`s1x.metrics`). At a temperature above 0 segments carry their log-probabilities, which is what best-of-n weighs by.
     """
-    samples = yield All([inner(prompt, chat, sampling.sample(i)) for i in range(n)])
-    return Trace(prompt.ids, samples=samples, info={"n": n})
-
-
-def check(cfg, *, context_length: int | None, temperature: float, chat, at: str = "method") -> None:
-    """ValueError when a setting makes no sense."""
-    checks.whole(cfg, "n", at=at)
-    if cfg["n"] > 1:
-        checks.sampled("all votes would be the same", temperature=temperature, at=at)
-    checks.check(cfg["inner"], context_length=context_length, temperature=temperature, chat=chat, at=f"{at}.inner")
+    samples = yield All([inner(ask.sample(i)) for i in range(n)])
+    return Trace(ask.prompt.ids, samples=samples, info={"n": n})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,16 @@ from .intervals import accuracy_interval, question_means
 
 IDENTITY = (
     "cell_id", "job", "series", "model", "task", "method", "overrides", "seed", "temperature", "budget", "limit_tokens",
+    "settings", "declared",
 )  # fmt: skip
-
-SETTINGS = ("instructed", "limit", "n")  # what a method's `info` repeats from its configuration
 
 
 def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str, Any]:
     """Measure one cell.
 
     samples: lines of `samples_<task>.jsonl`, one per (question, repeat).
-    meta: the keys of IDENTITY (absent ones become None) and, for `flops`, `model_facts` {parameters, layers, hidden}.
+    meta: the keys of IDENTITY (absent ones become None), for `flops` `model_facts` {parameters, layers, hidden}, and `columns`,
+    which entries of the traces' `info` are measurements (None: all numbers).
     Accuracy is the mean over questions of the mean over repeats, a fraction; its interval is Wilson's. Thinking tokens are
     thinking and injected ids without delimiters, over all lines. Raises ValueError when there is no line.
     """
@@ -46,14 +47,18 @@ def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str
         "no_answer_rate": _mean(samples, "no_answer"),
         "path_tokens": sum(s["path_tokens"] for s in samples),
         "flops": sum(line_flops(s, ModelFacts(**facts)) for s in samples) if facts else None,
-        "info": _info(samples),
+        "info": _info(samples, meta.get("columns")),
     }
 
 
-def _info(samples: list[dict[str, Any]]) -> dict[str, float]:
-    """Means of what the method noted with numbers (tries, steps used, probes), settings left out: those are no measurement."""
+def _info(samples: list[dict[str, Any]], columns: Sequence[str] | None) -> dict[str, float]:
+    """Means of what the method noted with numbers (tries, steps used, probes): of all, or of the `columns` it declares."""
     noted = [s.get("info") or {} for s in samples]
-    keys = [key for key, value in noted[0].items() if isinstance(value, int | float) and key not in SETTINGS]
+    keys = [
+        key
+        for key, value in noted[0].items()
+        if isinstance(value, int | float) and (columns is None or key in (*columns, "logprob_mean"))
+    ]
     return {key: float(np.mean([n[key] for n in noted])) for key in keys if all(key in n for n in noted)}
 
 

@@ -7,7 +7,7 @@ prefixes and reorder as they like, as long as each opened stream's tokens are wh
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from .types import GREEDY, Forbid, Ids, Sampling
 
@@ -46,6 +46,28 @@ class Chunk(NamedTuple):
     done: bool
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """A request for what the model says of tokens that are there: having read exactly `ids[:n]`, for each n in `at` (rising).
+
+    of: "next" is log p(ids[n] | ids[:n]) with 1 <= n < len(ids); a tuple of ids gives log p(id | ids[:n]) for each; "head" the
+    value head's outputs at token n - 1. Untempered, without masks, over the whole vocabulary.
+    """
+
+    ids: Ids
+    at: tuple[int, ...]
+    of: Ids | Literal["next", "head"]
+    priority: tuple[int, ...] = ()
+
+
+class Rows(NamedTuple):
+    """Answers to a scoring, one row for each n of its `at` in order; `done` with the last of them."""
+
+    handle: int
+    rows: list[tuple[float, ...]]
+    done: bool
+
+
 @dataclass
 class Counters:
     """What an engine has done so far, in tokens. `prefill_cached` is the part of `prefill` that was already in the KV cache."""
@@ -54,22 +76,28 @@ class Counters:
     prefill: int = 0
     prefill_cached: int = 0
     starts: int = 0
+    scored: int = 0  # tokens read for scorings
     extra: dict[str, float] = field(default_factory=dict)
 
 
 class Engine(Protocol):
-    """What the scheduler drives. `capacity` is how many streams decode at once; more may be open (they queue)."""
+    """What the scheduler drives. `capacity` is how many streams decode at once; more may be open (they queue). `scores`: which
+    of "labels", "next" and "head" it can do."""
 
     fingerprint: str
     context_length: int
     capacity: int
     counters: Counters
+    scores: frozenset[str]
 
     def open(self, request: Open) -> int:
         """Queue a stream; returns its handle."""
 
-    def poll(self) -> list[Chunk]:
-        """Do a bounded amount of work (one model step) and return new tokens; [] only when nothing is open."""
+    def score(self, request: Scoring) -> int:
+        """Queue a scoring; returns its handle, in the numbering of `open`."""
+
+    def poll(self) -> list[Chunk | Rows]:
+        """Do a bounded amount of work (one model step) and return what is new; [] only when nothing is open."""
 
     def cancel(self, handle: int) -> None:
         """Forget a stream; its tokens so far stay valid. Unknown handles are ignored."""

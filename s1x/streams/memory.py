@@ -13,7 +13,7 @@ class Kept:
 
 
 class MemoryStore:
-    def __init__(self):
+    def __init__(self) -> None:
         self.streams: dict[bytes, Kept] = {}
 
     def load(self, key: bytes) -> Kept | None:
@@ -23,6 +23,10 @@ class MemoryStore:
         kept = self.streams.setdefault(key, Kept(array("i"), []))
         kept.ids.extend(ids)
         kept.logprobs = None if logprobs is None or kept.logprobs is None else kept.logprobs + list(logprobs)
+
+    def restart(self, key: bytes) -> None:
+        """Let the next append begin at position 0 again."""
+        self.streams.pop(key, None)
 
     def flush(self) -> None:
         pass

@@ -1,31 +1,79 @@
 """Methods under way: a run is a generator that waits for its step, a group the members of an `All` or a `First`.
 
-Each has an owner to which it delivers (index, value, reads): another run, a group, or the job's root.
+Each has an owner (`reading.Owner`) to which it delivers its value, or the error that ended it: another run, a group, or the
+job's root. An error in a method ends what belongs to its job and nothing else.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from .reading import Reader
-from .types import All, First, Read, Trace
+from .reading import Owner, Reader
+from .shared import Streams
+from .types import All, First, Read, Trace, Until
 
-if TYPE_CHECKING:
-    from .scheduler import Job, Scheduler
+
+@dataclass
+class Job:
+    """One method to run. `order` (question first) says what is admitted, and served, first.
+
+    `on_error` gets the exception that ended the method; without it the exception ends the scheduler.
+    """
+
+    order: tuple[int, ...]
+    method: Generator
+    on_done: Callable[[Any], None]
+    on_error: Callable[[Exception], None] | None = None
+
+
+class Runs:
+    """Methods under way over the same streams, and those of them that can go on."""
+
+    def __init__(self, streams: Streams):
+        self.streams = streams
+        self.ready: deque[tuple[Run, Any]] = deque()
+        self.finished = 0
+        self._roots: dict[int, Root] = {}
+
+    def add(self, job: Job) -> None:
+        root = Root(self, job)
+        self._roots[id(root)] = root
+        self.ready.append((root.run, None))
+
+    def advance(self) -> None:
+        while self.ready:
+            run, value = self.ready.popleft()
+            run.advance(value)
+
+    def end(self, root: Root) -> None:
+        self._roots.pop(id(root), None)
+        self.finished += 1
+
+    def drop(self, unwanted: Callable[[Job], bool]) -> None:
+        """Cancel the jobs that are not wanted any more."""
+        for root in [root for root in self._roots.values() if unwanted(root.job)]:
+            self._roots.pop(id(root), None)
+            root.run.cancel()
+
+    def clear(self) -> None:
+        self.ready.clear()
+        self._roots.clear()
 
 
 class Run:
     """A running generator. Its reads are collected for its trace and handed on to whoever it belongs to."""
 
     def __init__(
-        self, scheduler: Scheduler, generator: Generator, owner, order: tuple[int, ...], index: int = 0, begun: bool = False
+        self, runs: Runs, generator: Generator, owner: Owner, order: tuple[int, ...], index: int = 0, begun: bool = False
     ):
-        self.scheduler, self.generator, self.owner, self.order, self.index = scheduler, generator, owner, order, index
+        self.runs, self.generator, self.owner, self.order, self.index = runs, generator, owner, order, index
         self.begun = begun  # past its first read: what it asks for now overtakes new questions
         self.reads: dict[bytes, int] = {}
-        self.child, self.cancelled = None, False
+        self.child: Any = None
+        self.cancelled = False
 
     @property
     def priority(self) -> tuple[int, ...]:
@@ -35,42 +83,56 @@ class Run:
         if self.cancelled:
             return
         try:
-            step = self.generator.send(value)
+            step = checked(self.generator.send(value))
         except StopIteration as stop:
             if isinstance(stop.value, Trace):
                 stop.value.reads = dict(self.reads)
             self.owner.deliver(self.index, stop.value, self.reads)
-            return
-        self.child = start(self.scheduler, step, self, 0, self)
+        except Exception as error:
+            self.fail(0, error)
+        else:
+            self.child = start(self.runs, step, self, 0, self)
 
     def deliver(self, index: int, value: Any, reads: dict[bytes, int]) -> None:
         merge(self.reads, reads)
         self.begun, self.child = True, None
-        self.scheduler.ready.append((self, value))
+        self.runs.ready.append((self, value))
+
+    def fail(self, index: int, error: Exception) -> None:
+        self.child = None
+        self.cancel()
+        self.owner.fail(self.index, error)
 
     def cancel(self) -> None:
         self.cancelled = True
-        cancel(self.scheduler, self.child)
+        cancel(self.runs, self.child)
         self.generator.close()
 
 
 class Root:
     """The owner of a job's method."""
 
-    def __init__(self, scheduler: Scheduler, job: Job):
-        self.scheduler, self.job = scheduler, job
+    def __init__(self, runs: Runs, job: Job):
+        self.runs, self.job = runs, job
+        self.run = Run(runs, job.method, self, job.order)
 
     def deliver(self, index: int, value: Any, reads: dict[bytes, int]) -> None:
-        self.scheduler.progress.finished += 1
+        self.runs.end(self)
         self.job.on_done(value)
+
+    def fail(self, index: int, error: Exception) -> None:
+        self.runs.end(self)
+        if self.job.on_error is None:
+            raise error
+        self.job.on_error(error)
 
 
 @dataclass
 class Group:
     """Members of an `All` or a `First` that run at the same time."""
 
-    scheduler: Scheduler
-    owner: Any
+    runs: Runs
+    owner: Owner
     index: int
     run: Run  # whose priority and order the members inherit
     members: Iterator[Any]
@@ -88,13 +150,18 @@ class Group:
         """Start members while there is room; those that resolve at once are looked at before the next one starts."""
         self.filling = True
         while not self.finished and not self.exhausted and self.started - self.accepted < self.ahead:
-            member = next(self.members, _END)
+            try:
+                member = next(self.members, _END)
+                if member is not _END:
+                    checked(member)
+            except Exception as error:
+                return self.fail(0, error)
             if member is _END:
                 self.exhausted = True
             else:
                 at = self.started
                 self.started += 1
-                child = start(self.scheduler, member, self, at, self.run)
+                child = start(self.runs, member, self, at, self.run)
                 if child is not None and at not in self.results:
                     self.children[at] = child
             self._settle()
@@ -109,21 +176,28 @@ class Group:
             self._settle()
             self.fill()
 
+    def fail(self, index: int, error: Exception) -> None:
+        if not self.finished:
+            self.cancel()
+            self.owner.fail(self.index, error)
+
     def _settle(self) -> None:
         """Look at newly complete leading results; finish when one is accepted or nothing is left to come."""
         if self.finished:
             return
         while self.accept is not None and self.accepted in self.results:
             self.accepted += 1
-            if self.accept([self.results[i][0] for i in range(self.accepted)]):
+            try:
+                accepted = self.accept([self.results[i][0] for i in range(self.accepted)])
+            except Exception as error:
+                return self.fail(0, error)
+            if accepted:
                 return self._finish(self.accepted)
         if self.exhausted and len(self.results) == self.started:
             self._finish(self.started)
 
     def _finish(self, n: int) -> None:
-        self.finished = True
-        for child in self.children.values():
-            cancel(self.scheduler, child)
+        self.cancel()
         reads: dict[bytes, int] = {}
         for i in range(n):
             merge(reads, self.results[i][1])
@@ -132,36 +206,46 @@ class Group:
     def cancel(self) -> None:
         self.finished = True
         for child in self.children.values():
-            cancel(self.scheduler, child)
+            cancel(self.runs, child)
 
 
 _END = object()
 
 
-def start(scheduler: Scheduler, step: Any, owner, index: int, run: Run):
+def checked(step: Any) -> Any:
+    """The step, if a method may yield it."""
+    if isinstance(step, First) and step.ahead < 1:
+        raise ValueError(f"First(ahead={step.ahead}): at least 1 member must run")
+    if isinstance(step, Until) and step.every < 1:
+        raise ValueError(f"Until(every={step.every}): must be a whole number of 1 or more")
+    if not isinstance(step, Read | All | First | Until | Generator):
+        raise TypeError(f"a method may yield Read, Until, All, First or another method, not {type(step).__name__}")
+    return step
+
+
+def start(runs: Runs, step: Any, owner: Owner, index: int, run: Run) -> Any:
     """Begin one step for `owner`; returns what can be cancelled, or None when it has already delivered."""
     if isinstance(step, Read):
-        return scheduler.subscribe(step, owner, index, run.priority)
-    if isinstance(step, All):
-        group = Group(scheduler, owner, index, run, iter(step.members), 1 << 60, None)
-    elif isinstance(step, First):
-        if step.ahead < 1:
-            raise ValueError(f"First(ahead={step.ahead}): at least 1 member must run")
-        group = Group(scheduler, owner, index, run, iter(step.members), step.ahead, step.accept)
-    elif isinstance(step, Generator):
-        child = Run(scheduler, step, owner, run.order, index, run.begun)
-        scheduler.ready.append((child, None))
+        return runs.streams.subscribe(step, owner, index, run.priority)
+    if isinstance(step, Until):
+        read = step.read if step.read.logprobs else replace(step.read, logprobs=True)
+        return runs.streams.subscribe(read, owner, index, run.priority, step.fold, step.every)
+    if isinstance(step, Generator):
+        child = Run(runs, step, owner, run.order, index, run.begun)
+        runs.ready.append((child, None))
         return child
+    if isinstance(step, First):
+        group = Group(runs, owner, index, run, iter(step.members), step.ahead, step.accept)
     else:
-        raise TypeError(f"a method may yield Read, All, First or another method, not {type(step).__name__}")
+        group = Group(runs, owner, index, run, iter(step.members), 1 << 60, None)
     group.fill()
     return None if group.finished else group
 
 
-def cancel(scheduler: Scheduler, child) -> None:
+def cancel(runs: Runs, child: Any) -> None:
     if isinstance(child, Reader):
         if not child.done:
-            scheduler.unsubscribe(child)
+            runs.streams.unsubscribe(child)
     elif child is not None:
         child.cancel()
 

@@ -73,12 +73,18 @@ class Forbid:
     first: int
 
 
+Role = Literal["thinking", "wait", "countdown", "step", "answer", "forced_answer", "probe"]
+"""What a request is for: thinking; thinking after an ignored end; thinking that counts its steps down; one step; the answer, of
+itself or after a forced end; an answer that is looked at and thrown away."""
+
+
 @dataclass(frozen=True)
 class Read:
     """Read the stream (prefix, sampling, forbid) from position `start` until a stop or `limit` tokens.
 
     `limit` counts from `start` and includes the stop tokens; a stop that ends exactly at the limit is a stop. None reads to
-    the end of the context.
+    the end of the context. `logprobs`: the span must have log-probabilities; tokens that were stored without get theirs. `role`
+    says what the tokens are for (plans and prices follow it) and is no part of what the stream is.
     """
 
     prefix: Ids
@@ -88,6 +94,7 @@ class Read:
     start: int = 0
     forbid: Forbid | None = None
     logprobs: bool = False
+    role: Role = "thinking"
 
     def key(self, fingerprint: str) -> bytes:
         """The stream's content address (16 bytes)."""
@@ -100,17 +107,33 @@ class Read:
 class Span:
     """What a read returned: `ids` without the stop, the matched `stop` ids, and where it stands in its stream.
 
-    A string stop keeps the tokens that hold text before the match; `stop_string` names it. `reason` is "context" when the
-    model's context was full before stop or limit.
+    A string stop keeps the tokens that hold text before the match. `reason` is "context" when the model's context was full
+    before stop or limit, "until" when the condition of an `Until` held.
     """
 
     ids: Ids
-    reason: Literal["stop", "limit", "context"]
+    reason: Literal["stop", "limit", "context", "until"]
     start: int
     end: int  # position after the stop
     stop: Ids = ()
-    stop_string: str | None = None
     logprobs: tuple[float, ...] | None = None  # of `ids`, untempered
+
+
+Fold = Callable[[Any, int, float], tuple[Any, bool]]
+
+
+@dataclass(frozen=True)
+class Until:
+    """A read that also ends where a condition on the tokens so far holds; the value is a `Span`.
+
+    `fold(state, id, logprob)` is called once for each position in order, with None as the first state, and returns the next
+    state and whether to end behind this token; that verdict is looked at on each `every`-th position. A stop or limit at the
+    same position wins. It should take constant time. Where it ends depends on the tokens alone, never on how they came.
+    """
+
+    read: Read
+    fold: Fold
+    every: int = 1
 
 
 @dataclass(frozen=True)

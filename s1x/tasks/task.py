@@ -14,6 +14,8 @@ from typing import Any
 
 from . import library, sources
 
+MISSING: tuple = (None, "", "[invalid]", [])  # what filters make of a response without an answer
+
 DEFAULTS = {
     "name": None,
     "lm_eval": None,
@@ -86,6 +88,11 @@ class Task:
         """Let the workers begin with a response that `grade` will be asked about later. Returns at once."""
         self._submit(question, self._filtered(question, text))
 
+    def extract(self, question: Question, text: str) -> str | None:
+        """The answer that a response states, as the task's own filter reads it; None when there is none. No comparison."""
+        answer = self._filtered(question, text)[self.filter]
+        return None if answer in MISSING else str(answer)
+
     def record(self, question: Question, text: str, grade: Grade) -> dict[str, Any]:
         """The keys of lm-eval's sample log for one response (`--log_samples`), with `target` and `resps` as strings."""
         return {
@@ -146,7 +153,7 @@ class Task:
                 f"choose another of {', '.join(metrics)}"
             )
         answer = filtered[self.filter]
-        missing = answer in (None, "", "[invalid]", [])
+        missing = answer in MISSING
         no_answer = bool(metrics.get("no_answer", missing))
         return Grade(score, None if missing else str(answer), no_answer, metrics, answer, self.filter)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from s1x.methods.base import Ask
 from s1x.methods.budget_forcing import budget_forcing
 from s1x.streams.memory import MemoryStore
 from s1x.streams.scheduler import Job, Scheduler
@@ -22,8 +23,9 @@ def methods(chat, texts: list[str], *, temperature: float = 0.0, max_answer_toke
     for number, text in enumerate(texts):
         prompt = chat.prompt(text)
         sampling = Sampling.of(prompt.ids, seed=0, temperature=temperature)
+        ask = Ask(prompt, chat, sampling, max_answer_tokens=max_answer_tokens)
         for cell, chosen in enumerate(settings):
-            yield (number, cell), budget_forcing(prompt, chat, sampling, max_answer_tokens=max_answer_tokens, **chosen)
+            yield (number, cell), budget_forcing(ask, **chosen)
 
 
 def run(engine, chat, texts: list[str], **settings) -> list[Trace]:

@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from s1x.methods.base import Ask
 from s1x.methods.budget_forcing import budget_forcing
 from s1x.methods.class_conditional import class_conditional
 from s1x.methods.none import none
@@ -48,6 +49,10 @@ def setting(seed, **kw):
     return engine, model, f"x={seed}"
 
 
+def ask(prompt, chat, sampling):
+    return Ask(prompt, chat, sampling, max_answer_tokens=MAX_ANSWER)
+
+
 def prompt_ids(question):
     return encode(f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n")
 
@@ -77,9 +82,7 @@ def test_budget_forcing_as_in_the_reference_code(seed, max_thinking_tokens, igno
     expected = reference.budget_forcing_s1(
         model, encode, decode, prompt_ids(question), context=CONTEXT, max_answer=MAX_ANSWER, **how
     )
-    trace = both(
-        lambda: budget_forcing(chat.prompt(question), chat, GREEDY, compat="s1", max_answer_tokens=MAX_ANSWER, **how), engine
-    )
+    trace = both(lambda: budget_forcing(ask(chat.prompt(question), chat, GREEDY), compat="s1", **how), engine)
     assert list(trace.ids()) == expected
     assert max_thinking_tokens == "auto" or trace.thinking_tokens <= max_thinking_tokens
 
@@ -100,7 +103,7 @@ def test_budget_forcing_as_in_the_paper(seed, max_thinking_tokens, ignore_end, s
     expected, thought, ignored = reference.budget_forcing(
         model, encode, decode, prompt_ids(question), context=CONTEXT, max_answer=MAX_ANSWER, **how
     )
-    trace = both(lambda: budget_forcing(chat.prompt(question), chat, GREEDY, max_answer_tokens=MAX_ANSWER, **how), engine)
+    trace = both(lambda: budget_forcing(ask(chat.prompt(question), chat, GREEDY), **how), engine)
     assert list(trace.ids()) == expected
     assert (trace.thinking_tokens, trace.waits) == (thought, ignored)
     assert min_thinking_tokens <= trace.thinking_tokens <= (CONTEXT if max_thinking_tokens == "auto" else max_thinking_tokens)
@@ -121,10 +124,10 @@ def test_token_conditional(seed, tokens, forced):
         **how,
     )
 
-    def inner(*args):
-        return budget_forcing(*args, max_answer_tokens=MAX_ANSWER, **how)
+    def inner(ask):
+        return budget_forcing(ask, **how)
 
-    trace = both(lambda: token_conditional(chat.prompt(question), chat, GREEDY, tokens=tokens, inner=inner), engine)
+    trace = both(lambda: token_conditional(ask(chat.prompt(question), chat, GREEDY), tokens=tokens, inner=inner), engine)
     assert list(trace.ids()) == expected
     assert trace.info["instructed"] == tokens
 
@@ -146,10 +149,10 @@ def test_class_conditional(seed, length):
         max_answer=MAX_ANSWER,
     )
 
-    def inner(*args):
-        return budget_forcing(*args, max_answer_tokens=MAX_ANSWER, max_thinking_tokens="auto")
+    def inner(ask):
+        return budget_forcing(ask, max_thinking_tokens="auto")
 
-    trace = both(lambda: class_conditional(chat.prompt(question), chat, GREEDY, length=length, inner=inner), engine)
+    trace = both(lambda: class_conditional(ask(chat.prompt(question), chat, GREEDY), length=length, inner=inner), engine)
     assert list(trace.ids()) == expected
 
 
@@ -166,9 +169,7 @@ def test_step_conditional(seed, steps, forced, compat):
         start = [] if compat else encode("<|im_start|>")
         expected = reference.plain(model, encode, prompt, start=start, **limits)
     trace = both(
-        lambda: step_conditional(
-            chat.prompt(question), chat, GREEDY, steps=steps, forced=forced, compat=compat, max_answer_tokens=MAX_ANSWER
-        ),
+        lambda: step_conditional(ask(chat.prompt(question), chat, GREEDY), steps=steps, forced=forced, compat=compat),
         engine,
     )
     assert list(trace.ids()) == expected
@@ -180,7 +181,7 @@ def test_plain_generation(seed, thinking):
     engine, model, question = setting(seed, start=900)
     start = encode("<|im_start|>think") if thinking else []
     prompt = prompt_ids(question)
-    trace = both(lambda: none(chat.prompt(question), chat, GREEDY, thinking=thinking, max_answer_tokens=MAX_ANSWER), engine)
+    trace = both(lambda: none(ask(chat.prompt(question), chat, GREEDY), thinking=thinking), engine)
     if thinking:
         assert list(trace.ids()) == reference.plain(model, encode, prompt, start=start, context=CONTEXT, max_answer=MAX_ANSWER)
     else:
@@ -205,9 +206,7 @@ def test_rejection_sampling(seed, limit, ahead, noise):
         max_answer=MAX_ANSWER,
     )
     trace = both(
-        lambda: rejection_sampling(
-            chat.prompt(question), chat, sampling, limit=limit, max_tries=tries, ahead=ahead, max_answer_tokens=MAX_ANSWER
-        ),
+        lambda: rejection_sampling(ask(chat.prompt(question), chat, sampling), limit=limit, max_tries=tries, ahead=ahead),
         engine,
     )
     assert trace.info["tries"] == expected_tries

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 
-from s1x.methods.checks import check
+from s1x.evaluation.naming import method_of
+from s1x.methods.base import Ask, check, facts
 from s1x.streams.types import GREEDY, Sampling
 
 from .conftest import CONTEXT, make_chat, make_engine
@@ -15,48 +15,47 @@ from .running import scheduled
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
-SAMPLED = {"majority_voting", "rejection_sampling"}
 CHAT = make_chat()
 
 
 @cache
 def composed(name, *overrides):
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose(None, [f"+method={name}", "+task.max_answer_tokens=20", *overrides])
+        return compose(None, [f"+method={name}", *overrides])
 
 
 def settings(name, *overrides):
     small = {"rejection_sampling": ["method.limit=60"], "majority_voting": ["method.n=4"]}
-    return composed(name, *small.get(name, ()), *overrides).method
+    return composed(name, *small.get(name, ()), *overrides)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_config_runs(name):
     cfg = settings(name)
-    warm = name in SAMPLED
-    check(cfg, context_length=CONTEXT, temperature=float(warm), chat=CHAT)
-    run = instantiate(cfg)
-    (trace,) = scheduled([run(CHAT.prompt("x"), CHAT, Sampling(1.0, noise=3) if warm else GREEDY)], make_engine(4), CHAT)
+    warm = facts(method_of(cfg)).needs_sampling is not None
+    check(method_of(cfg), context_length=CONTEXT, temperature=float(warm), chat=CHAT)
+    ask = Ask(CHAT.prompt("x"), CHAT, Sampling(1.0, noise=3) if warm else GREEDY, max_answer_tokens=20)
+    (trace,) = scheduled([method_of(cfg)(ask)], make_engine(4), CHAT)
     assert trace.prompt and (trace.segments or len(trace.samples) == 4)
     assert trace.reads
 
 
 def test_forced_variants_take_the_instructed_number():
-    assert settings("token_conditional_forced", "method.tokens=64").inner.max_thinking_tokens == 64
-    assert settings("token_conditional").inner.max_thinking_tokens == "auto"
-    assert settings("step_conditional_forced").forced is True
+    assert settings("token_conditional_forced", "method.tokens=64").method.inner.max_thinking_tokens == 64
+    assert settings("token_conditional").method.inner.max_thinking_tokens == "auto"
+    assert settings("step_conditional_forced").method.forced is True
 
 
 def test_methods_compose_on_the_command_line():
     cfg = settings("majority_voting", "method@method.inner=token_conditional_forced", "method.inner.tokens=32")
-    check(cfg, context_length=CONTEXT, temperature=1.0, chat=CHAT)
-    (trace,) = scheduled([instantiate(cfg)(CHAT.prompt("x"), CHAT, Sampling(1.0, noise=3))], make_engine(4), CHAT)
+    check(method_of(cfg), context_length=CONTEXT, temperature=1.0, chat=CHAT)
+    (trace,) = scheduled([method_of(cfg)(Ask(CHAT.prompt("x"), CHAT, Sampling(1.0, noise=3)))], make_engine(4), CHAT)
     assert [s.info["instructed"] for s in trace.samples] == [32] * 4
     assert all(s.thinking_tokens <= 32 for s in trace.samples)
     settings("token_conditional", "method@method.inner=none")
     with pytest.raises(ValueError, match=r"method\.inner\.inner\.ignore_end=-1"):
         bad = settings("majority_voting", "method@method.inner=token_conditional", "method.inner.inner.ignore_end=-1")
-        check(bad, context_length=CONTEXT, temperature=1.0, chat=CHAT)
+        check(method_of(bad), context_length=CONTEXT, temperature=1.0, chat=CHAT)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +81,6 @@ def test_methods_compose_on_the_command_line():
         ("budget_forcing", "method.string='<|im_start|>Wait'", r"method\.string='<\|im_start\|>Wait'.*ends thinking"),
         ("budget_forcing", "method.string=''", r"method\.string=''"),
         ("budget_forcing", "method.compat=s2", r"method\.compat='s2': must be one of null, 's1'"),
-        ("budget_forcing", "method.max_answer_tokens=0", r"method\.max_answer_tokens=0"),
         ("none", "method.max_tokens=0", r"method\.max_tokens=0"),
         ("none", "method.thinking=maybe", r"method\.thinking='maybe'"),
         ("token_conditional", "method.tokens=0", r"method\.tokens=0"),
@@ -108,19 +106,19 @@ def test_methods_compose_on_the_command_line():
 def test_bad_settings_get_a_sentence(name, override, says):
     cfg = settings(name, override)
     with pytest.raises(ValueError, match=says):
-        check(cfg, context_length=CONTEXT, temperature=1.0, chat=CHAT)
+        check(method_of(cfg), context_length=CONTEXT, temperature=1.0, chat=CHAT)
 
 
-@pytest.mark.parametrize("name", sorted(SAMPLED))
+@pytest.mark.parametrize("name", ["majority_voting", "rejection_sampling"])
 def test_pools_need_a_temperature(name):
     with pytest.raises(ValueError, match=r"sampling\.temperature=0.*would be the same"):
-        check(settings(name), context_length=CONTEXT, temperature=0.0, chat=CHAT)
+        check(method_of(settings(name)), context_length=CONTEXT, temperature=0.0, chat=CHAT)
 
 
 def test_minimum_above_maximum():
     with pytest.raises(ValueError, match=r"method\.min_thinking_tokens=20: must be at most method\.max_thinking_tokens=10"):
         check(
-            settings("budget_forcing", "method.min_thinking_tokens=20", "method.max_thinking_tokens=10"),
+            method_of(settings("budget_forcing", "method.min_thinking_tokens=20", "method.max_thinking_tokens=10")),
             context_length=CONTEXT,
             temperature=0.0,
             chat=CHAT,
@@ -130,9 +128,9 @@ def test_minimum_above_maximum():
 def test_a_model_without_the_formats_tokens():
     chat = make_chat(thinking_stop=("</think>",))
     with pytest.raises(ValueError, match=r"'</think>' is 4 tokens"):
-        check(settings("budget_forcing"), context_length=CONTEXT, temperature=0.0, chat=chat)
+        check(method_of(settings("budget_forcing")), context_length=CONTEXT, temperature=0.0, chat=chat)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_checks_work_before_context_and_tokenizer_are_known(name):
-    check(settings(name), context_length=None, temperature=1.0, chat=None)
+    check(method_of(settings(name)), context_length=None, temperature=1.0, chat=None)

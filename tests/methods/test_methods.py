@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 
+from s1x.methods.base import Ask
 from s1x.methods.budget_forcing import budget_forcing
 from s1x.methods.early_exit import early_exit
 from s1x.methods.majority_voting import majority_voting
@@ -20,7 +21,11 @@ from .conftest import CONTEXT, END, START, make_chat, make_engine
 from .running import naive, scheduled
 
 WARM = Sampling(1.0, noise=77)
-forcing = partial(budget_forcing, max_answer_tokens=20)
+forcing = budget_forcing
+
+
+def ask(prompt, chat, sampling, most=20, **limits):
+    return Ask(prompt, chat, sampling, max_answer_tokens=most, **limits)
 
 
 def by_hand(method, *texts):
@@ -44,7 +49,7 @@ def shown(trace):
 
 
 def test_segments_of_a_wait():
-    method = forcing(CHAT.prompt("x"), CHAT, GREEDY, max_thinking_tokens=50, ignore_end=1)
+    method = forcing(ask(CHAT.prompt("x"), CHAT, GREEDY), max_thinking_tokens=50, ignore_end=1)
     reads, trace = by_hand(
         method, ("1+1=2\n", "stop", "<|im_start|>"), (" so 2", "stop", "<|im_end|>"), (" 2", "stop", "<|im_end|>")
     )
@@ -71,23 +76,23 @@ def test_segments_of_a_wait():
 )
 def test_newline_before_a_forced_end(start, thought, closing):
     chat = make_chat(thinking_start=start)
-    method = forcing(chat.prompt("x"), chat, GREEDY, max_thinking_tokens=4)
+    method = forcing(ask(chat.prompt("x"), chat, GREEDY), max_thinking_tokens=4)
     _, trace = by_hand(method, (thought, "limit", ""), (" 2", "stop", "<|im_end|>"))
     assert shown(trace)[-2:] == [("delimiter", closing), ("answer", " 2")]
     assert trace.end == "forced"
 
 
 def test_an_end_is_ignored_only_while_string_and_a_token_fit():
-    method = forcing(CHAT.prompt("x"), CHAT, GREEDY, max_thinking_tokens=5, ignore_end=3)
+    method = forcing(ask(CHAT.prompt("x"), CHAT, GREEDY), max_thinking_tokens=5, ignore_end=3)
     _, trace = by_hand(method, ("1+1", "stop", "<|im_start|>"), ("2", "limit", ""), ("2", "stop", "<|im_end|>"))
     assert (trace.waits, trace.end, trace.thinking_tokens) == (1, "forced", 5)
-    method = forcing(CHAT.prompt("x"), CHAT, GREEDY, max_thinking_tokens=4, ignore_end=3)
+    method = forcing(ask(CHAT.prompt("x"), CHAT, GREEDY), max_thinking_tokens=4, ignore_end=3)
     _, trace = by_hand(method, ("1+1", "stop", "<|im_start|>"), ("2", "stop", "<|im_end|>"))
     assert (trace.waits, trace.end, trace.thinking_tokens) == (0, "natural", 3)
 
 
 def test_minimum_goes_on_where_the_model_wanted_to_end():
-    method = forcing(CHAT.prompt("x"), CHAT, GREEDY, min_thinking_tokens=5, ignore_end=1, string=None)
+    method = forcing(ask(CHAT.prompt("x"), CHAT, GREEDY), min_thinking_tokens=5, ignore_end=1, string=None)
     reads, trace = by_hand(
         method,
         ("1+1", "stop", "<|im_end|>"),
@@ -108,10 +113,10 @@ def test_first_reads_are_shared_by_all_settings():
         {"min_thinking_tokens": 7},
         {"max_thinking_tokens": "auto", "string": None},
     ):
-        streams.add(next(forcing(prompt, CHAT, GREEDY, **settings)).key("model"))
-    streams.add(next(none(prompt, CHAT, GREEDY, max_answer_tokens=9)).key("model"))
+        streams.add(next(forcing(ask(prompt, CHAT, GREEDY), **settings)).key("model"))
+    streams.add(next(none(ask(prompt, CHAT, GREEDY))).key("model"))
     assert len(streams) == 1
-    assert next(forcing(prompt, CHAT, GREEDY, ignore_end=1, compat="s1")).key("model") not in streams
+    assert next(forcing(ask(prompt, CHAT, GREEDY), ignore_end=1, compat="s1")).key("model") not in streams
 
 
 def test_the_references_cut_keeps_the_plain_end():
@@ -120,7 +125,7 @@ def test_the_references_cut_keeps_the_plain_end():
     for seed in range(40):
         engine = make_engine(seed, start=300)
         how = {"max_thinking_tokens": 40, "ignore_end": 4}
-        code, paper = (naive(forcing(CHAT.prompt("x"), CHAT, GREEDY, compat=c, **how), engine, CHAT) for c in ("s1", None))
+        code, paper = (naive(forcing(ask(CHAT.prompt("x"), CHAT, GREEDY), compat=c, **how), engine, CHAT) for c in ("s1", None))
         if code.end == "forced" and "Final" not in CHAT.decode(code.ids("delimiter")):
             seen += 1
             assert code.thinking_tokens == 40
@@ -135,7 +140,7 @@ def test_a_sweep_in_one_scheduler_shares_and_changes_nothing():
     prompts = [CHAT.prompt(f"x={i}") for i in range(5)]
 
     def sweep(engine, cells):
-        return scheduled([cell(p, CHAT, GREEDY) for cell in cells for p in prompts], engine, CHAT)
+        return scheduled([cell(ask(p, CHAT, GREEDY)) for cell in cells for p in prompts], engine, CHAT)
 
     together, engine = sweep(shared := make_engine(3), cells), make_engine(3)
     alone = [trace for cell in cells for trace in sweep(engine, [cell])]
@@ -152,22 +157,24 @@ def test_a_sweep_in_one_scheduler_shares_and_changes_nothing():
 
 def test_when_the_context_is_full():
     engine, prompt = make_engine(0, start=0, end=0), CHAT.prompt("x")  # never stops
-    (full,) = scheduled([forcing(prompt, CHAT, GREEDY, max_thinking_tokens=None)], engine, CHAT)
+    (full,) = scheduled([forcing(ask(prompt, CHAT, GREEDY), max_thinking_tokens=None)], engine, CHAT)
     assert full.end == "context" and full.answer_tokens == 0
     assert len(prompt.ids + full.ids()) == CONTEXT
-    (auto, larger) = scheduled([forcing(prompt, CHAT, GREEDY, max_thinking_tokens=m) for m in ("auto", CONTEXT)], engine, CHAT)
+    (auto, larger) = scheduled(
+        [forcing(ask(prompt, CHAT, GREEDY), max_thinking_tokens=m) for m in ("auto", CONTEXT)], engine, CHAT
+    )
     assert auto.segments == larger.segments and (auto.end, larger.end) == ("forced", "context")
     assert auto.answer_tokens == 20
     frame = CHAT.encode("<|im_start|>think<|im_start|>answer\nFinal Answer:")
     assert len(prompt.ids) + auto.thinking_tokens + len(frame) + 100 == CONTEXT
     long = CHAT.prompt("x" * CONTEXT)
-    for method in (forcing(long, CHAT, GREEDY, max_thinking_tokens=m) for m in (None, "auto", 9)):
+    for method in (forcing(ask(long, CHAT, GREEDY), max_thinking_tokens=m) for m in (None, "auto", 9)):
         (trace,) = scheduled([method], engine, CHAT)
         assert trace.end == "context" and trace.answer_tokens == trace.thinking_tokens == 0
 
 
 def test_plain_generation_is_one_stream():
-    method = none(CHAT.prompt("x"), CHAT, GREEDY, max_answer_tokens=9, max_tokens=12)
+    method = none(ask(CHAT.prompt("x"), CHAT, GREEDY), max_tokens=12)
     reads, trace = by_hand(method, ("1+1", "stop", "<|im_start|>answer"), ("\n2", "stop", "<|im_end|>"))
     assert shown(trace) == [
         ("delimiter", "<|im_start|>think"),
@@ -177,15 +184,15 @@ def test_plain_generation_is_one_stream():
     ]
     assert reads[0].key("model") == reads[1].key("model")
     assert (reads[1].start, reads[1].limit) == (5, 7)
-    _, trace = by_hand(none(CHAT.prompt("x"), CHAT, GREEDY, max_answer_tokens=9), ("1+1", "stop", "<|im_end|>"))
+    _, trace = by_hand(none(ask(CHAT.prompt("x"), CHAT, GREEDY)), ("1+1", "stop", "<|im_end|>"))
     assert trace.end == "natural" and trace.answer_tokens == 0
 
 
 def test_stop_strings_of_the_task():
     engine = make_engine(1, start=0, end=0)
     for method in (
-        none(CHAT.prompt("x"), CHAT, GREEDY, thinking=False, max_answer_tokens=9, until=["7", "++"]),
-        forcing(CHAT.prompt("x"), CHAT, GREEDY, max_thinking_tokens=5, max_answer_tokens=200, until=["7", "++"]),
+        none(ask(CHAT.prompt("x"), CHAT, GREEDY, 9, until=("7", "++")), thinking=False),
+        forcing(ask(CHAT.prompt("x"), CHAT, GREEDY, 200, until=("7", "++")), max_thinking_tokens=5),
     ):
         (trace,) = scheduled([method], engine, CHAT)
         text = CHAT.decode(trace.ids("answer"))
@@ -194,7 +201,7 @@ def test_stop_strings_of_the_task():
 
 def test_countdown_lines_are_delimiters():
     text = "16 steps left\n1+1\n<|im_start|>15 steps left\n=2\n<|im_start|>think\n<|im_start|>-1 steps left\n"
-    method = step_conditional(CHAT.prompt("x"), CHAT, GREEDY, steps=16, max_answer_tokens=9)
+    method = step_conditional(ask(CHAT.prompt("x"), CHAT, GREEDY), steps=16)
     reads, trace = by_hand(method, (text, "stop", "<|im_start|>answer"), ("\n2", "stop", "<|im_end|>"))
     assert CHAT.decode(reads[0].prefix).endswith(
         "x\n\nThink for up to 16 steps.<|im_end|>\n<|im_start|>assistant\n<|im_start|>"
@@ -212,7 +219,7 @@ def test_countdown_lines_are_delimiters():
 
 
 def test_countdown_to_zero_is_forced():
-    method = step_conditional(CHAT.prompt("x"), CHAT, GREEDY, steps=1, forced=True, max_answer_tokens=9)
+    method = step_conditional(ask(CHAT.prompt("x"), CHAT, GREEDY), steps=1, forced=True)
     _, trace = by_hand(method, ("1 steps left\n1+1\n", "stop", "<|im_start|>0"), ("\n2", "stop", "<|im_end|>"))
     assert shown(trace)[1:] == [("thinking", "1+1\n"), ("delimiter", "<|im_start|>answer"), ("answer", "\n2")]
     assert trace.end == "forced"
@@ -221,10 +228,10 @@ def test_countdown_to_zero_is_forced():
 def test_pools_nest_and_compose():
     engine, prompt = make_engine(5), CHAT.prompt("x")
     inner = partial(token_conditional, tokens=16, inner=partial(forcing, max_thinking_tokens=16))
-    small, large = scheduled([majority_voting(prompt, CHAT, WARM, n=n, inner=inner) for n in (2, 6)], engine, CHAT)
+    small, large = scheduled([majority_voting(ask(prompt, CHAT, WARM), n=n, inner=inner) for n in (2, 6)], engine, CHAT)
     assert [t.segments for t in large.samples[:2]] == [t.segments for t in small.samples]
     assert len({t.ids() for t in large.samples}) > 1
-    (single,) = scheduled([inner(prompt, CHAT, WARM)], engine, CHAT)
+    (single,) = scheduled([inner(ask(prompt, CHAT, WARM))], engine, CHAT)
     assert single.segments == large.samples[0].segments
     for sample in large.samples:
         assert sample.info["instructed"] == 16 and sample.thinking_tokens <= 16
@@ -236,7 +243,7 @@ def test_rejection_reads_one_pool_for_all_limits():
 
     def methods():
         return [
-            rejection_sampling(prompt, CHAT, WARM, limit=m, max_tries=50, ahead=a, max_answer_tokens=9)
+            rejection_sampling(ask(prompt, CHAT, WARM), limit=m, max_tries=50, ahead=a)
             for m, a in zip(limits, (1, 4, 2, 8), strict=True)
         ]
 
@@ -247,7 +254,7 @@ def test_rejection_reads_one_pool_for_all_limits():
     tries = [t.info["tries"] for t in together]
     assert tries == sorted(tries, reverse=True) and tries[0] > tries[-1]
     by_member = [
-        naive(forcing(prompt, CHAT, WARM.sample(i), max_thinking_tokens=limits[0]), engine, CHAT) for i in range(tries[0])
+        naive(forcing(ask(prompt, CHAT, WARM.sample(i)), max_thinking_tokens=limits[0]), engine, CHAT) for i in range(tries[0])
     ]
     assert [t.end == "natural" for t in by_member] == [False] * (tries[0] - 1) + [True]
     assert by_member[-1].ids("thinking") == together[0].ids("thinking")
@@ -282,7 +289,7 @@ def thinker(answers):
 )
 def test_early_exit(answers, thinking, probes, agreed):
     answer = (lambda t: answers(t).replace("1", "8")) if answers(10) else answers  # "1" counts the thinking
-    method = early_exit(CHAT.prompt("x"), CHAT, GREEDY, every=10, agree=3, max_thinking_tokens=100, max_answer_tokens=9)
+    method = early_exit(ask(CHAT.prompt("x"), CHAT, GREEDY), every=10, agree=3, max_thinking_tokens=100)
     trace = driver.run(method, thinker(answer), CONTEXT, CHAT.decode)
     assert (trace.thinking_tokens, trace.end) == (thinking, "forced")
     assert (trace.info["probes"], trace.info["agreed"]) == (probes, agreed)
@@ -297,14 +304,11 @@ def test_early_exit_through_the_scheduler(ahead):
 
         def make():
             return early_exit(
-                CHAT.prompt("x"),
-                CHAT,
-                GREEDY,
+                ask(CHAT.prompt("x"), CHAT, GREEDY),
                 every=2,
                 agree=2,
                 max_thinking_tokens=24,
                 probe_tokens=1,
-                max_answer_tokens=9,
                 ahead=ahead,
             )
 
@@ -312,7 +316,7 @@ def test_early_exit_through_the_scheduler(ahead):
         expected = naive(make(), engine, CHAT)
         assert (trace.segments, trace.end, trace.info) == (expected.segments, expected.end, expected.info)
         if trace.end == "forced":  # the answer is the one that budget forcing gives at that point
-            there = forcing(CHAT.prompt("x"), CHAT, GREEDY, max_thinking_tokens=trace.thinking_tokens, max_answer_tokens=9)
+            there = forcing(ask(CHAT.prompt("x"), CHAT, GREEDY), max_thinking_tokens=trace.thinking_tokens)
             assert trace.segments == naive(there, engine, CHAT).segments
         ends.add((trace.end, trace.info["agreed"]))
     assert ("natural", False) in ends and ("forced", True) in ends
@@ -321,30 +325,34 @@ def test_early_exit_through_the_scheduler(ahead):
 # --- what comes later: tree search needs nothing new ---
 
 
-def beam(prompt, chat, sampling, *, width, depth, step_tokens, score):
+def beam(ask, *, width, depth, step_tokens, score):
     """A small beam search: every kept path is continued `width` times, the best `width` paths are kept."""
-    paths = [(prompt.ids, ())]
+    paths = [(ask.prompt.ids, ())]
     for _ in range(depth):
         spans = yield All(
-            [Read(prefix, sampling.sample(i), chat.answer_stops, step_tokens) for prefix, _ in paths for i in range(width)]
+            [Read(prefix, ask.sampling.sample(i), CHAT.answer_stops, step_tokens) for prefix, _ in paths for i in range(width)]
         )
         starts = [path for path in paths for _ in range(width)]
         grown = {(prefix + s.ids, said + s.ids) for (prefix, said), s in zip(starts, spans, strict=True)}
         paths = sorted(grown, key=lambda path: (score(path[1]), path[1]))[-width:]
-    return Trace(prompt.ids, [Segment("answer", paths[-1][1])])
+    return Trace(ask.prompt.ids, [Segment("answer", paths[-1][1])])
 
 
 def test_the_contract_allows_tree_search():
     engine = make_engine(2, start=0, end=200)
 
     def make(width):
-        return beam(CHAT.prompt("x"), CHAT, WARM, width=width, depth=4, step_tokens=5, score=sum)
+        return beam(ask(CHAT.prompt("x"), CHAT, WARM), width=width, depth=4, step_tokens=5, score=sum)
 
     narrow, wide = scheduled([make(1), make(4)], engine, CHAT)
     assert [narrow.ids(), wide.ids()] == [naive(make(w), engine, CHAT).ids() for w in (1, 4)]
     assert sum(wide.ids()) > sum(narrow.ids())
     voted = scheduled(
-        [majority_voting(CHAT.prompt("x"), CHAT, WARM, n=3, inner=partial(beam, width=2, depth=2, step_tokens=5, score=sum))],
+        [
+            majority_voting(
+                ask(CHAT.prompt("x"), CHAT, WARM), n=3, inner=partial(beam, width=2, depth=2, step_tokens=5, score=sum)
+            )
+        ],
         engine,
         CHAT,
     )  # and it composes
@@ -358,7 +366,7 @@ def test_a_method_that_stops_early_frees_the_engine():
         [
             Job(
                 (0,),
-                rejection_sampling(CHAT.prompt("x"), CHAT, WARM, limit=200, max_tries=10**9, ahead=4, max_answer_tokens=9),
+                rejection_sampling(ask(CHAT.prompt("x"), CHAT, WARM), limit=200, max_tries=10**9, ahead=4),
                 done.append,
             )
         ]
@@ -375,10 +383,10 @@ PLAIN = {"thinking_start": "", "thinking_end": "", "thinking_stop": ("<|im_end|>
 def test_a_format_without_delimiters_asks_in_words():
     chat = make_chat(**PLAIN)
     reads, trace = by_hand(
-        forcing(chat.prompt("x"), chat, GREEDY), ("1+1=2", "stop", "<|im_end|>"), (" 2", "stop", "<|im_end|>")
+        forcing(ask(chat.prompt("x"), chat, GREEDY)), ("1+1=2", "stop", "<|im_end|>"), (" 2", "stop", "<|im_end|>")
     )
     assert CHAT.decode(reads[1].prefix).endswith("assistant\n1+1=2\nFinal Answer:")
-    _, trace = by_hand(none(chat.prompt("x"), chat, GREEDY, max_answer_tokens=9), ("1+1=2", "stop", "<|im_end|>"))
+    _, trace = by_hand(none(ask(chat.prompt("x"), chat, GREEDY)), ("1+1=2", "stop", "<|im_end|>"))
     assert (trace.end, CHAT.decode(trace.ids("answer")), trace.thinking_tokens) == ("none", "1+1=2", 0)
 
 
@@ -386,7 +394,7 @@ def test_a_format_without_delimiters_asks_in_words():
 def test_white_space_after_the_models_own_delimiter(after):
     chat = make_chat(thinking_end="\n<|im_start|>\n\n")
     reads, trace = by_hand(
-        none(chat.prompt("x"), chat, GREEDY, max_answer_tokens=9),
+        none(ask(chat.prompt("x"), chat, GREEDY)),
         ("1+1\n", "stop", "<|im_start|>"),
         (after, "stop", "<|im_end|>"),
     )
@@ -397,16 +405,16 @@ def test_white_space_after_the_models_own_delimiter(after):
 @pytest.mark.parametrize("fmt", [{}, PLAIN, {"thinking_end": "\n<|im_start|>\n\n"}])
 def test_all_methods_run_in_all_formats(fmt):
     chat, engine = make_chat(**fmt), make_engine(8)
-    args, most = (chat.prompt("x"), chat, WARM), {"max_answer_tokens": 9}
+    args = (ask(chat.prompt("x"), chat, WARM, 9),)
     traces = scheduled(
         [
-            none(*args, **most),
+            none(*args),
             forcing(*args, max_thinking_tokens=30, ignore_end=2),
             forcing(*args, max_thinking_tokens=30, ignore_end=2, compat="s1"),
-            step_conditional(*args, steps=4, **most),
-            step_conditional(*args, steps=4, forced=True, **most),
-            rejection_sampling(*args, limit=100, **most),
-            early_exit(*args, every=10, **most),
+            step_conditional(*args, steps=4),
+            step_conditional(*args, steps=4, forced=True),
+            rejection_sampling(*args, limit=100),
+            early_exit(*args, every=10),
         ],
         engine,
         chat,

@@ -1,12 +1,15 @@
 """On the model that ships: all settings of all methods in one scheduler on the embedded engine, token for token what s1's
 procedure (reference.py) makes of the plain Hugging Face model, one question and one token at a time."""
 
+from functools import partial
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from s1x.engines import sampler
 from s1x.engines.transformers import TransformersEngine
+from s1x.methods.base import Ask
 from s1x.methods.budget_forcing import budget_forcing
 from s1x.methods.class_conditional import INSTRUCTIONS, class_conditional
 from s1x.methods.rejection_sampling import rejection_sampling
@@ -23,6 +26,10 @@ PLAIN = {"max_thinking_tokens": "auto", "ignore_end": 0, "string": None, "min_th
 FORCED = [PLAIN | {"max_thinking_tokens": budget} for budget in (1, 48, 200, 700)]
 FORCED += [PLAIN | {"ignore_end": n, "string": s} for n in (1, 2, 3, 4) for s in ("Wait", "Hmm", "Alternatively", None)]
 FORCED += [PLAIN | {"max_thinking_tokens": 400, "ignore_end": 4, "string": "Wait"}, PLAIN | {"min_thinking_tokens": 500}]
+
+
+def ask(prompt, chat, sampling):
+    return Ask(prompt, chat, sampling, max_answer_tokens=MAX_ANSWER)
 
 
 class Plain:
@@ -88,13 +95,13 @@ def both(chat, model):
 
 
 def forced(**settings):
-    return lambda prompt, chat, sampling: budget_forcing(prompt, chat, sampling, max_answer_tokens=MAX_ANSWER, **settings)
+    return partial(budget_forcing, **settings)
 
 
 def test_budget_forcing(both, chat, engine):
     cases = [(q, how) for q in tiny.questions(QUESTIONS) for how in FORCED]
-    methods = [forced(**how)(chat.prompt(q), chat, GREEDY) for q, how in cases]
-    methods += [forced(**how, compat="s1")(chat.prompt(q), chat, GREEDY) for q, how in cases]
+    methods = [forced(**how)(ask(chat.prompt(q), chat, GREEDY)) for q, how in cases]
+    methods += [forced(**how, compat="s1")(ask(chat.prompt(q), chat, GREEDY)) for q, how in cases]
     traces = scheduled(methods, engine, chat)
     for (question, how), ours, like_s1 in zip(cases, traces, traces[len(cases) :], strict=False):
         assert list(ours.ids()) == both.reference("budget_forcing", question, **how)[0], how
@@ -108,15 +115,15 @@ def test_conditional_methods(both, chat, engine):
         prompt = chat.prompt(question)
         for tokens in (64, 256):
             for how in (PLAIN, PLAIN | {"max_thinking_tokens": tokens}):
-                methods.append(token_conditional(prompt, chat, GREEDY, tokens=tokens, inner=forced(**how)))
+                methods.append(token_conditional(ask(prompt, chat, GREEDY), tokens=tokens, inner=forced(**how)))
                 asked = f"{question}\n\nThink for up to {tokens} tokens."
                 expected.append(both.reference("budget_forcing_s1", asked, **how))
         for length in ("short", "long"):
-            methods.append(class_conditional(prompt, chat, GREEDY, length=length, inner=forced(**PLAIN)))
+            methods.append(class_conditional(ask(prompt, chat, GREEDY), length=length, inner=forced(**PLAIN)))
             expected.append(both.reference("budget_forcing_s1", f"{question}\n\n{INSTRUCTIONS[length]}", **PLAIN))
         for compat, name in ((None, "step_conditional_forced"), ("s1", "step_conditional_forced_s1")):
-            settings = {"steps": 8, "forced": True, "compat": compat, "max_answer_tokens": MAX_ANSWER}
-            methods.append(step_conditional(prompt, chat, GREEDY, **settings))
+            settings = {"steps": 8, "forced": True, "compat": compat}
+            methods.append(step_conditional(ask(prompt, chat, GREEDY), **settings))
             expected.append(both.reference(name, f"{question}\n\nThink for up to 8 steps."))
     for trace, ids in zip(scheduled(methods, engine, chat), expected, strict=True):
         assert list(trace.ids()) == ids
@@ -129,8 +136,8 @@ def test_rejection_sampling(both, chat, engine):
         sampling = Sampling.of(prompt.ids, seed=0, temperature=1.0)
         noises = [sampling.sample(i).noise for i in range(tries)]
         for limit in (120, 300, 900):
-            settings = {"limit": limit, "max_tries": tries, "ahead": 2, "max_answer_tokens": MAX_ANSWER}
-            methods.append(rejection_sampling(prompt, chat, sampling, **settings))
+            settings = {"limit": limit, "max_tries": tries, "ahead": 2}
+            methods.append(rejection_sampling(ask(prompt, chat, sampling), **settings))
             expected.append(both.reference("rejection_sampling", question, limit=limit, noises=noises))
     for trace, (used, ids) in zip(scheduled(methods, engine, chat), expected, strict=True):
         assert trace.info["tries"] == used and trace.info["exhausted"] == (ids is None)

@@ -1,0 +1,202 @@
+"""What happens to a cell: it is opened (chat, task, method), asked question by question, graded, and written.
+
+An error in a cell (its method, its task's grading, a full disk) ends that cell and no other.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from .. import tracking
+from ..cell import Cell
+from ..chat import Chat, ChatFormat
+from ..files import beside, write_text
+from ..methods.base import Ask, check, facts
+from ..streams.scheduler import Job, Scheduler
+from ..streams.types import Sampling, Trace
+from . import naming, samples
+from .progress import Meter
+
+log = logging.getLogger(__name__)
+
+OnDone = Callable[[Cell, Any], None]
+
+
+@dataclass
+class Opened:
+    """A cell under way: what it needs, and the traces that are there."""
+
+    cell: Cell
+    chat: Chat
+    task: Any
+    method: Callable
+    traces: dict[tuple[int, int], Trace] = field(default_factory=dict)
+    failed: bool = False
+
+    @property
+    def expected(self) -> int:
+        return len(self.task.questions) * self.task.repeats
+
+    def ask(self, question: Any, repeat: int) -> Ask:
+        """The question as the cell's method meets it."""
+        cfg, prompt = self.cell.cfg, self.chat.prompt(question.text)
+        s = cfg.sampling
+        sampling = Sampling.of(prompt.ids, seed=cfg.seed, index=repeat, temperature=s.temperature, top_p=s.top_p, top_k=s.top_k)
+        return Ask(
+            prompt,
+            self.chat,
+            sampling,
+            until=self.task.until,
+            max_answer_tokens=cfg.answer.max_tokens,
+            answer_reserve=cfg.answer.reserve,
+            answer_of=partial(self.answer_of, question),
+        )
+
+    def answer_of(self, question: Any, ids: tuple[int, ...]) -> str | None:
+        return self.task.extract(question, self.chat.decode(ids))
+
+
+def load_tokenizer(cfg: DictConfig):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(cfg.model.tokenizer or cfg.model.path, revision=cfg.model.revision)
+
+
+def chat_of(cfg: DictConfig, tokenizer, context_length: int) -> Chat:
+    plain = OmegaConf.to_container(cfg.chat, resolve=True)
+    return Chat(ChatFormat(**plain | {k: tuple(plain[k]) for k in ("thinking_stop", "answer_stop")}), tokenizer, context_length)
+
+
+def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[Opened]:
+    """Chat, task and method of every cell (tasks are loaded once); a wrong setting is a sentence here, before any token."""
+    from ..tasks import load_task
+
+    tasks: dict[str, Any] = {}
+    chats: dict[str, Chat] = {}  # cells of one chat format share rendered prompts
+    opened = []
+    for cell in cells:
+        cfg = cell.cfg
+        task_cfg = OmegaConf.to_container(cfg.task, resolve=True)
+        key = json.dumps(task_cfg, sort_keys=True)
+        if key not in tasks:
+            tasks[key] = load_task(task_cfg)
+        chat = chats.setdefault(str(cfg.chat), chat_of(cfg, tokenizer, context_length))
+        method = naming.method_of(cfg)
+        check(
+            method, context_length=context_length, temperature=cfg.sampling.temperature, chat=chat, reserve=cfg.answer.reserve
+        )
+        opened.append(Opened(cell, chat, tasks[key], method))
+    return opened
+
+
+def jobs(opened: list[Opened], scheduler: Scheduler, on_done: OnDone, meter: Meter) -> Iterator[Job]:
+    """One job per (question, cell, repeat), question by question, so that what cells share is generated together."""
+    tasks = list({id(o.task): o.task for o in opened}.values())
+    order = 0
+    for task in tasks:
+        members = [o for o in opened if o.task is task]
+        for question in task.questions:
+            order += 1
+            for number, o in enumerate(members):
+                for repeat in range(task.repeats):
+                    if not o.failed:
+                        arrival = Arrival(o, question, repeat, scheduler, on_done, meter)
+                        try:
+                            method = o.method(o.ask(question, repeat))
+                        except Exception as error:
+                            arrival.failed(error)
+                        else:
+                            yield Job((order, number, repeat), method, arrival, arrival.failed)
+
+
+@dataclass
+class Arrival:
+    """Takes the trace of one job; the last one of a cell finishes the cell, an error ends it."""
+
+    opened: Opened
+    question: Any
+    repeat: int
+    scheduler: Scheduler
+    on_done: OnDone
+    meter: Meter
+
+    def __call__(self, trace: Trace) -> None:
+        o = self.opened
+        try:
+            if not isinstance(trace, Trace):
+                raise TypeError(f"a method must return a Trace, not {type(trace).__name__}")
+            o.traces[self.question.doc_id, self.repeat] = trace
+            for one in trace.samples or [trace]:
+                o.task.start_grading(self.question, samples.graded_text(one, o.chat, o.task.until))
+            samples.compact(trace)
+            self.meter.arrived(o.cell)
+            if len(o.traces) < o.expected:
+                return
+            record = finish(o)
+        except Exception as error:
+            self.failed(error)
+        else:
+            self.meter.finished(o.cell, record)
+            tracking.log_cell(o.cell, record)
+            self.on_done(o.cell, record)
+            o.traces.clear()
+
+    def failed(self, error: Exception) -> None:
+        """End the cell: what else it has under way is cancelled, other cells go on."""
+        o = self.opened
+        if o.failed:
+            return
+        o.failed = True
+        log.error(f"job {o.cell.job}: {type(error).__name__}: {error}", exc_info=error)
+        self.scheduler.drop(lambda job: isinstance(job.on_done, Arrival) and job.on_done.opened is o)
+        o.traces.clear()
+        self.on_done(o.cell, error)
+
+
+def finish(o: Opened) -> dict[str, Any]:
+    """Grade a complete cell and write its files; returns its record."""
+    from ..metrics.cell import cell_record
+
+    lines = grade(o)
+    meta = naming.identity(o.cell) | {"model_facts": _facts(o.cell.cfg), "columns": facts(o.method).columns}
+    record = cell_record(lines, meta)
+    directory = o.cell.directory
+    with beside(directory / f"samples_{o.task.name}.jsonl") as part, part.open("w", encoding="utf-8") as file:
+        for row in lines:
+            file.write(json.dumps(row, default=str) + "\n")
+    results = samples.results(o.task, lines, record)
+    write_text(directory / "results.json", json.dumps(results, indent=1, default=str) + "\n")
+    write_text(directory / "cell.json", json.dumps(record, indent=1, default=str) + "\n")  # last: it says that all is there
+    return record
+
+
+def grade(o: Opened) -> list[dict[str, Any]]:
+    """The lines of a complete cell, in question order."""
+    by_id = {q.doc_id: q for q in o.task.questions}
+    items = [(by_id[doc], repeat, trace) for (doc, repeat), trace in sorted(o.traces.items())]
+    asked = [(q, samples.graded_text(one, o.chat, o.task.until)) for q, _, t in items for one in t.samples or [t]]
+    graded = iter(zip(asked, o.task.grade(asked), strict=True))
+    lines = []
+    for question, repeat, trace in items:
+        members = [(text, g) for (_, text), g in (next(graded) for _ in trace.samples or [trace])]
+        lines.append(samples.line(o.task, question, repeat, trace, members, o.chat))
+    return lines
+
+
+def _facts(cfg: DictConfig) -> dict[str, int] | None:
+    """What FLOPs are computed from; None for an engine without a model."""
+    if cfg.engine.name == "scripted":
+        return None
+    from ..engines.fingerprint import model_facts
+
+    facts = model_facts(cfg.model.path, cfg.model.revision)
+    embedding = facts["vocab_size"] * facts["hidden_size"]
+    passed = facts["parameters"] - (0 if facts["tied_embeddings"] else embedding)  # a tied embedding is the output head
+    return {"parameters": passed, "layers": facts["layers"], "hidden": facts["heads"] * facts["head_dim"]}

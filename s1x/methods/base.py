@@ -1,0 +1,353 @@
+"""What a scaling method is. This page is the whole contract; a method is one file and one YAML of the same name.
+
+    @method(limits=lambda s: (0, s.tokens))
+    def mine(ask: Ask, *, tokens: int):
+        \"\"\"Think for at most `tokens` tokens, then answer.\"\"\"
+        span = yield ask.think(limit=tokens)
+        return (yield from ask.close([ask.thinking(span)], span))
+
+with `conf/method/mine.yaml` saying where it is and what its settings are (a null, a number, a word each):
+
+    _target_: s1x.methods.mine.mine
+    _partial_: true
+    tokens: 256
+
+A method is a generator over one question. It yields what it wants to know and returns a `Trace`; it does no I/O, knows no
+engine, and runs beside thousands of others. It may yield
+
+- a `Read`, best made by `ask.think` and `ask.answer`: the value is a `Span`;
+- `Until(read, fold)`: a read that also ends where a condition on the tokens so far holds;
+- `All([...])` and `First(accept, [...], ahead=n)` over reads and other methods, which then run at the same time;
+- another method's generator, whose trace is the value. `yield from` is for steps that truly follow one another.
+
+Reads of the same tokens are shared by all methods and settings, so budgets, pools and chains that begin alike cost nothing
+twice: ask for what you need as if you were alone. An exception ends the method's own cell, nothing else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from ..streams.types import GREEDY, Forbid, Ids, Method, Read, Role, Sampling, Segment, Span, Stops, Trace
+from .checks import Checks
+
+if TYPE_CHECKING:
+    from ..chat import Chat, Prompt
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One question as a method meets it, with the steps that most methods share.
+
+    until, max_answer_tokens: stop strings of the task, and tokens of an answer at most (None: what fits). answer_reserve:
+    tokens that a budget leaves for the answer (s1: 100). answer_of: from the ids of an answer to what it states, as strings
+    compare (graders know better what is equal; None when nothing is stated).
+    """
+
+    prompt: Prompt
+    chat: Chat
+    sampling: Sampling = GREEDY
+    until: tuple[str, ...] = ()
+    max_answer_tokens: int | None = None
+    answer_reserve: int = 100
+    answer_of: Callable[[Ids], str | None] = field(default=lambda ids: None, repr=False, compare=False)
+
+    # --- other questions made of this one; noise, and so what is shared, stays that of the root ---
+
+    def sample(self, index: int) -> Ask:
+        """Member `index` of every pool over this question (0 is this one): the same for all methods, so pools are shared."""
+        return replace(self, sampling=self.sampling.sample(index))
+
+    def saying(self, suffix: str) -> Ask:
+        """The same question with an instruction after a blank line (conditional control)."""
+        return replace(self, prompt=self.prompt.with_suffix(suffix))
+
+    def turn(self, messages: Sequence[Mapping[str, str]]) -> Ask:
+        """The conversation goes on: `messages` ({role, content}) follow what this one's prompt holds."""
+        return replace(self, prompt=self.prompt.followed(messages))
+
+    # --- what is there ---
+
+    @property
+    def head(self) -> Ids:
+        """The prompt with the thinking start: where thinking begins."""
+        return self.prompt.ids + self.chat.thinking_start
+
+    @property
+    def room(self) -> int:
+        """Tokens of thinking that fit when a forced end and `answer_reserve` tokens of answer must follow: s1's
+        `max_tokens_thinking=auto`, but for this question and not for the longest one of a batch."""
+        return self.room_after(self.head)
+
+    def room_after(self, head: Ids) -> int:
+        chat = self.chat
+        return chat.context_length - len(head) - len(chat.thinking_end) - len(chat.final_answer) - self.answer_reserve
+
+    def encode(self, text: str) -> Ids:
+        return self.chat.encode(text)
+
+    def decode(self, ids: Ids) -> str:
+        return self.chat.decode(ids)
+
+    # --- steps ---
+
+    def think(
+        self, limit: int | None = None, *, after: Ids = (), forbid: Forbid | None = None, logprobs: bool = False,
+        role: Role = "thinking",
+    ) -> Read:  # fmt: skip
+        """Read the thinking, from its beginning or from `after` some of it, up to its end or `limit` tokens."""
+        stops = self.chat.thinking_stops
+        return Read(self.head + after, self.sampling, stops, limit, forbid=forbid, logprobs=logprobs, role=role)
+
+    def thinking(self, span: Span) -> Segment:
+        return Segment("thinking", span.ids, span.logprobs)
+
+    def answer(
+        self, prefix: Ids, *, role: Role = "answer", limit: int | None = None, until: Sequence[str] | None = None
+    ) -> Read:
+        """Read an answer from its own stream, which begins after `prefix`. Limit and stop strings: the task's unless given."""
+        stops = self.chat.answer_stops | Stops(strings=tuple(self.until if until is None else until))
+        return Read(prefix, self.sampling, stops, self.max_answer_tokens if limit is None else limit, role=role)
+
+    def closing(self, thinking: Ids, *, forced: bool) -> Ids:
+        """What is appended to finished thinking: the delimiter; and when it was cut, as in s1, a newline before (unless one
+        is there) and "Final Answer:" after. A format without a delimiter has only these words to ask for an answer."""
+        chat = self.chat
+        if not forced and chat.thinking_end:
+            return chat.thinking_end
+        if not chat.thinking_end:
+            return chat.final_answer
+        has_newline = chat.ends_with_newline(thinking) or chat.format.thinking_start.startswith("\n")
+        return (() if has_newline else chat.newline) + chat.thinking_end + chat.final_answer
+
+    def close(
+        self, segments: Sequence[Segment], last: Span, *, end: End | None = None, forced: bool | None = None,
+        **facts: Any,
+    ) -> Method:  # fmt: skip
+        """End the thinking, read the answer, return the trace. No answer where the context has no room left for one.
+
+        segments: the thinking so far, injected words included. last: the read that ended it; unless `forced` says otherwise, an
+        end that was no stop gets "Final Answer:". end: of the trace, where `last` does not tell it. facts: waits, info.
+        """
+        forced = last.reason != "stop" if forced is None else forced
+        end = end or ("context" if last.reason == "context" else "forced" if forced else "natural")
+        trace = Trace(self.prompt.ids, [Segment("delimiter", self.chat.thinking_start), *segments], end=end, **facts)
+        closing = self.closing(last.ids, forced=forced)
+        prefix = self.head + tuple(i for s in segments for i in s.ids) + closing
+        if len(prefix) < self.chat.context_length:
+            answer = yield self.answer(prefix, role="forced_answer" if forced else "answer")
+            trace.segments += [Segment("delimiter", closing), Segment("answer", answer.ids, answer.logprobs)]
+        return trace
+
+    def unfinished(self, segments: Sequence[Segment] = (), *, end: End = "context", **facts: Any) -> Trace:
+        """The trace of thinking that gets no answer."""
+        return Trace(self.prompt.ids, [Segment("delimiter", self.chat.thinking_start), *segments], end=end, **facts)
+
+    # --- where the model itself writes the answer delimiter, in the stream of its thinking ---
+
+    @property
+    def own_delimiter(self) -> Ids:
+        """The ids by which the model itself starts its answer: the thinking end from its stop token on, without white space
+        at the end (how a model goes on there is its own affair). () for a format without a delimiter."""
+        ids, stops = self.encode(self.chat.format.thinking_end.rstrip()), self.chat.thinking_stops.ids
+        return ids[next((i for i, token in enumerate(ids) if token in stops), 0) :]
+
+    @property
+    def own_end(self) -> Stops:
+        """Where thinking ends when nobody interferes: at the model's whole answer delimiter, or with its turn."""
+        delimiter = self.own_delimiter
+        return Stops(ids=self.chat.answer_stops.ids, sequences=(delimiter,) if delimiter else ())
+
+    def own_answer(self, head: Ids, thinking: Span, limit: int | None) -> Generator[Any, Any, list[Segment]]:
+        """What follows `thinking` (a read of the stream after `head`) in the same stream: delimiter and answer segments, or
+        no segments when the model never started an answer."""
+        if thinking.stop != self.own_delimiter:
+            return []
+        stops = self.chat.answer_stops | Stops(strings=self.until)
+        span = yield Read(head, self.sampling, stops, limit, start=thinking.end, role="answer")
+        return [Segment("delimiter", thinking.stop), Segment("answer", span.ids, span.logprobs)]
+
+
+End = Literal["natural", "forced", "context", "none"]
+Limits = tuple[int | None, int | None]
+Settings = Any
+"""The bound settings of a method, as attributes; settings that are methods are partials, as they are called."""
+
+
+class Declared(NamedTuple):
+    """What a method says of itself: functions of its bound settings, all optional (`method` explains each)."""
+
+    limits: Callable[[Settings], Limits] | None = None
+    ignored_ends: Callable[[Settings], int] | None = None
+    relative: Callable[[Settings], str] | None = None
+    free: Callable[[Settings], bool] | None = None
+    needs_sampling: Callable[[Settings], str | None] | None = None
+    columns: Callable[[Settings], Sequence[str]] | None = None
+    check: Callable[[Settings, Checks], None] | None = None
+    curve: tuple[str, ...] = ()
+
+
+def method(
+    function: Callable | None = None,
+    *,
+    limits: Callable[[Settings], Limits] | None = None,
+    ignored_ends: Callable[[Settings], int] | None = None,
+    relative: Callable[[Settings], str] | None = None,
+    free: Callable[[Settings], bool] | None = None,
+    needs_sampling: Callable[[Settings], str | None] | None = None,
+    columns: Callable[[Settings], Sequence[str]] | None = None,
+    check: Callable[[Settings, Checks], None] | None = None,
+    curve: tuple[str, ...] = (),
+) -> Any:
+    """Says what plans, checks, metrics and figures must know of a method. What it does not say is its inner method's.
+
+    limits: (least, most) thinking tokens asked for, None where there is no limit (Control; paper, section 3.2).
+    ignored_ends: how often the end of thinking is ignored ("Wait"): a curve of its own in the figure.
+    relative: "less" or "more": it must think less or more than the same model left free (class-conditional control).
+    free: nothing limits, extends or instructs the thinking: what `relative` is measured against.
+    needs_sampling: why it needs a temperature above 0 ("all votes would be the same"), or None.
+    columns: which entries of its traces' `info` are measurements, shown as means (default: all numbers).
+    check: raises ValueError for settings that make no sense, with the help of `checks.Checks`.
+    curve: settings that make points of one curve (numbers always do), so not part of its name.
+    """
+
+    def hang(function: Callable) -> Callable:
+        function.declared = Declared(  # type: ignore[attr-defined]
+            limits, ignored_ends, relative, free, needs_sampling, columns, check, curve
+        )
+        return function
+
+    return hang if function is None else hang(function)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What `facts` found out about a method with its settings; `series` names the curve that it is a point of."""
+
+    name: str
+    series: str
+    limits: Limits = (None, None)
+    ignored_ends: int = 0
+    relative: str | None = None
+    free: bool = False
+    needs_sampling: str | None = None
+    columns: tuple[str, ...] | None = None
+
+
+def facts(run: Any, at: str = "method") -> Facts:
+    """The facts of a method with settings (a partial of its function, as Hydra makes it).
+
+    Raises ValueError when a setting is unknown or missing.
+    """
+    opened = _open(run, at)
+    inner = {key: facts(value, f"{at}.{key}") for key, value in opened.inner()}
+    first = next(iter(inner.values()), Facts("", ""))
+
+    def own(name: str) -> Any:
+        said = getattr(opened.declared, name)
+        return getattr(first, name) if said is None else said(opened.settings)
+
+    columns = own("columns")
+    return Facts(
+        name=opened.name,
+        series=_series(opened.name, opened.given, opened.defaults, opened.declared, inner),
+        limits=own("limits"),
+        ignored_ends=own("ignored_ends"),
+        relative=own("relative"),
+        free=bool(own("free")),
+        needs_sampling=own("needs_sampling") or next((f.needs_sampling for f in inner.values() if f.needs_sampling), None),
+        columns=None if columns is None else tuple(columns),
+    )
+
+
+def check(run: Any, *, context_length: int | None, temperature: float, chat: Chat | None, reserve: int = 100) -> None:
+    """Check a method's settings, and those of the methods in it, before anything heavy is loaded.
+
+    context_length and chat are None while they are not known: what depends on them is then left out. Raises ValueError with a
+    sentence that names the setting, its value and what would be valid.
+    """
+    _check(run, "method", Checks({}, "method", context_length, chat, reserve))
+    if temperature <= 0 and (why := facts(run).needs_sampling):
+        raise ValueError(
+            f"sampling.temperature={temperature}: this method needs a temperature above 0, otherwise {why} (s1 uses 1)"
+        )
+
+
+def _check(run: Any, at: str, checks: Checks) -> None:
+    opened = _open(run, at)
+    own = replace(checks, settings=vars(opened.settings), at=at)
+    own.chat_tokens()
+    if opened.declared.check is not None:
+        opened.declared.check(opened.settings, own)
+    for key, value in opened.inner():
+        _check(value, f"{at}.{key}", checks)
+
+
+class _Opened(NamedTuple):
+    """A method with settings, taken apart: what was given, the defaults, and both together as attributes."""
+
+    name: str
+    declared: Declared
+    given: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    settings: SimpleNamespace
+
+    def inner(self) -> Iterator[tuple[str, Any]]:
+        """Settings that are methods themselves, also in lists (key.0, key.1, ...)."""
+        for key, value in vars(self.settings).items():
+            if is_method(value):
+                yield key, value
+            elif isinstance(value, list | tuple):
+                yield from ((f"{key}.{i}", v) for i, v in enumerate(value) if is_method(v))
+
+
+def _open(run: Any, at: str) -> _Opened:
+    function, given = (run.func, run.keywords) if isinstance(run, partial) else (run, {})
+    defaults = {p.name: p.default for p in list(inspect.signature(function).parameters.values())[1:]}
+    for key in given:
+        if key not in defaults:
+            raise ValueError(f"{at}.{key}: there is no such setting; {function.__name__} has {', '.join(defaults) or 'none'}")
+    settings = {**defaults, **given}
+    if missing := [key for key, value in settings.items() if value is inspect.Parameter.empty]:
+        raise ValueError(f"{at}.{missing[0]}: must be set ({function.__name__} has no default for it)")
+    declared = getattr(function, "declared", Declared())
+    return _Opened(function.__name__, declared, given, defaults, SimpleNamespace(**settings))
+
+
+def is_method(value: Any) -> bool:
+    return hasattr(value.func if isinstance(value, partial) else value, "declared")
+
+
+def _series(
+    name: str, given: Mapping[str, Any], defaults: Mapping[str, Any], declared: Declared, inner: Mapping[str, Facts]
+) -> str:
+    """The curve: the method with the settings that are words or switches and not the default.
+
+    Numbers (budgets, counts) are what a curve runs over, so they do not part series. Where one method only asks for a limit
+    and the method inside it enforces one, that is said: "forced".
+    """
+    words = []
+    for key, value in given.items():
+        if within := [f for k, f in inner.items() if k.partition(".")[0] == key]:
+            words += [f.series for f in within]
+            if declared.limits is not None and any(f.limits[1] is not None for f in within):
+                words.append("forced")
+        elif key not in declared.curve and not _number(value) and not _number(defaults[key]):
+            if _plain(value) != _plain(defaults[key]):
+                words.append(value if isinstance(value, str) else f"{key}={json.dumps(value, default=str)}")
+    return name + (f"({', '.join(words)})" if words else "")
+
+
+def _plain(value: Any) -> Any:
+    """Sequences alike, whether a signature or a YAML file holds them."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,246 @@
+"""The streams of one engine: shared by all reads, opened when tokens are missing, kept in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+from .engine import Chunk, Engine, Open, Rows, Scoring
+from .reading import Decode, Owner, Reader, Stream
+from .types import Fold, Forbid, Read
+
+RECENT = 256  # streams kept in memory after their last reader
+
+
+@dataclass
+class Progress:
+    """Counts since the streams were made: tokens from the engine, tokens found in the store, and log-probabilities computed
+    for tokens that were there without."""
+
+    generated: int = 0
+    reused: int = 0
+    scored: int = 0
+
+
+class Streams:
+    """`store` has load, append, restart and flush; `decode` turns ids into text and is needed for string stops only."""
+
+    def __init__(self, engine: Engine, store: Any, decode: Decode | None = None):
+        self.engine, self.store, self.decode = engine, store, decode
+        self.progress = Progress()
+        self._streams: dict[bytes, Stream] = {}
+        self._handles: dict[int, Stream] = {}
+        self._to_open: dict[bytes, Stream] = {}
+        self._scorings: dict[int, _Scoring] = {}
+        self._recent: dict[bytes, Stream] = {}  # read to the end a moment ago: the next cell of the question asks again
+
+    @property
+    def open(self) -> int:
+        return len(self._handles) + len(self._to_open) + len(self._scorings)
+
+    def step(self) -> None:
+        """Open what is missing, and hand out what the engine has."""
+        self._open_streams()
+        if self._handles or self._scorings:
+            self._receive(self.engine.poll())
+
+    def save(self) -> None:
+        """Keep every token received: what is flushed here, no kill takes away."""
+        for stream in self._streams.values():
+            self._save(stream)
+        self.store.flush()
+
+    def close(self) -> None:
+        """Keep every token received, and let the engine forget what is under way."""
+        self.save()
+        for handle in [*self._handles, *self._scorings]:
+            self.engine.cancel(handle)
+        for waiting in (self._streams, self._handles, self._to_open, self._scorings):
+            waiting.clear()
+
+    # --- reads ---
+
+    def subscribe(
+        self, read: Read, owner: Owner, index: int, priority: tuple[int, ...], fold: Fold | None = None, every: int = 1
+    ) -> Reader | None:
+        """Attach a read to its stream; delivers at once (and returns None) when the tokens are already there."""
+        key = read.key(self.engine.fingerprint)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = self._recent.pop(key, None) or self._stream(key, read)
+        reader = Reader(stream, read, owner, index, priority, fold, every)
+        stream.add(reader)
+        stream.resolve()
+        if reader.done:
+            if not stream.readers and self._streams.get(key) is stream:
+                self._drop(stream)
+            return None
+        if stream.handle is not None and stream.wanted and not stream.reported:
+            self._stop(stream)  # it goes on with log-probabilities from here
+        if stream.handle is None and stream.wanting:
+            self._to_open[key] = stream
+        if read.logprobs:
+            self._score(stream)
+        return None if reader.done else reader
+
+    def unsubscribe(self, reader: Reader) -> None:
+        reader.done = True
+        stream = reader.stream
+        if reader in stream.readers:
+            stream.remove(reader)
+            if not stream.readers:
+                self._drop(stream)
+
+    def _stream(self, key: bytes, read: Read) -> Stream:
+        room = max(0, self.engine.context_length - len(read.prefix))
+        stream = Stream(key, read, self.store.load(key), room, self.decode)
+        self.progress.reused += len(stream.tokens)
+        return stream
+
+    def _stop(self, stream: Stream) -> None:
+        if stream.handle is not None:
+            self.engine.cancel(stream.handle)
+            self._handles.pop(stream.handle, None)
+            stream.handle = None
+
+    def _drop(self, stream: Stream) -> None:
+        """Nobody reads this stream any more."""
+        self._stop(stream)
+        for handle in [h for h, s in self._scorings.items() if s.stream is stream]:
+            self.engine.cancel(handle)
+            del self._scorings[handle]
+        self._to_open.pop(stream.key, None)
+        self._save(stream)
+        self._streams.pop(stream.key, None)
+        self._recent[stream.key] = stream
+        if len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
+
+    # --- the engine ---
+
+    def _open_streams(self) -> None:
+        for stream in self._to_open.values():
+            wanting = [r for r in stream.readers if r.wanting]
+            if not wanting or stream.handle is not None:
+                continue
+            have = len(stream.tokens)
+            forbid = stream.forbid
+            if forbid is not None:
+                forbid = Forbid(forbid.ids, forbid.first - have) if forbid.first > have else None
+            stops = frozenset.intersection(*(r.read.stop.ids for r in wanting))
+            if any(r.read.start > have for r in wanting):
+                stops = frozenset()  # a stop before some reader's start must not end the stream
+            seen = (r.fold or r.read.stop.strings or r.read.stop.sequences or not r.read.stop.ids <= stops for r in wanting)
+            stream.handle = self.engine.open(
+                Open(
+                    prefix=stream.prefix + tuple(stream.tokens),
+                    limit=max(r.end for r in wanting) - have,
+                    sampling=stream.sampling,
+                    forbid=forbid,
+                    stop_ids=stops,
+                    priority=min(r.priority for r in wanting),
+                    logprobs=stream.wanted,
+                    watched=any(seen),
+                )
+            )
+            stream.reported = stream.wanted
+            self._handles[stream.handle] = stream
+        self._to_open.clear()
+
+    def _receive(self, chunks: list[Chunk | Rows]) -> None:
+        """Hand new tokens to their streams. This runs once per token, so what most tokens need is written out here."""
+        handles = self._handles
+        for chunk in chunks:
+            handle = chunk[0]
+            if (stream := handles.get(handle)) is None:
+                if handle in self._scorings:
+                    self._scored(chunk)
+                continue
+            _, ids, logprobs, done = chunk
+            tokens = stream.tokens
+            tokens.extend(ids)
+            self.progress.generated += len(ids)
+            if stream.logprobs is not None:
+                stream.keep(len(ids), logprobs)
+            if len(tokens) >= stream.next_end or stream.watched or not stream.triggers.isdisjoint(ids):
+                stream.resolve()
+                if stream.handle != handle:  # a delivery made the whole stream unneeded
+                    continue
+            if done or not stream.wanting:
+                self._end(handle, stream, done)
+
+    def _end(self, handle: int, stream: Stream, done: bool) -> None:
+        """The engine will send no more, or nobody needs more."""
+        del self._handles[handle]
+        stream.handle = None
+        if not done:
+            self.engine.cancel(handle)
+        if not stream.readers:
+            self._drop(stream)
+            return
+        if stream.wanting:  # the engine stopped at a hint or at a limit that a later reader exceeds
+            self._to_open[stream.key] = stream
+        if any(r.read.logprobs for r in stream.readers):
+            self._score(stream)
+
+    def _score(self, stream: Stream) -> None:
+        """Ask for the log-probabilities that are missing, once."""
+        under_way = {p for s in self._scorings.values() if s.stream is stream for p in s.positions}
+        positions = [p for p in stream.gaps() if p not in under_way]
+        if not positions:
+            return
+        if "next" not in self.engine.scores:
+            error = ValueError(
+                "log-probabilities are needed of tokens that were stored without, and this engine cannot compute them; "
+                "choose another engine (engine=transformers or engine=vllm) or an empty store.dir"
+            )
+            for reader in [r for r in stream.readers if r.read.logprobs]:
+                self.unsubscribe(reader)
+                reader.owner.fail(reader.index, error)
+            return
+        first, ids = len(stream.prefix), stream.prefix + tuple(stream.tokens[: positions[-1] + 1])
+        priority = min(r.priority for r in stream.readers)
+        handle = self.engine.score(Scoring(ids, tuple(first + p for p in positions), "next", priority))
+        self._scorings[handle] = _Scoring(stream, positions, [])
+
+    def _scored(self, rows: Any) -> None:
+        scoring = self._scorings[rows.handle]
+        scoring.values += [row[0] for row in rows.rows]
+        if not rows.done:
+            return
+        del self._scorings[rows.handle]
+        stream = scoring.stream
+        stream.fill(scoring.positions, scoring.values)
+        self.progress.scored += len(scoring.positions)
+        if stream.gap is None:
+            self.store.restart(stream.key)  # written anew, now with log-probabilities
+            stream.saved = 0
+            self._save(stream)
+        stream.resolve()
+        if not stream.readers and self._streams.get(stream.key) is stream:
+            self._drop(stream)
+        elif stream.handle is None and stream.wanting:
+            self._to_open[stream.key] = stream
+
+    def _save(self, stream: Stream) -> None:
+        new = stream.tokens[stream.saved :]
+        if new:
+            logprobs = None if stream.logprobs is None else stream.logprobs[stream.saved :]
+            if logprobs and stream.gap is not None and any(map(isnan, logprobs)):
+                logprobs = None
+            self.store.append(stream.key, new, logprobs)
+            stream.saved = len(stream.tokens)
+
+
+@dataclass
+class _Scoring:
+    """Log-probabilities on their way to `positions` of a stream."""
+
+    stream: Stream
+    positions: list[int]
+    values: list[float]
+
+
+OnProgress = Callable[[Progress], None]
