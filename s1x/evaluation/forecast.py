@@ -1,14 +1,14 @@
 """What cells would read, without a model: reads are answered with dummy tokens of an assumed length.
 
 Methods are generators, so a forecast runs them as they are. Streams that cells share are therefore found to be shared, and a
-new method needs nothing here. The assumptions are `scale.plan`:
+new method needs nothing here. The assumptions are `scale.plan` and two of the task:
 
-- thinking ends by itself after `thinking[task]` tokens on average, log-normally spread over questions and over samples of one
+- thinking ends by itself after `task.thinking` tokens on average, log-normally spread over questions and over samples of one
   question (`spread`: two standard deviations of log(tokens)); a greedy sample is its question's mean, an instruction in the
   prompt changes nothing, and a forced countdown ends at the paper's proxy of 100 tokens a step;
 - an ignored end adds `wait` tokens; an answer has `answer` tokens, after a forced end `forced_answer`; forced answers never
   agree, so early exit is counted at its dearest;
-- at most `SIMULATED` questions are run, which stand for all `questions[task]` of them; prompts are not counted, nor tries that
+- at most `SIMULATED` questions are run, which stand for all `task.questions` of them; prompts are not counted, nor tries that
   run ahead of an accepted one.
 """
 
@@ -110,22 +110,22 @@ def lognormal(z: float, spread: float) -> float:
 def forecast(cell: Cell) -> Reads:
     """Tokens that the cell alone decodes, by stream.
 
-    Raises SettingError when `scale.plan` says nothing about its task.
+    Raises SettingError when its task does not say how many questions it has and how long they are thought about.
     """
     cfg = cell.cfg
     plan = OmegaConf.to_container(cfg.scale, resolve=True).get("plan") or {}
     for key in ("questions", "thinking"):
-        if cfg.task.name not in plan.get(key, {}):
-            raise SettingError(f"scale.plan.{key}: has no {cfg.task.name}; add +scale.plan.{key}.{cfg.task.name}=NUMBER")
+        if cfg.task[key] is None:
+            raise SettingError(f"task.{key}=null: plan=true needs to know it of {cfg.task.name}; add task.{key}=NUMBER")
     strings = {k: tuple(v) if isinstance(v, list) else v for k, v in _plain(cfg.chat).items()}
     chat = Chat(ChatFormat(**strings), Words(), plan["context"])
     method = method_of(cfg)
     most = facts(method).limits[1]
-    questions = min(plan["questions"][cfg.task.name], cfg.task.limit or math.inf)
+    questions = min(cfg.task.questions, cfg.task.limit or math.inf)
     simulated = min(questions, SIMULATED)
     reads: Reads = {}
     for number in range(simulated):
-        mean = plan["thinking"][cfg.task.name] * lognormal(NORMAL.inv_cdf((number + 0.5) / simulated), plan["spread"][0])
+        mean = cfg.task.thinking * lognormal(NORMAL.inv_cdf((number + 0.5) / simulated), plan["spread"][0])
         prompt = chat.prompt(f"{cfg.task.name} {number}")
         for repeat in range(cfg.task.repeats):
             s = _plain(cfg.sampling)

@@ -72,7 +72,7 @@ def show(cells: list[Cell]) -> None:
         f"cell by cell {alone:,.0f} tokens, {duration(alone / speed)}. Sharing leaves {100 * here / alone:.0f}%.",
         highlight=False,
     )
-    thinking = ", ".join(f"{plan.thinking[task]:,} on {task}" for task in dict.fromkeys(c.cfg.task.name for c in cells))
+    thinking = ", ".join(f"{n:,} on {task}" for task, n in {c.cfg.task.name: c.cfg.task.thinking for c in cells}.items())
     console.print(
         f"Assumed (scale.plan): tokens until thinking ends by itself: {thinking}; {plan.wait} more after an ignored end; "
         f"answers of {plan.answer}, forced ones of {plan.forced_answer}; {speed:,} decoded tokens a second.",

@@ -26,6 +26,8 @@ DEFAULTS = {
     "max_answer_tokens": None,
     "filter": None,
     "metric": None,
+    "questions": None,  # these two are for plan=true alone
+    "thinking": None,
 }
 
 
@@ -166,10 +168,10 @@ def check_task(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := sorted(set(cfg) - set(DEFAULTS)):
         raise ValueError(f"task.{unknown[0]}: there is no such setting; a task has {', '.join(DEFAULTS)}")
     cfg = {**DEFAULTS, **cfg}
-    for setting in ("limit", "repeats", "max_answer_tokens"):
+    for setting in ("limit", "repeats", "max_answer_tokens", "questions", "thinking"):
         value = cfg[setting]
         if value != DEFAULTS[setting] and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            also = " or null (all questions)" if setting == "limit" else ""
+            also = {"limit": " or null (all questions)", "questions": " or null", "thinking": " or null"}.get(setting, "")
             raise ValueError(f"task.{setting}={value}: must be a whole number of at least 1{also}")
     if not (cfg["lm_eval"] or cfg["name"]):
         raise ValueError(f"task.lm_eval=null: name a task: {', '.join(library.ours())}, or any generate_until task of lm-eval")

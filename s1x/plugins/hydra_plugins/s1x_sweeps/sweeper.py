@@ -1,8 +1,10 @@
 """A sweep is a union of grids: `hydra.sweeper.grids: [{key: values, ...}, {...}]`.
 
-Values are a list, or Hydra's sweep syntax in a string ("1,2,4", "range(0,9)"); `${scale.budgets}` works. A value on the command
-line replaces that key in every grid (several values, `task=a,b`, are crossed with it); a grid it does not fit is left out with
-a sentence; identical cells run once. Without grids it is Hydra's basic sweeper: `python run.py -m seed=0,1`.
+Values are a list, or Hydra's sweep syntax in a string ("1,2,4", "range(0,9)"); `${scale.budgets}` works, and where only this
+experiment needs a value by scale, `{laptop: "32,64", paper: "250,500"}`. What `hydra.sweeper.params` sets is set in every grid.
+A value on the command line replaces that key in every grid (several values, `task=a,b`, are crossed with it); a grid it does
+not fit is left out with a sentence; identical cells run once. Without grids it is Hydra's basic sweeper: `python run.py -m
+seed=0,1`.
 """
 
 import itertools
@@ -38,7 +40,7 @@ Choices = dict[str, list[str]]  # key -> the overrides it is swept over, e.g. {"
 class GridSweeperConf:
     _target_: str = "hydra_plugins.s1x_sweeps.sweeper.GridSweeper"
     max_batch_size: int | None = None
-    params: dict[str, str] | None = None
+    params: dict[str, Any] | None = None
     grids: list[dict[str, Any]] | None = None
 
 
@@ -48,7 +50,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="s1x", node=GridSweeper
 class GridSweeper(BasicSweeper):
     """Hydra's basic sweeper over a union of grids (see the module)."""
 
-    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, grids: Sequence[Mapping[str, Any]] | None):
+    def __init__(self, max_batch_size: int | None, params: dict[str, Any] | None, grids: Sequence[Mapping[str, Any]] | None):
         super().__init__(max_batch_size, params)
         self.grids = grids
 
@@ -79,7 +81,7 @@ class GridSweeper(BasicSweeper):
         """
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         typed = {o.key_or_group: expand(o) for o in parser.parse_overrides(arguments)}
-        params = {key: choices(parser, key, value) for key, value in self.params.items()}
+        params = self.choices(parser, self.params)
         if self.grids and len(typed.get("scale", ())) > 1:
             raise SettingError("scale: the grids of an experiment take their values from one scale; run once for each")
 
@@ -87,7 +89,7 @@ class GridSweeper(BasicSweeper):
         seen: set[str] = set()
         left_out = []
         for grid in self.grids or [{}]:
-            own = params | {key: choices(parser, key, value) for key, value in grid.items()}
+            own = params | self.choices(parser, grid)
             try:
                 found = self.compose_grid(own | typed, first=len(cells), seen=seen)
             except (HydraException, OmegaConfBaseException) as error:
@@ -101,6 +103,22 @@ class GridSweeper(BasicSweeper):
         for sentence in left_out:
             log.warning(sentence)
         return cells
+
+    def choices(self, parser: OverridesParser, grid: Mapping[str, Any]) -> Choices:
+        """A grid of values as overrides; of a value for each scale, those of the scale that is chosen.
+
+        Raises SettingError when a value has none for it.
+        """
+        scale = self.config.scale.name
+        scales = {scale, *self.hydra_context.config_loader.get_group_options("scale")}
+        found = {}
+        for key, value in grid.items():
+            if OmegaConf.is_dict(value) and value and scales.issuperset(value):
+                if scale not in value:
+                    raise SettingError(f"scale={scale}: {self.config.name} has values of {key} for {', '.join(value)} only")
+                value = value[scale]
+            found[key] = choices(parser, key, value)
+        return found
 
     def compose_grid(self, grid: Choices, first: int, seen: set[str]) -> dict[tuple[str, ...], DictConfig]:
         """The cells of one grid that are not in `seen` (which grows), numbered from `first`."""
