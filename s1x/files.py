@@ -16,9 +16,9 @@ PACKAGE = Path(__file__).parent
 def beside(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; renamed to `path` when the block ends, removed when it fails.
 
-    The name holds the process id: two processes that make the same file do not write into one another's.
+    The name holds host and process id: two processes that make the same file do not write into one another's.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield part

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import SettingError
+from ..files import beside, write_text
 from . import card, funnel, records, sources, steps
 from .steps import ORDER, Outcome
 
@@ -217,7 +217,8 @@ def _cached(file: Path, run: Callable[[], Outcome]) -> Outcome:
         return Outcome(stored["dropped"].to_pylist(), columns)
     outcome = run()
     stored = pa.table({"dropped": pa.array(outcome.dropped, pa.string()), **outcome.columns})
-    _replace(file, lambda tmp: pq.write_table(stored, tmp))
+    with beside(file) as part:
+        pq.write_table(stored, part)
     return outcome
 
 
@@ -231,16 +232,8 @@ def _apply(table: pa.Table, outcome: Outcome) -> pa.Table:
 
 def _write(path: Path, cfg: DictConfig, key: str, table: pa.Table, rows: list[funnel.Row]) -> None:
     table = table.replace_schema_metadata(None)
-    _replace(path / "train.parquet", lambda tmp: pq.write_table(table, tmp, compression="zstd", store_schema=False))
-    text = card.render(cfg.data, key, table, rows)
-    _replace(path / "README.md", lambda tmp: tmp.write_text(text, encoding="utf-8"))
-    text_of_funnel = funnel.as_json(cfg.data.name, key, rows, records=len(table), digest=records.digest(table))
-    _replace(path / "funnel.json", lambda tmp: tmp.write_text(text_of_funnel, encoding="utf-8"))
-
-
-def _replace(file: Path, write: Callable[[Path], Any]) -> None:
-    """Write beside the file and move into place, so that readers and other writers never see half of it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    tmp = file.with_name(f".{file.name}.{os.getpid()}")
-    write(tmp)
-    os.replace(tmp, file)
+    with beside(path / "train.parquet") as part:
+        pq.write_table(table, part, compression="zstd", store_schema=False)
+    write_text(path / "README.md", card.render(cfg.data, key, table, rows))
+    about = funnel.as_json(cfg.data.name, key, rows, records=len(table), digest=records.digest(table))
+    write_text(path / "funnel.json", about)

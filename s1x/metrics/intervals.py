@@ -90,7 +90,7 @@ def percentile_interval(replicates: np.ndarray, level: float = LEVEL) -> list[fl
     return [float(lo), float(hi)]
 
 
-def bootstrap_mean(means: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> list[float]:
+def bootstrap_mean(means: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> list[float] | None:
     """Percentile interval of the mean of per-question values."""
     return percentile_interval(resampled_means(np.asarray(means)[:, None], resamples=resamples, seed=seed)[:, 0])
 

@@ -9,8 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from omegaconf import DictConfig
 
-from ..files import is_local
-from . import trained
+from ..files import is_local, write_text
 
 
 def write(folder: Path, base: str, facts: Mapping[str, Any], content: Mapping[str, Any], cfg: DictConfig) -> None:
@@ -19,4 +18,4 @@ def write(folder: Path, base: str, facts: Mapping[str, Any], content: Mapping[st
     text = environment.get_template("card.md.jinja").render(
         base=base, hub=not is_local(facts["base"]), facts=facts, content=content, cfg=cfg, data=facts["data"]
     )
-    trained.write(folder / "README.md", text)
+    write_text(folder / "README.md", text)

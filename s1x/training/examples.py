@@ -16,7 +16,7 @@ from typing import Any
 from ..chat import ChatFormat
 from ..data.format import encode, example
 from ..errors import SettingError
-from .trained import replacing
+from ..files import beside
 
 NEEDED = ("question", "thinking", "answer")
 UNLEARNED = -100  # the label that PyTorch's cross entropy leaves out
@@ -43,8 +43,8 @@ class Encoded:
             {"input_ids": pa.array(self.input_ids, pa.list_(pa.int32())), "labels": pa.array(self.labels, pa.list_(pa.int32()))}
         )
         table = table.replace_schema_metadata({"cut": str(self.cut), "longest": str(self.longest)})
-        with replacing(file) as beside:
-            pq.write_table(table, beside)
+        with beside(file) as part:
+            pq.write_table(table, part)
 
     @classmethod
     def load(cls, file: Path) -> Encoded:

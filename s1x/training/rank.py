@@ -14,7 +14,7 @@ import time
 import traceback
 from pathlib import Path
 
-from .trained import write
+from ..files import write_text
 
 
 def main(file: Path) -> int:
@@ -32,11 +32,11 @@ def main(file: Path) -> int:
             facts = train(job, lambda row: print(json.dumps(row), file=progress, flush=True))
     except BaseException as error:
         report = {"rank": rank, "host": os.uname().nodename, "time": time.time(), "error": f"{type(error).__name__}: {error}"}
-        write(scratch / f"error-{rank}.json", json.dumps(report))
+        write_text(scratch / f"error-{rank}.json", json.dumps(report))
         traceback.print_exc()
         return 1
     if facts is not None:
-        write(scratch / "facts.json", json.dumps(facts))
+        write_text(scratch / "facts.json", json.dumps(facts))
     return 0
 
 

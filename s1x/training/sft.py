@@ -15,9 +15,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from ..files import write_text
 from .examples import UNLEARNED, Encoded, order
 from .settings import Settings
-from .trained import COMPLETE, about, last_checkpoint, write
+from .trained import COMPLETE, about, last_checkpoint
 
 LOGGED = ("loss", "grad_norm", "learning_rate", "mean_token_accuracy")
 Observe = Callable[[dict[str, Any]], None]
@@ -193,7 +194,7 @@ def _watch(observe: Observe, tokens: list[int], identity: str, before: float):
             PartialState().wait_for_everyone()  # only now have all ranks written their part
             if state.is_world_process_zero:
                 mark = {"of": identity, "seconds": time.monotonic() - self.began}
-                write(Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE, json.dumps(mark))
+                write_text(Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE, json.dumps(mark))
 
         def on_log(self, args, state, control, logs=None, **_):
             if state.is_world_process_zero and "loss" in (logs or {}):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError
+from ..files import write_text
 
 RECIPE_VERSION = 1  # raise it when a change of this code changes what is trained
 COMPLETE = "COMPLETE"  # the file that a checkpoint gets last: {"of": Training.identity, "seconds": trained so far}
@@ -80,11 +80,11 @@ class Training:
     def finish(self, facts: dict[str, Any]) -> None:
         """Write what the training was, drop its checkpoints, and declare it done."""
         record = {"content": self.content} | facts
-        write(self.folder / "training.json", json.dumps(record, indent=1) + "\n")
+        write_text(self.folder / "training.json", json.dumps(record, indent=1) + "\n")
         for scratch in (self.checkpoints, *self.folder.glob("ranks-*")):
             shutil.rmtree(scratch, ignore_errors=True)
         (self.folder / "examples.parquet").unlink(missing_ok=True)
-        write(self.folder / "DONE", time.strftime("%Y-%m-%d %H:%M:%S\n"))
+        write_text(self.folder / "DONE", time.strftime("%Y-%m-%d %H:%M:%S\n"))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -97,19 +97,6 @@ class Training:
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-@contextmanager
-def replacing(file: Path) -> Iterator[Path]:
-    """A path beside `file` to write to, then moved into its place: a kill leaves the old file or the new one."""
-    beside = file.with_name(f".{file.name}.{os.uname().nodename}.{os.getpid()}")
-    yield beside
-    os.replace(beside, file)
-
-
-def write(file: Path, text: str) -> None:
-    with replacing(file) as beside:
-        beside.write_text(text, encoding="utf-8")
 
 
 def last_checkpoint(checkpoints: Path) -> Path | None:

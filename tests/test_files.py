@@ -1,0 +1,88 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+
+import pytest
+
+from s1x.errors import SettingError
+from s1x.files import beside, check_writable, is_local, write_text
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_block_that_ends_leaves_the_new_file_alone(tmp_path):
+    file = tmp_path / "new" / "a.bin"
+    with beside(file) as part:
+        part.write_bytes(b"new")
+        assert not file.exists() and part.parent == file.parent
+    assert os.listdir(file.parent) == ["a.bin"] and file.read_bytes() == b"new"
+
+
+def test_a_block_that_fails_leaves_the_old_file_alone(tmp_path):
+    file = tmp_path / "a.bin"
+    file.write_bytes(b"old")
+    with pytest.raises(RuntimeError, match="half way"), beside(file) as part:
+        part.write_bytes(b"ne")
+        raise RuntimeError("half way")
+    assert os.listdir(tmp_path) == ["a.bin"] and file.read_bytes() == b"old"
+
+
+def test_a_block_that_writes_nothing_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError), beside(tmp_path / "a.bin"):
+        pass
+
+
+def test_another_process_or_host_writes_elsewhere(tmp_path, monkeypatch):
+    def part() -> str:
+        with beside(tmp_path / "a") as path:
+            path.touch()
+        return path.name
+
+    names = {part()}
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    names.add(part())
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "another-host", "", "", "")))
+    assert len(names | {part()}) == 3
+
+
+@pytest.mark.parametrize("text", ["Füße\n", "a\r\nb", "", "\N{SNOWMAN}"])
+def test_text_is_kept_as_it_is(tmp_path, text):
+    write_text(tmp_path / "a.txt", text)
+    assert (tmp_path / "a.txt").read_bytes() == text.encode("utf-8")
+
+
+def test_only_one_place_renames_files_into_place():
+    """Whatever is written beside its place goes through `files.beside`."""
+    calls = {
+        str(file.relative_to(ROOT))
+        for file in (ROOT / "s1x").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("replace", "rename") and ast.unparse(node.value) == "os"
+    }
+    assert calls == {"s1x/files.py"}
+
+
+@pytest.mark.parametrize(
+    "path, local",
+    [("simplescaling/s1-32B", False), ("./model", True), ("~/model", True), ("/data/model", True), ("a/b/c", True)],
+)
+def test_what_is_a_folder_and_what_a_hub_id(path, local):
+    assert is_local(path) is local
+
+
+def test_a_folder_of_two_parts_that_exists_is_no_hub_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert not is_local("my/model")
+    (tmp_path / "my" / "model").mkdir(parents=True)
+    assert is_local("my/model")
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    check_writable("store.dir", tmp_path / "new" / "folder")
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingError, match="store.dir=.*file/below: .*file is not a directory; choose"):
+        check_writable("store.dir", tmp_path / "file" / "below")
