@@ -4,7 +4,8 @@ from s1x.metrics.cell import cell_record
 from s1x.metrics.compute import ModelFacts, forward_flops, line_flops
 
 CELL_KEYS = """
-cell_id job series model task method overrides seed temperature budget limit_tokens n_questions samples_per_question
+cell_id job series model task method overrides seed temperature budget limit_tokens settings declared
+n_questions samples_per_question
 accuracy accuracy_ci95 thinking_tokens answer_tokens forced_end_rate waits_mean no_answer_rate path_tokens flops info
 """
 
@@ -33,7 +34,9 @@ def test_record_has_exactly_the_keys_of_the_contract():
 
 def test_what_a_method_noted_is_averaged():
     notes = [{"tries": tries, "exhausted": exhausted, "limit": 9, "unit": "x"} for tries, exhausted in ((1, False), (4, True))]
-    assert cell_record([line(i, 1, 1, info=n) for i, n in enumerate(notes)], {})["info"] == {"tries": 2.5, "exhausted": 0.5}
+    lines = [line(i, 1, 1, info=n) for i, n in enumerate(notes)]
+    assert cell_record(lines, {})["info"] == {"tries": 2.5, "exhausted": 0.5, "limit": 9}
+    assert cell_record(lines, {"columns": ("tries",)})["info"] == {"tries": 2.5}
 
 
 def test_accuracy_averages_repeats_within_questions():
