@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import Any
 
-from ..streams.types import Forbid, Ids, Method, Segment
-from .base import Ask, method
+from ..streams.types import Forbid, Ids, Method, Segment, Span
+from .base import Ask, End, method
 from .checks import Checks
 
 
@@ -62,19 +63,24 @@ def budget_forcing(
     inject = ask.encode(string) if string else ()
     thinking, waits, last = yield from rounds(ask, limit, min_thinking_tokens, ignore_end, inject)
     too_long = limit is not None and len(_ids(thinking)) > limit  # only under compat
-    if too_long:
+    if limit is not None and too_long:
         thinking = _cut(thinking, limit)
     if last.reason != "stop" or too_long:
-        end = "forced" if fits and last.reason != "context" else "context"
+        end: End = "forced" if fits and last.reason != "context" else "context"
     else:
         end = "natural"
     # s1 decides by how its last round ended, so a chain that only its sum made too long gets the plain end (T9)
     return (yield from ask.close(thinking, last, end=end, waits=waits))
 
 
-def _rounds(ask: Ask, limit: int | None, least: int, ignore_end: int, inject: Ids) -> Generator:
-    """Returns (segments, ends ignored, last span). The first read is never masked, so that all settings share it."""
-    stops, segments, waits, forbid = ask.chat.thinking_stops, [], 0, None
+Rounds = Generator[Any, Any, tuple[list[Segment], int, Span]]
+"""Segments, ends ignored, the last span."""
+
+
+def _rounds(ask: Ask, limit: int | None, least: int, ignore_end: int, inject: Ids) -> Rounds:
+    """The first read is never masked, so that all settings share it."""
+    stops, waits, forbid = ask.chat.thinking_stops, 0, None
+    segments: list[Segment] = []
     while True:
         so_far = _ids(segments)
         left = None if limit is None else limit - len(so_far)
@@ -94,7 +100,7 @@ def _rounds(ask: Ask, limit: int | None, least: int, ignore_end: int, inject: Id
             return segments, waits, span
 
 
-def _rounds_of_s1(ask: Ask, limit: int | None, least: int, ignore_end: int, inject: Ids) -> Generator:
+def _rounds_of_s1(ask: Ask, limit: int | None, least: int, ignore_end: int, inject: Ids) -> Rounds:
     """The same by the reference code: no round knows what earlier ones used."""
     segments: list[Segment] = []
     forbid = Forbid(ask.chat.thinking_stops.ids, 1 if ignore_end else least)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..streams.types import First, Ids, Method, Span
-from .base import Ask, method
+from .base import Ask, End, method
 from .checks import Checks
 
 
@@ -49,7 +49,7 @@ def early_exit(
     if limit < 1:
         return ask.unfinished()
 
-    def probe(at: int) -> Generator:
+    def probe(at: int) -> Generator[Any, Any, Probe]:
         span = yield ask.think(min(at, limit))
         if span.reason != "limit" or at >= limit:
             return Probe(span, None)
@@ -70,7 +70,7 @@ def early_exit(
     answers = [p.answer for p in probes if p.answer is not None]
     info = {"probes": len(answers), "probe_tokens": sum(map(len, answers)), "agreed": agreed(probes)}
     if span.reason == "stop":
-        end = "natural"
+        end: End = "natural"
     else:
         end = "forced" if agreed(probes) or max_thinking_tokens in (limit, "auto") else "context"
     return (yield from ask.close([ask.thinking(span)], span, end=end, forced=end != "natural", info=info))

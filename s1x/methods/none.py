@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..streams.types import Method, Read, Segment, Trace
-from .base import Ask, method
+from .base import Ask, End, method
 from .checks import Checks
 
 
@@ -29,5 +29,5 @@ def none(ask: Ask, *, thinking: bool = True, max_tokens: int | None = None) -> M
     left = None if max_tokens is None else max_tokens - span.end
     limit = min((n for n in (ask.max_answer_tokens, left) if n is not None), default=None)
     tail = yield from ask.own_answer(ask.head, span, limit)
-    end = {"stop": "natural", "limit": "forced", "context": "context"}[span.reason]
-    return ask.unfinished([ask.thinking(span), *tail], end=end)
+    ends: dict[str, End] = {"stop": "natural", "limit": "forced", "context": "context"}
+    return ask.unfinished([ask.thinking(span), *tail], end=ends[span.reason])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..streams.types import First, Method
-from .base import Ask, method
+from .base import Ask, End, method
 from .checks import Checks
 
 
@@ -32,6 +32,6 @@ def rejection_sampling(ask: Ask, *, limit: int, max_tries: int = 1000, ahead: in
     fits = last.reason == "stop"
     info = {"limit": limit, "tries": len(tries), "exhausted": not fits, "tried_tokens": sum(s.end for s in tries)}
     if not fits:
-        end = "context" if last.reason == "context" else "forced"
+        end: End = "context" if last.reason == "context" else "forced"
         return member.unfinished([member.thinking(last)], end=end, info=info)
     return (yield from member.close([member.thinking(last)], last, info=info))

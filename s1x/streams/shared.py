@@ -69,7 +69,8 @@ class Streams:
         key = read.key(self.engine.fingerprint)
         stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[key] = self._recent.pop(key, None) or self._stream(key, read)
+            stream = self._recent.pop(key) if key in self._recent else self._stream(key, read)
+            self._streams[key] = stream
         reader = Reader(stream, read, owner, index, priority, fold, every)
         stream.add(reader)
         stream.resolve()
@@ -155,10 +156,10 @@ class Streams:
         for chunk in chunks:
             handle = chunk[0]
             if (stream := handles.get(handle)) is None:
-                if handle in self._scorings:
+                if isinstance(chunk, Rows) and handle in self._scorings:
                     self._scored(chunk)
                 continue
-            _, ids, logprobs, done = chunk
+            _, ids, logprobs, done = chunk  # type: ignore[misc]  # a stream's handle gets chunks
             tokens = stream.tokens
             tokens.extend(ids)
             self.progress.generated += len(ids)
@@ -205,7 +206,7 @@ class Streams:
         handle = self.engine.score(Scoring(ids, tuple(first + p for p in positions), "next", priority))
         self._scorings[handle] = _Scoring(stream, positions, [])
 
-    def _scored(self, rows: Any) -> None:
+    def _scored(self, rows: Rows) -> None:
         scoring = self._scorings[rows.handle]
         scoring.values += [row[0] for row in rows.rows]
         if not rows.done:
