@@ -104,11 +104,13 @@ def _rounds_of_s1(ask: Ask, limit: int | None, least: int, ignore_end: int, inje
     """The same by the reference code: no round knows what earlier ones used."""
     segments: list[Segment] = []
     forbid = Forbid(ask.chat.thinking_stops.ids, 1 if ignore_end else least)
-    for waits in range(ignore_end + 1):
+    waits = 0
+    while True:
         span = yield ask.think(limit, after=_ids(segments), forbid=forbid, role="wait" if segments else "thinking")
         segments.append(ask.thinking(span))
         if span.reason != "stop" or waits == ignore_end:
             return segments, waits, span
+        waits += 1
         if inject:
             segments.append(Segment("injected", inject))
 
