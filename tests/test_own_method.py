@@ -1,0 +1,71 @@
+"""A method from outside the repository: its file, its YAML, its errors."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+import pytest
+
+CODE = '''
+from s1x.methods.base import Ask, method
+
+
+@method(limits=lambda s: (0, s.tokens))
+def mymine(ask: Ask, *, tokens: int, fails: str = "never"):
+    """Think for at most `tokens` tokens, then answer."""
+    span = yield ask.think(limit=tokens)
+    if fails == "always" or (fails == "once" and "7" in ask.prompt.text):
+        raise RuntimeError("a bug of mine")
+    return (yield from ask.close([ask.thinking(span)], span))
+'''
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """mymine.py on the path, and its YAML in a folder that Hydra searches."""
+    (tmp_path / "mymine.py").write_text(CODE, encoding="utf-8")
+    (tmp_path / "conf" / "method").mkdir(parents=True)
+    yaml = "_target_: mymine.mymine\n_partial_: true\ntokens: 24\nfails: never\n"
+    (tmp_path / "conf" / "method" / "mymine.yaml").write_text(yaml, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return [f"hydra.searchpath=[file://{tmp_path}/conf]", "engine=scripted", "tracking=none", "task.limit=12", "store.dir=s"]
+
+
+def cells(tmp_path):
+    return {p.parent.name: json.loads(p.read_text()) for p in sorted((tmp_path / "out").glob("*/cell.json"))}
+
+
+def test_one_file_and_one_yaml(command, mine, tmp_path):
+    status, err = command("-m", "method=mymine,budget_forcing", "method.fails=never", "hydra.sweep.dir=out", *mine)
+    assert status == 2 and "method.fails" in err  # budget forcing has no such setting, and says so
+    status, err = command("-m", "method=mymine", "method.tokens=8,24", "hydra.sweep.dir=out", *mine)
+    assert status == 0, err
+    records = cells(tmp_path)
+    assert [r["limit_tokens"] for r in records.values()] == [[0, 8], [0, 24]]
+    assert {r["series"] for r in records.values()} == {"mymine"}
+    assert all(r["thinking_tokens"]["max"] <= r["budget"] for r in records.values())
+
+
+@pytest.mark.parametrize("fails", ["always", "once"])
+def test_an_error_in_a_method_ends_its_own_cell(command, mine, tmp_path, fails):
+    status, err = command(
+        "-m", "method=mymine", f"method.fails=never,{fails}", "method.tokens=24,40", "hydra.sweep.dir=out", *mine
+    )
+    records = cells(tmp_path)
+    assert status == 1 and sorted(records) == ["0", "1"]  # those of never: written, the others not
+    assert "job 2 failed: a bug of mine" in err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert len(summary["cells"]) == 2 and len(summary["problems"]) == 2
+    assert "a bug of mine" in (tmp_path / "out" / "run.log").read_text()  # with its traceback
+
+
+def test_a_method_that_is_not_there(command, mine, tmp_path):
+    for override, says in (
+        ("method._target_=mymine.other", "method._target_=mymine.other: cannot be loaded"),
+        ("method._target_=nowhere.at_all", "method._target_=nowhere.at_all: cannot be loaded"),
+        ("method.tokens=null", "method.tokens"),
+    ):
+        status, err = command("method=mymine", override, "hydra.run.dir=one", *mine)
+        if "tokens" not in override:
+            assert status == 2 and says in err, textwrap.shorten(err, 400)
