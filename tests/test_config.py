@@ -13,6 +13,8 @@ from s1x.config import validate
 from s1x.errors import SettingError
 from s1x.stages import stages
 
+from .conftest import NO_LOCAL
+
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 GROUPS = ("chat", "data", "distributed", "engine", "method", "model", "scale", "task", "tracking", "train")
@@ -114,7 +116,9 @@ def test_answers_at_once(arguments, tmp_path):
         f"finally: print('heavy:', [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    code = f"import sys; sys.argv = {[str(ROOT / 'run.py'), *arguments]!r}; sys.path.insert(0, {str(ROOT)!r})\n{probe}"
+    code = (
+        f"import sys; sys.argv = {[str(ROOT / 'run.py'), *NO_LOCAL, *arguments]!r}; sys.path.insert(0, {str(ROOT)!r})\n{probe}"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 
 from s1x.errors import SettingError
 
+from .conftest import NO_LOCAL
+
 CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 SCALES = sorted(file.stem for file in (CONF / "scale").glob("*.yaml"))
@@ -24,7 +26,7 @@ def cells(composed):
 
     def expand(grids, *arguments, params=None):
         loader = GlobalHydra.instance().hydra.config_loader
-        config = loader.load_configuration("config", list(arguments), run_mode=RunMode.MULTIRUN)
+        config = loader.load_configuration("config", [*NO_LOCAL, *arguments], run_mode=RunMode.MULTIRUN)
         if grids is not None:
             config.hydra.sweeper.grids = grids
         sweeper = GridSweeper(max_batch_size=None, params=params, grids=config.hydra.sweeper.grids)
@@ -32,7 +34,7 @@ def cells(composed):
         sweeper.config = config
         found = sweeper.cells(list(config.hydra.overrides.task))
         assert [c.hydra.job.num for c in found.values()] == list(range(len(found)))
-        return [dict(o.split("=", 1) for o in overrides) for overrides in found], list(found.values())
+        return [dict(o.split("=", 1) for o in overrides if o not in NO_LOCAL) for overrides in found], list(found.values())
 
     return expand
 
