@@ -89,9 +89,7 @@ def test_tries_follow_the_published_ones(planned):
 
 def test_a_task_without_assumptions_gets_a_sentence(planned):
     (first, *_) = planned("wait_sweep", "scale=paper", "task=lm_eval", "task.lm_eval=gsm8k")
-    with pytest.raises(
-        SettingError, match=r"task\.questions=null: plan=true needs to know it of gsm8k; add task\.questions=NUMBER"
-    ):
+    with pytest.raises(SettingError, match=r"task\.questions=null: .* of gsm8k; add task\.questions=NUMBER"):
         forecast(first)
 
 

@@ -26,7 +26,8 @@ def command(place: Path, *overrides: str) -> list[str]:
     return [
         sys.executable, str(ROOT / "run.py"), "+experiment=tiny_sft", "data=tiny_random_1k", "data.select.n=64",
         "train.epochs=1", "train.save_every=1", "tracking=none", f"store.dir={place / 'store'}",
-        f"train.dir={place / 'models'}", f"hydra.run.dir={place / 'out'}", f"hydra.sweep.dir={place / 'sweep'}", *NO_LOCAL, *overrides,
+        f"train.dir={place / 'models'}", f"hydra.run.dir={place / 'out'}", f"hydra.sweep.dir={place / 'sweep'}",
+        *NO_LOCAL, *overrides,
     ]  # fmt: skip
 
 

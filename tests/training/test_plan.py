@@ -17,7 +17,7 @@ TWO_NODES = ("distributed.nodes=2", "distributed.node_rank=1", "distributed.rend
 
 def plan(place: Path, *arguments: str, status: int = 0) -> str:
     """What the command prints, in an empty directory."""
-    line = [sys.executable, str(ROOT / "run.py"), *NO_LOCAL, *arguments]
+    line = [sys.executable, str(ROOT / "run.py"), *arguments, *NO_LOCAL]
     done = subprocess.run(line, cwd=place, capture_output=True, text=True)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
