@@ -8,6 +8,7 @@ chosen member (task, method, engine, data, train, scale) are typed by their own 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -122,11 +123,19 @@ class Config:
 
 
 def register() -> None:
-    """Make known to Hydra: the schema, the `${s1x:path}` resolver (a file that ships with s1x), sweeper and launcher."""
+    """Make known to Hydra: the schema, sweeper and launcher, and two resolvers: `${s1x:path}`, a file that ships with s1x, and
+    `${task_name:task}`, what an lm-eval task or task file is called."""
     ConfigStore.instance().store(name="s1x_schema", node=Config)
     OmegaConf.register_new_resolver("s1x", lambda path: str(PACKAGE / path), replace=True)
+    OmegaConf.register_new_resolver("task_name", _task_name, replace=True)
     if find_spec("hydra_plugins") is None or find_spec("hydra_plugins.s1x_sweeps") is None:  # a checkout that is not installed
         sys.path.append(str(PACKAGE / "plugins"))
+
+
+def _task_name(task: str) -> str:
+    from .tasks.library import own_name
+
+    return own_name(task)
 
 
 OPEN = (  # where + may make up settings
@@ -180,6 +189,8 @@ def validate(cfg: DictConfig) -> None:
     try:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
+        if match := re.search(r"Missing mandatory value: ([\w.]+)", str(error)):
+            raise SettingError(f"{match[1]}: has no value yet; add {match[1]}=...") from error
         raise SettingError(f"{error.full_key or 'the configuration'}: {str(error).splitlines()[0]}") from error
     if together(cfg):
         _check_task(json.dumps(plain["task"]))  # first: `answer` has its default from it

@@ -55,6 +55,7 @@ WRONG = {
     "+experiment=budget_sweeep": "experiment=budget_sweeep: there is no such experiment; did you mean budget_sweep?",
     "experiment=budget_sweep": "add one with +experiment=",
     "method=budgetforcing": "did you mean budget_forcing?",
+    "task=lm_eval": "task.lm_eval: has no value yet; add task.lm_eval=...",
     "task=nope": "task=nope: there is no such task; choose one of ",
     "seeed=1": "seeed: there is no such setting; did you mean seed?",
     "method.foo=1": "method.foo: there is no such setting; choose one of ",
@@ -141,6 +142,27 @@ def test_a_malformed_task_file_gets_one_sentence(command, tmp_path):
     (tmp_path / "broken.jsonl").write_text('{"question": "1+1", "answer": "2"}\n{"question"\n')
     status, said = command("engine=scripted", "task.file=broken.jsonl")
     assert status == 2 and "broken.jsonl" in said and "line 2 is not JSON" in said and said.count("\n") == 1
+
+
+OWN = "dataset_path: json\ntest_split: test\noutput_type: generate_until\ndoc_to_text: '{{q}}'\ndoc_to_target: a\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "name"),
+    [
+        ("capitals.yaml", "task: capitals\n", "capitals"),
+        ("deep/in/folders.yml", "task: 'lands' # of the world\n", "lands"),
+        ("nameless.yaml", "", "nameless"),
+    ],
+)
+def test_a_task_file_brings_its_name(composed, tmp_path, monkeypatch, file, line, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(line + OWN)
+    cfg = composed("engine=scripted", "task=lm_eval", f"task.lm_eval={file}")
+    validate(cfg)
+    assert cfg.task.name == name
+    assert composed("task=lm_eval", f"task.lm_eval={file}", "task.name=mine").task.name == "mine"
 
 
 def test_debug_shows_the_traceback(command):
