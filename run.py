@@ -12,12 +12,13 @@ import traceback
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from s1x.callbacks import failures
-from s1x.config import register, validate
+from s1x.config import check_typed, register, validate
 from s1x.errors import SettingError, TrainingFailed, explain
 from s1x.stages import STAGES, stages, together
 from s1x.streams.engine import EngineError
@@ -33,6 +34,7 @@ def run(cfg: DictConfig) -> float | None:
     global running
     running = True
     try:
+        check_typed(HydraConfig.get())
         validate(cfg)
         wanted = cfg.plan and together(cfg) or stages(cfg)
         values = {name: STAGES[name].load().run(cfg) for name in wanted}

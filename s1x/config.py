@@ -8,19 +8,25 @@ chosen member (task, method, engine, data, train, scale) are typed by their own 
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from .errors import SettingError, sentences
+from .errors import SettingError, one_experiment, sentences
 from .files import PACKAGE, check_writable, is_local
+from .hints import unknown
 from .stages import stages, together
 
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
@@ -117,11 +123,61 @@ class Config:
 
 
 def register() -> None:
-    """Make known to Hydra: the schema, the `${s1x:path}` resolver (a file that ships with s1x), sweeper and launcher."""
+    """Make known to Hydra: the schema, sweeper and launcher, and two resolvers: `${s1x:path}`, a file that ships with s1x, and
+    `${task_name:task}`, what an lm-eval task or task file is called."""
     ConfigStore.instance().store(name="s1x_schema", node=Config)
     OmegaConf.register_new_resolver("s1x", lambda path: str(PACKAGE / path), replace=True)
+    OmegaConf.register_new_resolver("task_name", _task_name, replace=True)
     if find_spec("hydra_plugins") is None or find_spec("hydra_plugins.s1x_sweeps") is None:  # a checkout that is not installed
         sys.path.append(str(PACKAGE / "plugins"))
+
+
+def _task_name(task: str) -> str:
+    from .tasks.library import own_name
+
+    return own_name(task)
+
+
+OPEN = (  # where + may make up settings
+    "hydra",
+    "engine.arguments",
+    "chat.arguments",
+    "scale.plan",
+    "data.sources",
+    "data.quality",
+    "data.decontaminate.benchmarks",
+    "data.difficulty.models",
+)
+
+
+def check_experiment(overrides: Iterable[Override]) -> None:
+    """Raises SettingError when several experiments were typed."""
+    for override in overrides:
+        if override.key_or_group == "experiment":
+            value = override.value()
+            if override.is_sweep_override() or isinstance(value, list) and len(value) > 1:
+                raise SettingError(one_experiment(override.input_line))
+
+
+def check_typed(hydra: DictConfig) -> None:
+    """Check what was typed for a job, which its configuration no longer shows; `hydra` is its Hydra node.
+
+    Raises SettingError for a setting that + would make up, and for several experiments.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    typed = OverridesParser.create(config_loader=loader).parse_overrides(list(hydra.overrides.task))
+    check_experiment(typed)
+    added = [o for o in typed if (o.is_add() or o.is_force_add()) and not loader.get_group_options(o.key_or_group)]
+    added = [o for o in added if not any(f"{o.key_or_group}.".startswith(f"{node}.") for node in OPEN)]
+    if not added:
+        return
+    rest = [o.input_line for o in typed if o not in added]
+    without = loader.load_configuration(hydra.job.config_name, [*hydra.overrides.hydra, *rest], run_mode=RunMode.RUN)
+    for key in (o.key_or_group for o in added):
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(without, parent) if parent else without
+        if not OmegaConf.is_dict(node) or name not in node.keys():
+            raise SettingError(unknown(key, without))
 
 
 def validate(cfg: DictConfig) -> None:
@@ -133,6 +189,8 @@ def validate(cfg: DictConfig) -> None:
     try:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
+        if match := re.search(r"Missing mandatory value: ([\w.]+)", str(error)):
+            raise SettingError(f"{match[1]}: has no value yet; add {match[1]}=...") from error
         raise SettingError(f"{error.full_key or 'the configuration'}: {str(error).splitlines()[0]}") from error
     if together(cfg):
         _check_task(json.dumps(plain["task"]))  # first: `answer` has its default from it

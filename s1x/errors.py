@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException, ValidationError
+
+from .hints import unknown
 
 
 class SettingError(ValueError):
@@ -35,8 +38,12 @@ def explain(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing(error.missing_cfg_file, list(error.options or ()))
+    if match := re.match(r"Multiple values for experiment\..* experiment: (.+)'", text):
+        return one_experiment(f"+experiment={match[1]}")
     if match := re.match(r"Ambiguous value for argument '(.+)'", text):
         key, value = match[1].split("=", 1)
+        if key.lstrip("+") == "experiment":
+            return one_experiment(match[1])
         return f"{match[1]}: add -m to sweep over these values, or write {key}='\"{value}\"' or {key}=[{value}]"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not a valid override; write key=value, and quote a value that holds spaces or commas"
@@ -45,11 +52,18 @@ def explain(error: BaseException) -> str:
         return f"{key}: the defaults choose none, so there is nothing to replace; add one with +{key}=..."
     if match := re.match(r"Could not override '(.+)'", text):
         return _unknown(match[1], error.__cause__)
+    if match := re.match(r"Could not append to config. An item is already at '(.+)'", text):
+        return f"+{match[1]}: there is such a setting already; write it without the +"
     if match := re.match(r"Error merging override (.+)", text.splitlines()[0] if text else ""):
         cause = error.__cause__
         reason = str(cause).splitlines()[0] if cause else "it does not fit"
         return f"{match[1].rstrip('.')}: {reason}"
     return " ".join(line.strip() for line in text.splitlines() if line.strip()) or type(error).__name__
+
+
+def one_experiment(typed: str) -> str:
+    """The sentence for several experiments in one command."""
+    return f"{typed}: one experiment in a command, since each has its own grids and place; run one after the other"
 
 
 def _missing(file: str, options: list[str]) -> str:
@@ -64,17 +78,5 @@ def _missing(file: str, options: list[str]) -> str:
 def _unknown(key: str, cause: BaseException | None) -> str:
     if isinstance(cause, ValidationError):
         return f"{key}: {str(cause).splitlines()[0]}"
-    known = _siblings(key, cause)
-    close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
-    if close:
-        return f"{key}: there is no such setting; did you mean {'.'.join([*key.split('.')[:-1], close[0]])}?"
-    return f"{key}: there is no such setting" + (f"; choose one of {', '.join(sorted(known))}" if known else "")
-
-
-def _siblings(key: str, cause: BaseException | None) -> list[str]:
-    """The settings that stand where `key` was looked for."""
     node = getattr(cause, "parent_node", None) if isinstance(cause, OmegaConfBaseException) else None
-    try:
-        return [str(name) for name in node.keys()]
-    except (AttributeError, OmegaConfBaseException):
-        return []
+    return unknown(key, node._get_root()) if isinstance(node, DictConfig) else f"{key}: there is no such setting"

@@ -14,13 +14,14 @@ from s1x.config import register
 
 CONF = Path(__file__).parents[1] / "conf"
 register()
+NO_LOCAL = ["~local"] if (CONF / "local" / "machine.yaml").exists() else []  # tests are the same on every machine
 
 
 @pytest.fixture
 def composed():
     """Composes a job's configuration: composed("scale=paper", "seed=1")."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield lambda *overrides: compose("config", list(overrides))
+        yield lambda *overrides: compose("config", [*NO_LOCAL, *overrides])
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def command(monkeypatch, capsys, tmp_path):
 
     def call(*arguments: str) -> tuple[int, str]:
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+        monkeypatch.setattr(sys, "argv", ["run.py", *arguments, *NO_LOCAL])
         monkeypatch.setattr(run, "running", False)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # run.py sets it; here it is undone afterwards
         failures.clear()

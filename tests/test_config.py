@@ -13,6 +13,8 @@ from s1x.config import validate
 from s1x.errors import SettingError
 from s1x.stages import stages
 
+from .conftest import NO_LOCAL
+
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 GROUPS = ("chat", "data", "distributed", "engine", "method", "model", "scale", "task", "tracking", "train")
@@ -53,9 +55,24 @@ WRONG = {
     "+experiment=budget_sweeep": "experiment=budget_sweeep: there is no such experiment; did you mean budget_sweep?",
     "experiment=budget_sweep": "add one with +experiment=",
     "method=budgetforcing": "did you mean budget_forcing?",
+    "task=lm_eval": "task.lm_eval: has no value yet; add task.lm_eval=...",
     "task=nope": "task=nope: there is no such task; choose one of ",
     "seeed=1": "seeed: there is no such setting; did you mean seed?",
     "method.foo=1": "method.foo: there is no such setting; choose one of ",
+    "+experiments=x": "experiments: there is no such setting; did you mean +experiment=...?",
+    "+budget=256": "budget: there is no such setting; did you mean method.max_thinking_tokens?",
+    "budget=256": "budget: there is no such setting; did you mean method.max_thinking_tokens?",
+    "+max_thinking_tokens=256": "max_thinking_tokens: there is no such setting; did you mean method.max_thinking_tokens?",
+    "++thinking_n_ignore=2": "thinking_n_ignore: there is no such setting; did you mean method.ignore_end?",
+    "+temperature=1": "temperature: there is no such setting; did you mean sampling.temperature?",
+    "+method.foo=1": "method.foo: there is no such setting; choose one of ",
+    "+method.ignore_ends=2": "method.ignore_ends: there is no such setting; did you mean method.ignore_end?",
+    "+task.nonsense=1": "task.nonsense: there is no such setting; choose one of ",
+    "+engine.foo.bar=1": "engine.foo.bar: there is no such setting; choose one of ",
+    "+foo={seed: 1}": "foo: there is no such setting; choose one of answer, chat, ",
+    "+seed=1": "+seed: there is such a setting already",
+    "+experiment=[wait_sweep,budget_sweep]": "+experiment=[wait_sweep,budget_sweep]: one experiment in a command",
+    "+experiment=wait_sweep,budget_sweep": "+experiment=wait_sweep,budget_sweep: one experiment in a command",
     "seed=abc": "seed=abc: Value 'abc' of type 'str' could not be converted to Integer",
     "seed=-1": "seed=-1: must be a whole number, 0 or more",
     "sampling.temperature=-1": "sampling.temperature=-1.0: must be 0 (greedy) or more",
@@ -85,6 +102,34 @@ def test_wrong_input_gets_one_sentence(command, override):
     assert WRONG[override] in said
 
 
+OPEN = ["+scale.plan.mine=1", "+hydra.job.env_set.X=1", "+data.sources.mine.path=x", "+task.limit=3", "++seed=3"]
+
+
+@pytest.mark.parametrize("override", OPEN)
+def test_plus_stays_where_there_is_room_or_a_setting(command, override):
+    """The only mistake is the one that comes after the settings were looked at."""
+    status, said = command("data=tiny_s1k", "engine=scripted", override, "sampling.top_p=0")
+    assert status == 2 and said.startswith("sampling.top_p=0.0: must be"), said
+
+
+@pytest.mark.parametrize("override", ["+budget=1,2", "+method.ignore_ends=1,2", "+task.nonsense=1"])
+@pytest.mark.parametrize(
+    "more", [("-m",), ("+experiment=wait_sweep",), ("-m", "+experiment=budget_sweep", "hydra/launcher=basic")]
+)
+def test_a_sweep_refuses_what_a_run_refuses(command, tmp_path, override, more):
+    status, said = command(*more, "engine=scripted", override)
+    key = override[1:].partition("=")[0]
+    assert status == 2 and said.startswith(f"{key}: there is no such setting; ") and said.count("\n") == 1, said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("typed", ["a,b", "[a,b]", "budget_sweep +experiment=wait_sweep", "[wait_sweep,budget_sweep,s1_1]"])
+def test_one_experiment_in_a_command(command, tmp_path, typed):
+    typed = typed.replace("a,b", "budget_sweep,tiny_sft")
+    status, said = command("-m", *f"+experiment={typed}".split())
+    assert status == 2 and "one experiment in a command" in said and said.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
 def test_a_missing_model_gets_one_sentence(command, tmp_path):
     status, said = command("model.path=./nowhere")
     assert status == 2 and said.startswith("model.path=./nowhere does not exist") and said.count("\n") == 1
@@ -97,6 +142,27 @@ def test_a_malformed_task_file_gets_one_sentence(command, tmp_path):
     (tmp_path / "broken.jsonl").write_text('{"question": "1+1", "answer": "2"}\n{"question"\n')
     status, said = command("engine=scripted", "task.file=broken.jsonl")
     assert status == 2 and "broken.jsonl" in said and "line 2 is not JSON" in said and said.count("\n") == 1
+
+
+OWN = "dataset_path: json\ntest_split: test\noutput_type: generate_until\ndoc_to_text: '{{q}}'\ndoc_to_target: a\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "name"),
+    [
+        ("capitals.yaml", "task: capitals\n", "capitals"),
+        ("deep/in/folders.yml", "task: 'lands' # of the world\n", "lands"),
+        ("nameless.yaml", "", "nameless"),
+    ],
+)
+def test_a_task_file_brings_its_name(composed, tmp_path, monkeypatch, file, line, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(line + OWN)
+    cfg = composed("engine=scripted", "task=lm_eval", f"task.lm_eval={file}")
+    validate(cfg)
+    assert cfg.task.name == name
+    assert composed("task=lm_eval", f"task.lm_eval={file}", "task.name=mine").task.name == "mine"
 
 
 def test_debug_shows_the_traceback(command):
@@ -114,7 +180,9 @@ def test_answers_at_once(arguments, tmp_path):
         f"finally: print('heavy:', [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    code = f"import sys; sys.argv = {[str(ROOT / 'run.py'), *arguments]!r}; sys.path.insert(0, {str(ROOT)!r})\n{probe}"
+    code = (
+        f"import sys; sys.argv = {[str(ROOT / 'run.py'), *NO_LOCAL, *arguments]!r}; sys.path.insert(0, {str(ROOT)!r})\n{probe}"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

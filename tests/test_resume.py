@@ -14,6 +14,8 @@ import pytest
 
 from s1x.streams.store import Store
 
+from .conftest import NO_LOCAL
+
 ROOT = Path(__file__).parent.parent
 SCRIPTED = ["engine=scripted", "engine.tokens_per_poll=1", "task.limit=60", "model=tiny_s1", "method.string=Wait"]
 TINY = ["task.limit=60"]
@@ -22,7 +24,7 @@ TINY = ["task.limit=60"]
 def command(place: Path, settings: list[str], name: str) -> list[str]:
     return [
         sys.executable, "run.py", "+experiment=budget_sweep", "tracking=none", f"store.dir={place / 'store'}",
-        f"hydra.sweep.dir={place / name}", *settings,
+        f"hydra.sweep.dir={place / name}", *NO_LOCAL, *settings,
     ]  # fmt: skip
 
 

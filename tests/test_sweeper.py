@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 
 from s1x.errors import SettingError
 
+from .conftest import NO_LOCAL
+
 CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 SCALES = sorted(file.stem for file in (CONF / "scale").glob("*.yaml"))
@@ -24,15 +26,16 @@ def cells(composed):
 
     def expand(grids, *arguments, params=None):
         loader = GlobalHydra.instance().hydra.config_loader
-        config = loader.load_configuration("config", list(arguments), run_mode=RunMode.MULTIRUN)
+        config = loader.load_configuration("config", [*NO_LOCAL, *arguments], run_mode=RunMode.MULTIRUN)
         if grids is not None:
             config.hydra.sweeper.grids = grids
-        sweeper = GridSweeper(max_batch_size=None, params=params, grids=config.hydra.sweeper.grids)
+        own = config.hydra.sweeper
+        sweeper = GridSweeper(max_batch_size=None, params=params or own.params, grids=own.grids)
         sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=Callbacks())
         sweeper.config = config
         found = sweeper.cells(list(config.hydra.overrides.task))
         assert [c.hydra.job.num for c in found.values()] == list(range(len(found)))
-        return [dict(o.split("=", 1) for o in overrides) for overrides in found], list(found.values())
+        return [dict(o.split("=", 1) for o in overrides if o not in NO_LOCAL) for overrides in found], list(found.values())
 
     return expand
 
@@ -87,8 +90,24 @@ def test_a_grid_that_the_command_line_does_not_fit_is_left_out(cells, caplog):
     found, _ = cells(grids, "method.string=Hmm")
     assert [c.get("method.max_thinking_tokens") for c in found] == ["32", "64"]
     assert "Left out, since the command line does not fit it: method=none (method.string: there is no such" in caplog.text
-    with pytest.raises(SettingError, match="Left out"):
-        cells([{"method": "none"}], "method.string=Hmm")
+    with pytest.raises(SettingError, match="^method.string: there is no such setting; "):  # one reason for all
+        cells([{"method": "none"}, {"method": "none", "seed": 1}], "method.string=Hmm")
+
+
+def test_a_value_for_each_scale(cells):
+    grids = [{"method.max_thinking_tokens": {"laptop": "32,64", "paper": [500]}, "seed": 5}]
+    for scale, values in {"laptop": [32, 64], "paper": [500]}.items():
+        _, configs = cells(grids, f"scale={scale}")
+        assert [(c.method.max_thinking_tokens, c.seed) for c in configs] == [(value, 5) for value in values]
+    with pytest.raises(SettingError, match="^scale=paper: run has values of seed for laptop only$"):
+        cells([{"seed": {"laptop": 1}}], "scale=paper")
+    _, configs = cells([{"train.lora": {"r": 4}}])  # any other mapping is a value
+    assert configs[0].train.lora == {"r": 4}
+
+
+def test_a_grid_may_not_make_up_settings(cells):
+    with pytest.raises(SettingError, match="^method.nope: there is no such setting; "):
+        cells([{"+method.nope": 1}])
 
 
 def test_a_wrong_grid_is_an_error(cells):

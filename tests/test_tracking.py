@@ -38,12 +38,12 @@ def refuse(event, arguments):
         print("looked up", arguments, file=sys.stderr)
 sys.addaudithook(refuse)
 from tests.test_tracking import RECORD, SUMMARY
-from tests.conftest import CONF
+from tests.conftest import CONF, NO_LOCAL
 from hydra import compose, initialize_config_dir
 from s1x import tracking
 from s1x.cell import Cell
 with initialize_config_dir(str(CONF), version_base="1.3"):
-    cfg = compose("config", ["name=mine", "seed=3"])
+    cfg = compose("config", [*NO_LOCAL, "name=mine", "seed=3"])
 sweep = Path(sys.argv[1])
 for job in range(2):
     tracking.log_cell(Cell(cfg, sweep / str(job), sweep, job, [f"job={job}"]), RECORD | {"cell_id": f"cell-{job}"})

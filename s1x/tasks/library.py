@@ -26,6 +26,15 @@ def ours() -> list[str]:
     return sorted(path.stem for path in YAML.glob("*.yaml"))
 
 
+def own_name(name: str) -> str:
+    """What a task is called: a task file by its line `task: <name>`, any other by the name it was found by."""
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return name
+    lines = dict(re.findall(_LINE, path.read_bytes(), re.MULTILINE))
+    return lines.get(b"task", path.stem.encode()).decode()
+
+
 def build(name: str, *, file: str | None = None, split: str | None = None):
     """The lm-eval Task `name`, with its questions from `file` or the data set's `split` where given.
 
@@ -114,12 +123,13 @@ def _failure(name: str, config: dict[str, Any], file: str | None, local: bool, e
         return f"task.file={file}: the prompts of {name} cannot be made from its rows ({type(error).__name__}: {reason})"
     if reason.startswith("task."):  # a sentence of ours
         return reason
+    typed = f"task={name}" if name in ours() else f"task.lm_eval={name}"
     if local or not isinstance(error, ConnectionError | FileNotFoundError | ValueError):
-        return f"task.lm_eval={name}: lm-eval cannot load this task ({reason})"
+        return f"{typed}: lm-eval cannot load this task ({reason})"
     data = " ".join(str(config[key]) for key in ("dataset_path", "dataset_name") if config.get(key))
     columns = (config.get("metadata") or {}).get("columns")
     return (
-        f"task.lm_eval={name} needs the data set {data} from the Hugging Face hub and could not get it ({reason}): connect and "
+        f"{typed} needs the data set {data} from the Hugging Face hub and could not get it ({reason}): connect and "
         "run again (log in first if the data set asks for it), or point task.file=... at a local .json, .jsonl or .parquet file"
         + (f" with the columns {', '.join(columns)}" if columns else "")
     )

@@ -84,7 +84,28 @@ def tiny(*, task: str, split: str, **_: Any) -> dict:
 def _dataset(rows: list[dict]):
     from datasets import Dataset
 
-    return Dataset.from_list(rows)
+    return Dataset.from_list(alike(rows))
+
+
+def alike(values: list) -> list:
+    """Values that Arrow can keep in one column: where they are of several kinds (5 and "x+1"), or too large, each as text.
+
+    Objects are made alike by key, lists by all their elements; null stays null.
+    """
+    there = [value for value in values if value is not None]
+    kinds = {type(value) for value in there}
+    if kinds == {dict}:
+        keys = dict.fromkeys(key for value in there for key in value)
+        columns = [alike([value.get(key) for value in there]) for key in keys]
+        made = iter([dict(zip(keys, row)) for row in zip(*columns)] if keys else there)
+    elif kinds == {list}:
+        elements = iter(alike([element for value in there for element in value]))
+        made = iter([[next(elements) for _ in value] for value in there])
+    elif len(kinds) > 1 or any(isinstance(value, int) and value.bit_length() > 63 for value in there):
+        made = iter([value if isinstance(value, str) else json.dumps(value, default=str) for value in there])
+    else:
+        return values
+    return [None if value is None else next(made) for value in values]
 
 
 @contextmanager

@@ -175,9 +175,9 @@ def check_task(cfg: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"task.{setting}={value}: must be a whole number of at least 1{also}")
     if not (cfg["lm_eval"] or cfg["name"]):
         raise ValueError(f"task.lm_eval=null: name a task: {', '.join(library.ours())}, or any generate_until task of lm-eval")
+    library.find(cfg["lm_eval"] or cfg["name"])
     if cfg["name"] and "/" in cfg["name"]:
         raise ValueError(f"task.name={cfg['name']}: it becomes part of file names, so without '/'; for example task.name=mine")
-    library.find(cfg["lm_eval"] or cfg["name"])
     if cfg["file"]:
         sources.read_rows(Path(cfg["file"]).expanduser())
     return cfg

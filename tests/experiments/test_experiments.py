@@ -21,6 +21,17 @@ STUDIES = (
     "early_exit",
 )  # fmt: skip
 SCALES = ("laptop", "paper")
+OF_THEIR_OWN = [
+    ("early_exit", "method.every", "32,64,128", "250,500,1000"),
+    ("sequential_vs_parallel", "method.inner.max_thinking_tokens", "128,256", "2000,4000"),
+    ("s1_1", "model", "tiny_s1", "s1-32b,s1.1-32b"),
+    ("s1_1", "task", "tiny_math,tiny_hard", "aime24,aime25,math500,gpqa_diamond"),
+    ("majority_voting", "task", "tiny_math", "gpqa_diamond"),
+    ("sequence_length", "train.max_length", "2048,271", "32768,4096"),
+    ("sample_efficiency", "data.select.how", "paper", "random"),
+    ("data_ablation", "data", "tiny_s1k,tiny_random_1k,tiny_diverse_1k,tiny_longest_1k,tiny_full",
+     "s1k,random_1k,diverse_1k,longest_1k,full_59k"),
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -89,10 +100,27 @@ def test_tries_follow_the_published_ones(planned):
 
 def test_a_task_without_assumptions_gets_a_sentence(planned):
     (first, *_) = planned("wait_sweep", "scale=paper", "task=lm_eval", "task.lm_eval=gsm8k")
-    with pytest.raises(
-        SettingError, match=r"task\.questions=null: plan=true needs to know it of gsm8k; add task\.questions=NUMBER"
-    ):
+    with pytest.raises(SettingError, match=r"task\.questions=null: .* of gsm8k; add task\.questions=NUMBER"):
         forecast(first)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_scale_holds_what_several_experiments_share(scale):
+    """What one experiment needs stands in it."""
+    texts = [file.read_text() for file in (ROOT / "conf" / "experiment").glob("*.yaml")]
+    users = {
+        key: sum(f"scale.{key}" in text for text in texts)
+        for key in OmegaConf.load(ROOT / "conf" / "scale" / f"{scale}.yaml").scale
+    }
+    assert {key for key, n in users.items() if n < 2} == {"name", "plan"}
+
+
+@pytest.mark.parametrize(("name", "key", "laptop", "paper"), OF_THEIR_OWN)
+def test_experiments_have_values_of_their_own(cells, name, key, laptop, paper):  # noqa: F811
+    for scale, values in {"laptop": laptop, "paper": paper}.items():
+        overrides, _ = cells(None, f"+experiment={name}", f"scale={scale}")
+        found = dict.fromkeys(cell[key] for cell in overrides if key in cell)
+        assert list(found) == values.split(",")
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from s1x.tasks import load_task
-from s1x.tasks.sources import SHIPPED
+from s1x.tasks.sources import SHIPPED, alike
 from s1x.tiny import benchmarks
 
 
@@ -174,6 +174,29 @@ def test_a_task_file_of_ones_own(tmp_path, offline):
 
 
 @pytest.mark.parametrize(
+    ("answers", "targets"),
+    [
+        ([5, "x+1"], ["5", "x+1"]),
+        ([5, 0.5, 2], ["5", "0.5", "2"]),  # as one number column, 5.0
+        ([10**30, 7], [str(10**30), "7"]),
+        ([True, "no", 3], ["true", "no", "3"]),
+    ],
+)
+def test_answers_of_several_kinds(tmp_path, offline, answers, targets):
+    rows = [{"question": f"{i}?", "answer": answer, "extra": [i, "a"]} for i, answer in enumerate(answers)]
+    task = load_task({"lm_eval": "tiny_math", "file": lines(tmp_path / "mixed.jsonl", rows)})
+    assert [q.target for q in task.questions] == targets
+    assert task.questions[1].doc["extra"] == ["1", "a"]
+
+
+def test_columns_that_arrow_can_keep_stay_as_they_are():
+    rows = [{"a": 1, "b": {"c": [1, 2]}, "d": None}, {"a": 2, "b": {"c": []}, "d": "x"}]
+    assert alike(rows) == rows
+    odd = [{"b": {"c": 1}}, {"b": {"c": "x"}, "e": {}}, {"b": None}]
+    assert alike(odd) == [{"b": {"c": "1"}, "e": None}, {"b": {"c": "x"}, "e": {}}, {"b": None, "e": None}]
+
+
+@pytest.mark.parametrize(
     ("cfg", "words"),
     [
         ({"lm_eval": "tiny_maths"}, ["no such task", "did you mean tiny_math", "gsm8k", "aime24"]),
@@ -240,5 +263,6 @@ def test_an_unreachable_hub_is_one_quick_sentence(name, monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="task.file") as error:
         load_task({"lm_eval": name})
     assert "hub" in str(error.value) and "\n" not in str(error.value)
+    assert str(error.value).startswith("task.lm_eval=gsm8k needs " if name == "gsm8k" else f"task={name} needs ")  # as typed
     assert time.perf_counter() - begun < 20  # datasets alone retries for 23 s
     assert not datasets.config.HF_HUB_OFFLINE  # as it was

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from ..conftest import NO_LOCAL
+
 ROOT = Path(__file__).parents[2]
 TWENTY = ("data.select.n=160", "train.epochs=2", "train.save_every=3", "train.max_length=256")  # 20 steps, short ones
 TWO = ("distributed=zero3", "distributed.processes=2")
@@ -24,7 +26,8 @@ def command(place: Path, *overrides: str) -> list[str]:
     return [
         sys.executable, str(ROOT / "run.py"), "+experiment=tiny_sft", "data=tiny_random_1k", "data.select.n=64",
         "train.epochs=1", "train.save_every=1", "tracking=none", f"store.dir={place / 'store'}",
-        f"train.dir={place / 'models'}", f"hydra.run.dir={place / 'out'}", f"hydra.sweep.dir={place / 'sweep'}", *overrides,
+        f"train.dir={place / 'models'}", f"hydra.run.dir={place / 'out'}", f"hydra.sweep.dir={place / 'sweep'}",
+        *NO_LOCAL, *overrides,
     ]  # fmt: skip
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ..conftest import NO_LOCAL
+
 ROOT = Path(__file__).parents[2]
 S1 = ("stage=train", "train=s1", "data=s1k", "model=qwen2.5-32b-instruct", "plan=true", "tracking=none", "distributed=zero3")
 STEPS = "Qwen2.5-32B-Instruct-s1k: 1,000 examples, 5 epochs, 315 steps of 16, 16 of them warm-up, then a cosine over 299"
@@ -15,7 +17,8 @@ TWO_NODES = ("distributed.nodes=2", "distributed.node_rank=1", "distributed.rend
 
 def plan(place: Path, *arguments: str, status: int = 0) -> str:
     """What the command prints, in an empty directory."""
-    done = subprocess.run([sys.executable, str(ROOT / "run.py"), *arguments], cwd=place, capture_output=True, text=True)
+    line = [sys.executable, str(ROOT / "run.py"), *arguments, *NO_LOCAL]
+    done = subprocess.run(line, cwd=place, capture_output=True, text=True)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -8,13 +8,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from s1x.config import validate
+from s1x.config import check_typed, validate
 from s1x.errors import SettingError
 
 
 def compose(context: HydraContext, sweep: DictConfig, overrides: Sequence[str], number: int) -> DictConfig:
-    """The configuration of job `number` of the sweep configured by `sweep`, `hydra` node included."""
+    """The configuration of job `number` of the sweep configured by `sweep`, `hydra` node included.
+
+    Raises SettingError when an override makes up a setting.
+    """
     config = context.config_loader.load_sweep_config(sweep, list(overrides))
+    check_typed(config.hydra)
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = number
     return config

@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from s1x.callbacks import failures
+from s1x.config import check_experiment
 from s1x.errors import SettingError, explain
 from s1x.files import check_writable
 
@@ -80,26 +81,29 @@ class GridSweeper(BasicSweeper):
         Raises SettingError when no grid fits the command line.
         """
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        typed = {o.key_or_group: expand(o) for o in parser.parse_overrides(arguments)}
+        overrides = parser.parse_overrides(arguments)
+        check_experiment(overrides)
+        typed = {o.key_or_group: expand(o) for o in overrides}
         params = self.choices(parser, self.params)
         if self.grids and len(typed.get("scale", ())) > 1:
             raise SettingError("scale: the grids of an experiment take their values from one scale; run once for each")
 
         cells: dict[tuple[str, ...], DictConfig] = {}
         seen: set[str] = set()
-        left_out = []
+        left_out, reasons = [], {}
         for grid in self.grids or [{}]:
             own = params | self.choices(parser, grid)
             try:
                 found = self.compose_grid(own | typed, first=len(cells), seen=seen)
-            except (HydraException, OmegaConfBaseException) as error:
+            except (SettingError, HydraException, OmegaConfBaseException) as error:
                 if not self.composes(own):
                     raise
+                reasons.setdefault(explain(error).partition(":")[0], explain(error))  # by setting
                 left_out.append(f"Left out, since the command line does not fit it: {describe(own)} ({explain(error)})")
                 continue
             cells |= found
         if not cells:
-            raise SettingError("\n".join(left_out))
+            raise SettingError("\n".join(reasons.values() if len(reasons) == 1 else left_out))
         for sentence in left_out:
             log.warning(sentence)
         return cells
@@ -139,7 +143,7 @@ class GridSweeper(BasicSweeper):
             return False
         try:
             compose(self.hydra_context, self.config, [values[0] for values in grid.values()], 0)
-        except (HydraException, OmegaConfBaseException):
+        except (SettingError, HydraException, OmegaConfBaseException):
             return False
         return True
 
