@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .labels import point_label, series_names
-from .load import ignored_ends
+from ..files import beside
+from .labels import group, ignored_ends, point_label, series_names
 
 INK, GRID, FAINT = "#1f2328", "#d8dee4", "#8c959f"
 COLOURS = (
@@ -55,7 +55,7 @@ def draw(
         styles = {name: i for i, name in enumerate(dict.fromkeys(series_names(records).values()))}
         for axis, task in zip(axes, panels, strict=False):
             of_task = [r for r in records if r["task"] == task]
-            _panel(axis, of_task, series_names(records), styles, x)
+            _panel(axis, of_task, series_names(records), styles, x, {row["cell_id"] for row in pools})
             _votes(axis, of_task, pools, series_names(records), styles, x)
             _published(axis, [p for p in points if p["task"] == task], alone=not of_task)
             _finish(axis, task if of_task else f"{task} (published)", x)
@@ -63,13 +63,16 @@ def draw(
             axis.set_visible(False)
         figure.get_layout_engine().execute(figure)
         figure.set_layout_engine("none")  # laid out once for both files
-        figure.savefig(png, dpi=1600 / figure.get_figwidth() if columns == 1 else 150, metadata={"Software": None})
-        figure.savefig(svg, transparent=True, metadata={"Date": None, "Creator": None})
+        dpi = 1600 / figure.get_figwidth() if columns == 1 else 150
+        with beside(png) as part:
+            figure.savefig(part, format="png", dpi=dpi, metadata={"Software": None})
+        with beside(svg) as part:
+            figure.savefig(part, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
 
 
-def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[str, int], x: str) -> None:
-    for group, name in names.items():
-        series = [r for r in records if (r["task"], r["model"], r["series"]) == group]
+def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[str, int], x: str, pooled: set[str]) -> None:
+    for own, name in names.items():
+        series = [r for r in records if group(r) == own]
         colour, marker = COLOURS[styles[name] % len(COLOURS)], MARKERS[styles[name] % len(MARKERS)]
         placed = [r for r in series if _tokens(r, x) > 0]
         for r in series:
@@ -78,7 +81,7 @@ def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[s
         capped = sorted((r for r in placed if not ignored_ends(r)), key=lambda r: _tokens(r, x))
         extended = sorted((r for r in placed if ignored_ends(r)), key=ignored_ends)
         _points(axis, capped, x, colour, marker, name)
-        if len(capped) > 1 and capped[0].get("method") != "majority_voting":  # a pool has a curve of its own
+        if len(capped) > 1 and not any(r["cell_id"] in pooled for r in capped):  # a pool has a curve of its own
             axis.plot([_tokens(r, x) for r in capped], [100 * r["accuracy"] for r in capped], color=colour, lw=1.8, zorder=2)
         if extended:
             _points(axis, extended, x, colour, "*", f"{name}: end of thinking ignored", size=190)
@@ -98,7 +101,7 @@ def _votes(
             continue
         most = max(row["k"] for row in curve)
         at, height = [_tokens(r, x) * row["k"] / most for row in curve], [100 * row["maj"]["value"] for row in curve]
-        colour = COLOURS[styles[names[(r["task"], r["model"], r["series"])]] % len(COLOURS)]
+        colour = COLOURS[styles[names[group(r)]] % len(COLOURS)]
         axis.plot(at, height, color=colour, lw=1.4, marker=".", ms=7, zorder=2)
         axis.annotate("1 vote", (at[0], height[0]), (5, -4), textcoords="offset points", fontsize=8, color=colour, va="top")
         axis.annotate(
