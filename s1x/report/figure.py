@@ -20,6 +20,10 @@ COLOURS = (
     "#4d7a1f",
 )  # readable on white and black
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+SIDES = (
+    ((6, -5), "left", "top"), ((-6, 5), "right", "bottom"), ((6, 5), "left", "bottom"), ((-6, -5), "right", "top"),
+    ((0, 8), "center", "bottom"), ((0, -8), "center", "top"),
+)  # fmt: skip
 STYLE = {
     "svg.hashsalt": "s1x", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 11, "axes.edgecolor": INK,
     "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
@@ -63,6 +67,8 @@ def draw(
             axis.set_visible(False)
         figure.get_layout_engine().execute(figure)
         figure.set_layout_engine("none")  # laid out once for both files
+        for axis in axes[: len(panels)]:
+            _part_labels(axis)
         dpi = 1600 / figure.get_figwidth() if columns == 1 else 150
         with beside(png) as part:
             figure.savefig(part, format="png", dpi=dpi, metadata={"Software": None})
@@ -163,6 +169,30 @@ def _finish(axis: Any, title: str, x: str) -> None:
     axis.set_ylim(max(low, -3), min(high, 103))
     if names := axis.get_legend_handles_labels()[1]:
         axis.legend(loc="best", fontsize=9 if len(names) <= 6 else 7.5)
+
+
+def _part_labels(axis: Any) -> None:
+    """A label that would lie on a point or on another label goes to the side of its point where it meets the fewest."""
+    from matplotlib.transforms import Bbox
+
+    renderer = axis.figure.canvas.get_renderer()
+    around = axis.figure.dpi / 72 * 5  # 5 points about the middle of a mark
+    marks = [
+        at for points in axis.collections for at in axis.transData.transform(points.get_offsets()) if len(points.get_offsets())
+    ]
+    taken = [Bbox.from_extents(x - around, y - around, x + around, y + around) for x, y in marks]
+    for label in axis.texts:
+        own = (label.xyann, label.get_ha(), label.get_va())
+        met = {}
+        for place in (own, *SIDES):
+            label.xyann, (ha, va) = place[0], place[1:]
+            label.set(ha=ha, va=va)
+            box = label.get_window_extent(renderer)
+            outside = Bbox.union([box, axis.bbox]).width > axis.bbox.width
+            met[place] = 2 * outside + sum(map(box.overlaps, taken))
+        label.xyann, ha, va = min(met, key=met.__getitem__)
+        label.set(ha=ha, va=va)
+        taken.append(label.get_window_extent(renderer))
 
 
 def _tokens(record: dict[str, Any], x: str) -> float:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from s1x.report.figure import draw
+from s1x.report.figure import _part_labels, draw
 from s1x.report.labels import cell_labels, complete, ignored_ends, series_names
 from s1x.report.paper import load_paper
 
@@ -94,6 +94,23 @@ def test_a_pool_has_its_votes_for_a_curve_whatever_the_method_is_called(aggregat
     votes = [{"cell_id": r["cell_id"], "k": k, "maj": {"value": 0.5}} for r in records for k in (1, 2)]
     renamed = [r | {"method": "majority_voting"} for r in records]
     assert svg_of(renamed) == svg_of(records) != svg_of(records, pools=votes)
+
+
+@pytest.mark.parametrize("at", [(100, 104), (100, 101, 140), (1, 999), (995, 998)])
+def test_labels_do_not_lie_on_one_another_or_outside(at):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    FigureCanvasAgg(figure := Figure())
+    axis = figure.subplots()
+    axis.scatter(at, [5] * len(at))
+    axis.set(xlim=(0, 1000), ylim=(0, 10))
+    for x in at:
+        axis.annotate("1,024", (x, 5), (6, -5), textcoords="offset points", ha="left", va="top")
+    _part_labels(axis)
+    boxes = [label.get_window_extent(figure.canvas.get_renderer()) for label in axis.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(axis.bbox.x0 <= box.x0 and box.x1 <= axis.bbox.x1 for box in boxes)
 
 
 @pytest.mark.parametrize(
