@@ -213,7 +213,9 @@ def published(paper: dict[str, Any], metrics: list[dict[str, Any]] = ()) -> Tabl
     for row in paper["table"]:
         own = ours.get(row.get("series"))
         rows.append([*(row.get(key) for key in keys), *(own[name] if own else None for name in METRICS)])
-    return Table("published", columns, rows, [f"Published: {'. '.join(filter(None, (paper['source'], paper['note'])))}."])
+    return Table(
+        "published", columns, rows, [f"Published: {'. '.join(filter(None, (paper['source'], paper['note'].rstrip('.'))))}."]
+    )
 
 
 METRICS = ("control", "scaling", "performance")
