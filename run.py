@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from s1x.callbacks import failures
 from s1x.config import check_typed, register, validate
 from s1x.errors import SettingError, TrainingFailed, explain
-from s1x.stages import STAGES, stages, together
+from s1x.stages import STAGES, quietly, stages, together
 from s1x.streams.engine import EngineError
 from s1x.streams.store import StoreError
 
@@ -46,6 +46,7 @@ def run(cfg: DictConfig) -> float | None:
 def main() -> int:
     """Run, and turn whatever goes wrong into a sentence and an exit status: 2 wrong input, 1 failure, 130 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
+    sys.argv[1:] = quietly(sys.argv[1:])
     try:
         run()
     except KeyboardInterrupt:

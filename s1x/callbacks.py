@@ -15,7 +15,6 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from . import tracking
-from .files import PACKAGE
 from .stages import together
 
 log = logging.getLogger(__name__)
@@ -43,19 +42,15 @@ def evaluates(config: DictConfig) -> bool:
 def aggregate(directory: Path, config: DictConfig) -> dict[str, Any] | None:
     """Aggregate `directory` and show its table; a failure is kept in `failures`, never raised."""
     try:
-        from .report.ablation import ablation, print_ablation
-        from .report.aggregate import aggregate as make
-        from .report.paper import load_paper
-        from .report.table import print_published, print_summary
+        from rich.console import Console
 
-        published = PACKAGE.parent / "experiments" / config.name / "paper.yaml"
-        paper = published if published.is_file() else None
-        summary = make(directory, paper=paper, x=config.report.x, compat=config.report.compat)
-        print_summary(summary)
-        if rows := ablation(directory):
-            print_ablation(rows)
-        if paper:
-            print_published(load_paper(paper), summary)
+        from .report import made
+        from .report.aggregate import aggregate as make
+        from .report.render import show
+
+        paper, report = made.published(config.name), config.report
+        summary = make(directory, paper=paper, x=report.x or made.X[0], compat=report.compat)
+        show(summary, paper, directory, Console())
         return summary
     except Exception as error:
         log.debug("aggregate", exc_info=True)

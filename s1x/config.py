@@ -90,11 +90,14 @@ class Tracking:
 class Report:
     """`x` of the figure: thinking_tokens, or path_tokens (all decoded tokens, to compare sequential with parallel methods).
 
-    `compat: s1` computes as s1 does: close pairs stay in Scaling, votes are those of a pool's first k samples.
+    `compat: s1` computes as s1 does: close pairs stay in Scaling, votes are those of a pool's first k samples; `paper`
+    computes as the paper says. `of` (stage=report): the finished directory whose report is made again, or a list of
+    directories that are merged into a new one. What is null is thinking_tokens and paper, or what `of` was made with.
     """
 
-    x: str = "thinking_tokens"
+    x: str | None = None
     compat: str | None = None
+    of: Any = None
 
 
 @dataclass
@@ -217,8 +220,8 @@ RANGES: dict[str, tuple[Check, str]] = {
     "answer.max_tokens": (lambda v: v is None or _whole(1)(v), "a whole number, 1 or more, or null (what fits)"),
     "answer.reserve": (_whole(0), "a whole number, 0 or more"),
     "tracking.mode": (lambda v: v in TRACKING_MODES, f"one of {', '.join(TRACKING_MODES)}"),
-    "report.compat": (lambda v: v in (None, "s1"), "null or s1"),
-    "report.x": (lambda v: v in REPORT_X, f"one of {', '.join(REPORT_X)}"),
+    "report.compat": (lambda v: v in (None, "paper", "s1"), "null, paper or s1"),
+    "report.x": (lambda v: v in (None, *REPORT_X), f"null or one of {', '.join(REPORT_X)}"),
 }
 
 

@@ -93,7 +93,7 @@ def _log_cell(cell: Cell, record: dict[str, Any]) -> None:
     run = _init(cell.cfg, cell.sweep, job_type="eval", name=str(record["cell_id"]), config=config)
     run.define_metric("accuracy", step_metric="thinking_tokens")
     run.log({"accuracy": record["accuracy"], "thinking_tokens": record["thinking_tokens"]["mean"]})
-    run.summary.update(_flat(record))
+    run.summary.update(_flat({key: value for key, value in record.items() if key != "settings"}))  # the config has them
     run.finish()
 
 

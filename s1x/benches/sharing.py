@@ -21,6 +21,12 @@ from ..evaluation.cells import OnDone
 from ..stages import evaluate as stage
 
 
+def run(cfg: DictConfig) -> None:
+    """Both ways of the one cell of an ordinary Hydra job."""
+    cell = Cell.of_job(cfg)
+    evaluate([cell], cell.sweep, _raise)
+
+
 def evaluate(cells: list[Cell], sweep: Path, on_done: OnDone) -> None:
     """Run `cells` both ways and compare tokens, wall time and traces (see the module)."""
     with tempfile.TemporaryDirectory() as scratch:

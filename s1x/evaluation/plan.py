@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..cell import Cell, stage_names
-from ..methods.base import facts
 from .forecast import Reads, forecast, model_of
-from .naming import method_of
+from .naming import identity
 
 
 @dataclass(frozen=True)
@@ -40,32 +39,18 @@ def estimate(cells: list[Cell]) -> list[Row]:
 def show(cells: list[Cell]) -> None:
     """Print cells, streams, expected tokens and hours."""
     from rich.console import Console
-    from rich.table import Table
+
+    from ..report import tables
+    from ..report.labels import complete
+    from ..report.render import terminal
 
     rows, plan = estimate(cells), cells[0].cfg.scale.plan
     speed = plan.tokens_per_second
     models = {cell.job: model_of(cell.cfg) for cell in cells}
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("job", "model", "task", "method", "settings"):
-        table.add_column(title, overflow="fold")
-    for title in ("streams", "tokens alone", "tokens here", f"{plan.device} time"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        cfg = row.cell.cfg
-        series = facts(method_of(cfg)).series
-        table.add_row(
-            str(row.cell.job),
-            models[row.cell.job],
-            cfg.task.name,
-            series,
-            _settings(row.cell),
-            f"{row.streams:,}",
-            f"{row.tokens:,.0f}",
-            f"{row.new_tokens:,.0f}",
-            duration(row.new_tokens / speed),
-        )
+    records = [complete(identity(cell) | {"model": models[cell.job]}) for cell in cells]
+    costs = [(row.streams, row.tokens, row.new_tokens, duration(row.new_tokens / speed)) for row in rows]
     console = Console()
-    console.print(table)
+    terminal(tables.plan(records, costs, plan.device), console)
     alone, here, streams = sum(r.tokens for r in rows), sum(r.new_tokens for r in rows), sum(r.new_streams for r in rows)
     console.print(
         f"{len(rows)} cells, {streams:,} streams. Expected: {here:,.0f} tokens, {duration(here / speed)} on {plan.device}; "
@@ -84,13 +69,6 @@ def show(cells: list[Cell]) -> None:
 
         console.print("Trained first, unless it is there already, and not counted above:")
         training.show(list(trainings.values()))
-
-
-def _settings(cell: Cell) -> str:
-    """The overrides that set the method and how it samples."""
-    heads = ("method.", "method@", "sampling.", "seed=")
-    own = (o for o in cell.overrides if o.startswith(heads))
-    return " ".join(o.removeprefix("method.") for o in own)
 
 
 def duration(seconds: float) -> str:

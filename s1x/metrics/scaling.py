@@ -100,8 +100,8 @@ def within(tokens: np.ndarray, limits: Sequence[Limits]) -> np.ndarray:
 
 
 def limited(limits: Sequence[Limits]) -> np.ndarray:
-    """Which cells have a limit at all; only those count in Control."""
-    return np.array([lim is not None and any(side is not None for side in lim) for lim in limits], dtype=bool)
+    """Which cells have a limit at all; only those count in Control. A least of 0 tokens is none."""
+    return np.array([lim is not None and (bool(lim[0]) or lim[1] is not None) for lim in limits], dtype=bool)
 
 
 def control(tokens: np.ndarray, limits: Sequence[Limits]) -> np.ndarray:

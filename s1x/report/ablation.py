@@ -8,50 +8,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from ..metrics.intervals import RESAMPLES, percentile_interval
-from .load import Cell, job_directories, load_cells
-from .markdown import table as markdown_table
+from .load import Cell
 
 
-def ablation(directory: Path) -> list[dict[str, Any]]:
+def ablation(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """The rows of the table, the reference first: `{model, task, seeds, accuracy, difference, ci95, thinking_tokens,
     examples, cut_share, steps, tokens, device_hours}`.
 
     `difference` and `ci95` are None for the reference; `tokens` are read in training, all epochs together.
-    Empty where no job was trained, or one training was evaluated in several ways: that compares methods. Also written to
-    `ablation.json`, and as a table to `ablation.md`, in `directory`.
+    Empty where no job was trained, or one training was evaluated in several ways: that compares methods.
     """
-    groups: dict[tuple[str, str], list[tuple[Cell, dict[str, Any]]]] = {}
-    for job in job_directories(directory):
-        training = job / "training.json"
-        if training.is_file():
-            for cell in load_cells(job)[0]:  # one, or none where the evaluation did not finish
-                key = (cell.record["task"], cell.record["model"])
-                groups.setdefault(key, []).append((cell, json.loads(training.read_text())))
-    if any(len({json.dumps(t["content"], sort_keys=True) for _, t in members}) < len(members) for members in groups.values()):
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        if cell.training:
+            groups.setdefault((cell.record["task"], cell.record["model"]), []).append(cell)
+    if any(len({json.dumps(c.training["content"], sort_keys=True) for c in of}) < len(of) for of in groups.values()):
         return []
     rows = []
     for task in dict.fromkeys(task for task, _ in groups):
         members = {model: of for (t, model), of in groups.items() if t == task}
         reference = next(iter(members.values()))
         rows += [_row(model, task, of, None if of is reference else reference) for model, of in members.items()]
-    if rows:
-        (directory / "ablation.json").write_text(json.dumps(rows, indent=1) + "\n")
-        head, *lines = _table(rows)
-        (directory / "ablation.md").write_text(markdown_table(head, lines) + "\n")
     return rows
 
 
-def _row(model: str, task: str, members: list[tuple[Cell, dict]], reference: list[tuple[Cell, dict]] | None) -> dict[str, Any]:
-    cells, trainings = zip(*members, strict=True)
+def _row(model: str, task: str, cells: list[Cell], reference: list[Cell] | None) -> dict[str, Any]:
+    trainings = [cell.training for cell in cells]
     row = {
         "model": model,
         "task": task,
@@ -67,7 +54,7 @@ def _row(model: str, task: str, members: list[tuple[Cell, dict]], reference: lis
         "device_hours": float(np.mean([t["seconds"] * t["devices"] for t in trainings])) / 3600,
     }
     if reference is not None:
-        row["difference"], row["ci95"] = difference([c for c, _ in reference], cells)
+        row["difference"], row["ci95"] = difference(reference, cells)
     return row
 
 
@@ -90,36 +77,3 @@ def difference(a: Sequence[Cell], b: Sequence[Cell], resamples: int = RESAMPLES,
 def _scores(cell: Cell, questions: Sequence[Any]) -> np.ndarray:
     place = {question: i for i, question in enumerate(cell.questions)}
     return cell.scores[[place[q] for q in questions]]
-
-
-def print_ablation(rows: list[dict[str, Any]], console: Console | None = None) -> None:
-    """The table for people: percent, differences in points."""
-    title = f"Accuracy in % [95% of the difference to {rows[0]['model']}], thinking tokens"
-    table = Table(box=None, header_style="bold", pad_edge=False, title=title, title_justify="left")
-    head, *lines = _table(rows)
-    table.add_column(head[0], overflow="fold")
-    for name in head[1:]:
-        table.add_column(name, justify="right", no_wrap=True)
-    for line in lines:
-        table.add_row(*map(escape, line))
-    (console or Console()).print(table)
-
-
-def _table(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """Head and lines as text."""
-    tasks = list(dict.fromkeys(row["task"] for row in rows))
-    lines = [["trained model", "examples", "cut", "seeds", *tasks, "tokens", "device hours"]]
-    for model in dict.fromkeys(row["model"] for row in rows):
-        own = {row["task"]: row for row in rows if row["model"] == model}
-        first = next(iter(own.values()))
-        lines.append([
-            model, f"{first['examples']:,}", f"{first['cut_share']:.0%}", str(first["seeds"]),
-            *(_entry(own[task]) if task in own else "-" for task in tasks), f"{first['tokens'] / 1e6:.2f}M",
-            f"{first['device_hours']:.2f}",
-        ])  # fmt: skip
-    return lines
-
-
-def _entry(row: dict[str, Any]) -> str:
-    interval = "" if row["ci95"] is None else f" [{100 * row['ci95'][0]:+.1f}, {100 * row['ci95'][1]:+.1f}]"
-    return f"{100 * row['accuracy']:.1f}{interval}, {row['thinking_tokens']:,.0f}"

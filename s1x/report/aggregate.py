@@ -1,72 +1,94 @@
-"""A sweep directory's results from its files alone: `summary.json`, `summary.md`, `cells.csv`, figure and report page.
+"""A sweep's results from its files alone: `summary.json`, `summary.md`, `cells.csv`, figure and report page.
 
     aggregate(Path("outputs/budget_sweep"))
 
 reads every job's `cell.json` and `samples_<task>.jsonl` (a single job's own directory works too) and the sweep's
 `run.json`: the counters of this very run and, beside them, `experiment`, `command`, `git` and `versions`. The same files
-give the same bytes.
+give the same bytes. `report.json` says what the report was made with (made.py), so that it can be made again.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..files import write_text
 from ..metrics.intervals import percentile_interval, resampled_means
 from ..metrics.scaling import Series, measure
+from . import made
+from .ablation import ablation
 from .compare import comparisons, scores_on, shared_questions
 from .figure import draw
 from .html import write_report
+from .labels import varying
 from .load import Cell, load_cells
-from .markdown import markdown
-from .paper import load_paper
+from .render import page
 
 ABOUT = ("experiment", "command", "git", "versions")
 RUN = ("decode_tokens", "prefill_tokens", "prefill_tokens_cached", "engine_starts", "wall_s")
-X = ("thinking_tokens", "path_tokens")
+SEEDS = ("seed", "train.seed")
 
 
 def aggregate(
-    directory: Path, *, paper: Path | None = None, x: str = "thinking_tokens", compat: str | None = None
+    directory: Path,
+    *,
+    of: Sequence[Path] = (),
+    paper: dict[str, Any] | None = None,
+    x: str = made.X[0],
+    compat: str | None = None,
 ) -> dict[str, Any]:
     """Write everything a sweep directory holds and return its summary.
 
-    paper: published numbers to draw beside (paper.py). x: the figure's axis; "path_tokens" counts all tokens decoded for a
-    question, for comparing sequential with parallel methods. compat="s1" keeps close pairs in Scaling, and votes are those of
-    a pool's first k samples. Jobs that are missing or cut short are named under `problems`, not raised; ValueError only when
-    nothing was measured or a setting is wrong.
+    of: the directories whose cells these are, where they are not `directory`'s own. paper: published numbers to draw beside
+    (paper.py). x: the figure's axis; "path_tokens" counts all tokens decoded for a question, for comparing sequential with
+    parallel methods. compat: "s1" keeps close pairs in Scaling, and votes are those of a pool's first k samples; None and
+    "paper" do neither. Jobs that are missing or cut short are named under `problems`, not raised; ValueError only when nothing
+    was measured or a setting is wrong.
     """
-    if x not in X:
-        raise ValueError(f"report: x={x!r} is not known; valid are {', '.join(X)}")
-    published = load_paper(paper) if paper else None
+    if x not in made.X:
+        raise ValueError(f"report: x={x!r} is not known; valid are {', '.join(made.X)}")
+    compat = None if compat == "paper" else compat
     directory = Path(directory)
-    cells, problems = load_cells(directory)
+    cells, problems = load_cells(*(of or [directory]))
     _limit_classes(cells)
     if not cells:
         found = f": {'; '.join(problems)}" if problems else ""
-        raise ValueError(f"report: {directory} holds no measured cell (cell.json){found}; run the evaluation first")
-    run = _read_run(directory, problems)
+        places = ", ".join(map(str, of or [directory]))
+        raise ValueError(f"report: {places} holds no measured cell (cell.json){found}; run the evaluation first")
+    run = made.run(of or [directory], problems)
+    shared, records = _settings([cell.record for cell in cells])
     summary = _rounded({
         **{key: run.get(key) for key in ABOUT},
-        "cells": [cell.record for cell in cells],
+        "settings": shared,
+        "cells": records,
         "metrics": _metrics(cells, compat),
         "pools": _pools(cells, compat),
         "comparisons": comparisons([c for c in cells if c.questions]),
+        "ablation": ablation(cells),
         "cost": _cost(cells) | {"run": {key: run.get(key) for key in RUN}},
         "problems": problems,
     })  # fmt: skip
-    _write(directory / "summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
-    _write_csv(directory / "cells.csv", summary["cells"])
-    _write(directory / "summary.md", markdown(summary))
+    made.write(directory, of=of, paper=paper, x=x, compat=compat)
+    write_text(directory / "summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
+    write_text(directory / "cells.csv", _csv(summary["cells"]))
+    write_text(directory / "summary.md", page(summary, paper))
     pictures = directory / "scaling.png", directory / "scaling.svg"
-    draw(summary["cells"], *pictures, pools=summary["pools"], paper=published, x=x)
-    write_report(directory / "report.html", summary, cells, (directory / "scaling.svg").read_text(), published)
+    draw(summary["cells"], *pictures, pools=summary["pools"], paper=paper, x=x)
+    write_report(directory / "report.html", summary, cells, pictures[1].read_text(encoding="utf-8"), paper)
     return summary
+
+
+def _settings(records: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(the settings that all cells share, the records with those that they do not): a sweep says its settings once."""
+    own = varying(records)
+    shared = {key: value for r in records for key, value in r["settings"].items() if key not in own}
+    return shared, [r | {"settings": {key: r["settings"][key] for key in own if key in r["settings"]}} for r in records]
 
 
 def _metrics(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
@@ -96,31 +118,24 @@ def _metrics(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
 
 
 def _points(cells: list[Cell]) -> dict[Any, list[Cell]]:
-    """Cells that differ in seeds only are one point of their series: their mean."""
+    """Cells that differ in seeds only (and in the path of the model that a seed's training made) are one point: their mean."""
     points: dict[Any, list[Cell]] = {}
     for cell in cells:
-        own = frozenset(o for o in cell.record.get("overrides") or [] if not o.startswith(("seed=", "train.seed=")))
-        seeded = len(own) < len(cell.record.get("overrides") or [])
-        points.setdefault(own if seeded else cell.record["cell_id"], []).append(cell)
+        follows = ("model.path", "model.revision", "model.tokenizer") if cell.training else ()
+        own = {key: value for key, value in cell.record["settings"].items() if key not in (*SEEDS, *follows)}
+        points.setdefault(json.dumps(own, sort_keys=True) if own else cell.record["cell_id"], []).append(cell)
     return points
 
 
 def _limit_classes(cells: list[Cell]) -> None:
-    """Limits of class-conditional cells: short must think less than the same model without instruction, long more (paper,
-    appendix E.1)."""
-    for cell in (c for c in cells if c.record.get("method") == "class_conditional"):
-        free = [
-            c
-            for c in cells
-            if c.group[:2] == cell.group[:2]
-            and c.record.get("method") == "budget_forcing"
-            and c.record.get("budget") is None
-            and not c.ignored_ends
-        ]
-        if free:
+    """Limits of cells that promise less or more thinking than the same model left free on the same task (paper, appendix
+    E.1)."""
+    for cell in cells:
+        than = cell.record["declared"]["relative"]
+        free = [c for c in cells if c.group[:2] == cell.group[:2] and c.record["declared"]["free"]]
+        if than and free:
             tokens = free[0].record["thinking_tokens"]["mean"]
-            short = "method.length=short" in cell.record["overrides"]
-            cell.record["limit_tokens"] = [None, tokens] if short else [tokens, None]
+            cell.record["limit_tokens"] = [None, tokens] if than == "less" else [tokens, None]
 
 
 def _pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
@@ -170,32 +185,21 @@ def _cost(cells: list[Cell]) -> dict[str, Any]:
     }
 
 
-def _read_run(directory: Path, problems: list[str]) -> dict[str, Any]:
-    try:
-        return json.loads((directory / "run.json").read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError:
-        problems.append("run.json is cut short: what this run did is not known")
-        return {}
-
-
-def _write_csv(path: Path, records: list[dict[str, Any]]) -> None:
+def _csv(records: list[dict[str, Any]]) -> str:
     """One row per cell; nested figures become columns such as thinking_tokens.mean, intervals ..._lo and ..._hi."""
     rows = [dict(_flat(record)) for record in records]
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(part, path)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _flat(record: dict[str, Any]) -> list[tuple[str, Any]]:
     pairs: list[tuple[str, Any]] = []
     for key, value in record.items():
         if isinstance(value, dict):
-            pairs += [(f"{key}.{inner}", v) for inner, v in value.items()]
+            pairs += [(f"{key}.{inner}", v) for inner, v in value.items() if inner != "limits"]  # limit_tokens has them
         elif key in ("accuracy_ci95", "limit_tokens"):
             low, high = ("lo", "hi") if key == "accuracy_ci95" else ("min", "max")
             pairs += zip((f"{key}_{low}", f"{key}_{high}"), value or (None, None), strict=True)
@@ -211,10 +215,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_rounded(v) for v in value]
     return round(float(value), 6) if isinstance(value, float) else value
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace the file whole, so that a reader never sees half of it."""
-    part = path.with_suffix(path.suffix + ".part")
-    part.write_text(text)
-    os.replace(part, path)

@@ -13,16 +13,12 @@ import numpy as np
 from ..metrics.intervals import paired_differences
 from .load import Cell
 
-KINDS = {
-    "step": "next budget - budget",
-    "ends": "largest budget - smallest",
-    "extended": "ignored end - natural end",
-    "reference": "other model or method - reference",
-}
-
 
 def comparisons(cells: list[Cell], seed: int = 0) -> list[dict[str, Any]]:
-    """`{kind, task, a, b, difference, ci95, n_questions}` with cell ids a and b and difference = accuracy(b) - accuracy(a)."""
+    """`{kind, task, a, b, difference, ci95, n_questions}` with cell ids a and b and difference = accuracy(b) - accuracy(a).
+
+    kind: labels.COMPARED.
+    """
     pairs = [pair for task in dict.fromkeys(c.record["task"] for c in cells) for pair in _pairs(_of_task(cells, task))]
     batches: dict[tuple, list[int]] = {}
     for number, (_, a, b) in enumerate(pairs):

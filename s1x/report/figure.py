@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .labels import point_label, series_names
-from .load import ignored_ends
+from ..files import beside
+from .labels import group, ignored_ends, point_label, series_names
 
 INK, GRID, FAINT = "#1f2328", "#d8dee4", "#8c959f"
 COLOURS = (
@@ -20,6 +20,10 @@ COLOURS = (
     "#4d7a1f",
 )  # readable on white and black
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+SIDES = (
+    ((6, -5), "left", "top"), ((-6, 5), "right", "bottom"), ((6, 5), "left", "bottom"), ((-6, -5), "right", "top"),
+    ((0, 8), "center", "bottom"), ((0, -8), "center", "top"),
+)  # fmt: skip
 STYLE = {
     "svg.hashsalt": "s1x", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 11, "axes.edgecolor": INK,
     "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
@@ -55,7 +59,7 @@ def draw(
         styles = {name: i for i, name in enumerate(dict.fromkeys(series_names(records).values()))}
         for axis, task in zip(axes, panels, strict=False):
             of_task = [r for r in records if r["task"] == task]
-            _panel(axis, of_task, series_names(records), styles, x)
+            _panel(axis, of_task, series_names(records), styles, x, {row["cell_id"] for row in pools})
             _votes(axis, of_task, pools, series_names(records), styles, x)
             _published(axis, [p for p in points if p["task"] == task], alone=not of_task)
             _finish(axis, task if of_task else f"{task} (published)", x)
@@ -63,13 +67,18 @@ def draw(
             axis.set_visible(False)
         figure.get_layout_engine().execute(figure)
         figure.set_layout_engine("none")  # laid out once for both files
-        figure.savefig(png, dpi=1600 / figure.get_figwidth() if columns == 1 else 150, metadata={"Software": None})
-        figure.savefig(svg, transparent=True, metadata={"Date": None, "Creator": None})
+        for axis in axes[: len(panels)]:
+            _part_labels(axis)
+        dpi = 1600 / figure.get_figwidth() if columns == 1 else 150
+        with beside(png) as part:
+            figure.savefig(part, format="png", dpi=dpi, metadata={"Software": None})
+        with beside(svg) as part:
+            figure.savefig(part, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
 
 
-def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[str, int], x: str) -> None:
-    for group, name in names.items():
-        series = [r for r in records if (r["task"], r["model"], r["series"]) == group]
+def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[str, int], x: str, pooled: set[str]) -> None:
+    for own, name in names.items():
+        series = [r for r in records if group(r) == own]
         colour, marker = COLOURS[styles[name] % len(COLOURS)], MARKERS[styles[name] % len(MARKERS)]
         placed = [r for r in series if _tokens(r, x) > 0]
         for r in series:
@@ -78,7 +87,7 @@ def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[s
         capped = sorted((r for r in placed if not ignored_ends(r)), key=lambda r: _tokens(r, x))
         extended = sorted((r for r in placed if ignored_ends(r)), key=ignored_ends)
         _points(axis, capped, x, colour, marker, name)
-        if len(capped) > 1 and capped[0].get("method") != "majority_voting":  # a pool has a curve of its own
+        if len(capped) > 1 and not any(r["cell_id"] in pooled for r in capped):  # a pool has a curve of its own
             axis.plot([_tokens(r, x) for r in capped], [100 * r["accuracy"] for r in capped], color=colour, lw=1.8, zorder=2)
         if extended:
             _points(axis, extended, x, colour, "*", f"{name}: end of thinking ignored", size=190)
@@ -98,7 +107,7 @@ def _votes(
             continue
         most = max(row["k"] for row in curve)
         at, height = [_tokens(r, x) * row["k"] / most for row in curve], [100 * row["maj"]["value"] for row in curve]
-        colour = COLOURS[styles[names[(r["task"], r["model"], r["series"])]] % len(COLOURS)]
+        colour = COLOURS[styles[names[group(r)]] % len(COLOURS)]
         axis.plot(at, height, color=colour, lw=1.4, marker=".", ms=7, zorder=2)
         axis.annotate("1 vote", (at[0], height[0]), (5, -4), textcoords="offset points", fontsize=8, color=colour, va="top")
         axis.annotate(
@@ -160,6 +169,30 @@ def _finish(axis: Any, title: str, x: str) -> None:
     axis.set_ylim(max(low, -3), min(high, 103))
     if names := axis.get_legend_handles_labels()[1]:
         axis.legend(loc="best", fontsize=9 if len(names) <= 6 else 7.5)
+
+
+def _part_labels(axis: Any) -> None:
+    """A label that would lie on a point or on another label goes to the side of its point where it meets the fewest."""
+    from matplotlib.transforms import Bbox
+
+    renderer = axis.figure.canvas.get_renderer()
+    around = axis.figure.dpi / 72 * 5  # 5 points about the middle of a mark
+    marks = [
+        at for points in axis.collections for at in axis.transData.transform(points.get_offsets()) if len(points.get_offsets())
+    ]
+    taken = [Bbox.from_extents(x - around, y - around, x + around, y + around) for x, y in marks]
+    for label in axis.texts:
+        own = (label.xyann, label.get_ha(), label.get_va())
+        met = {}
+        for place in (own, *SIDES):
+            label.xyann, (ha, va) = place[0], place[1:]
+            label.set(ha=ha, va=va)
+            box = label.get_window_extent(renderer)
+            outside = Bbox.union([box, axis.bbox]).width > axis.bbox.width
+            met[place] = 2 * outside + sum(map(box.overlaps, taken))
+        label.xyann, ha, va = min(met, key=met.__getitem__)
+        label.set(ha=ha, va=va)
+        taken.append(label.get_window_extent(renderer))
 
 
 def _tokens(record: dict[str, Any], x: str) -> float:

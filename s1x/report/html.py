@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
-from .labels import budget_label, cell_labels, figure_text, notes, point_label, pool_names, series_names
-from .load import KINDS, TRACE_BYTES, Cell, ignored_ends, trace_bytes
+from ..files import write_text
+from . import tables
+from .labels import budget_label, cell_labels, cost_line, figure_text, group, ignored_ends, point_label, series_names
+from .load import KINDS, TRACE_BYTES, Cell, trace_bytes
 from .paper import published_metrics
-from .table import POOL, comparison_name, cost_line
+
+TEMPLATES = Path(__file__).parent
 
 
 def write_report(path: Path, summary: dict[str, Any], cells: list[Cell], svg: str, paper: dict[str, Any] | None) -> None:
@@ -19,35 +21,32 @@ def write_report(path: Path, summary: dict[str, Any], cells: list[Cell], svg: st
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    helpers = {"figure": figure_text, "budget": budget_label, "ignored": ignored_ends, "cost_line": cost_line, "notes": notes}
-    environment.globals.update(helpers, pool=POOL)
-    records = summary["cells"]
     traces, shown = _traces(cells, summary)
+    found = tables.of_summary(summary)
+    if summary["comparisons"]:
+        found.append(tables.comparisons(summary["comparisons"], summary["cells"], steps=True))
+    if paper and paper["table"]:
+        found.append(tables.published(paper, summary["metrics"]))
+    if paper and paper["points"]:
+        found.append(tables.published_points(published_metrics(paper)))
     page = environment.get_template("report.html.jinja").render(
         summary=summary,
-        names=series_names(records),
-        rows=list(zip(records, cell_labels(records), strict=True)),
-        compared=[(comparison_name(row, records), row) for row in summary["comparisons"]],
-        pool_names=pool_names(records),
-        noted=any(map(notes, records)),
+        tables={table.name: table for table in found},
+        cost=cost_line(summary["cost"]),
         headline=_headline(summary),
         svg=_inline(svg),
         traces=_script_json(traces),
         shown=shown,
         asked=max((len(cell.questions) for cell in cells), default=0),
         paper=paper,
-        paper_metrics=published_metrics(paper) if paper else [],
-        paper_columns=list(dict.fromkeys(key for row in paper["table"] for key in row)) if paper else [],
     )
-    part = path.with_suffix(".part")
-    part.write_text(page)
-    os.replace(part, path)
+    write_text(path, page)
 
 
 def _headline(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -115,7 +114,7 @@ def _cell_names(records: list[dict[str, Any]]) -> list[str]:
     parts = []
     for r, label in zip(records, labels, strict=True):
         point = f"end ignored {point_label(r)}" if ignored_ends(r) else f"budget {budget_label(r)}" if r.get("budget") else ""
-        parts.append(" · ".join(p for p in (r["task"], names[(r["task"], r["model"], r["series"])], point, label) if p))
+        parts.append(" · ".join(p for p in (r["task"], names[group(r)], point, label) if p))
     return parts
 
 

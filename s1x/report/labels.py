@@ -1,16 +1,39 @@
-"""Short names for cells in tables, the figure and the page."""
+"""Short names for cells in tables, the figure and the page, from what was set and what the method declared."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from .load import ignored_ends
+Record = dict[str, Any]
+COMPARED = {  # kinds of comparisons, in the order of their table
+    "step": "next budget - budget",
+    "ends": "largest budget - smallest",
+    "extended": "ignored end - natural end",
+    "reference": "other model or method - reference",
+}
+ROOMS = ("method", "sampling", "seed", "train", "data", "task", "chat", "engine", "distributed")  # told apart by first
 
-HIDDEN = ("ignore_end", "max_thinking_tokens", "model", "task", "method")  # in columns of their own
+
+def complete(record: Record) -> Record:
+    """The record with `settings` and `declared`; for one that does not say them, what its measurements say."""
+    limits = record.get("limit_tokens") or [None, None]
+    measured = {"limits": limits, "ignored_ends": round(record.get("waits_mean") or 0), "relative": None, "free": False}
+    return record | {"settings": record.get("settings") or {}, "declared": record.get("declared") or measured}
 
 
-def series_names(records: list[dict[str, Any]]) -> dict[tuple[str, str, str], str]:
+def group(record: Record) -> tuple[str, str, str]:
+    """The series a cell belongs to: (task, model, series)."""
+    return record["task"], record["model"], record["series"]
+
+
+def ignored_ends(record: Record) -> int:
+    """How often the cell ignores the end of thinking ("Wait")."""
+    return record["declared"]["ignored_ends"]
+
+
+def series_names(records: list[Record]) -> dict[tuple[str, str, str], str]:
     """A name per (task, model, series): the series for the model of most cells, the model for another one's only series.
 
     Of a model with several series the model is named, too, where another model has the same.
@@ -27,79 +50,97 @@ def series_names(records: list[dict[str, Any]]) -> dict[tuple[str, str, str], st
             name = model
         else:
             name = series if models[series] == 1 else f"{series} ({model})"
-        names[(r["task"], model, series)] = name
+        names[group(r)] = name
     return names
 
 
-def cell_labels(records: list[dict[str, Any]]) -> list[str]:
-    """What tells a cell from the others beside series, budget and ignored ends: overrides that not all cells share."""
-    sets = [set(r.get("overrides") or []) for r in records]
-    common = set.intersection(*sets) if len(sets) > 1 else set()
-    labels = []
-    for record in records:
-        own = [_short(o) for o in record.get("overrides") or [] if o not in common]
-        labels.append(", ".join(o for o in own if o.split("=")[0] not in HIDDEN and not _in_series(o, record["series"])))
-    return labels
+def cell_labels(records: list[Record]) -> list[str]:
+    """What tells a cell from the others where series, budget and ignored ends do not: as few settings as will do."""
+    said = [r for r in records if r["settings"]]
+    told = [(*group(r), r.get("budget"), ignored_ends(r)) for r in said]
+    picked: list[str] = []
+    for key in sorted(varying(records), key=_room):
+        finer = [(*t, _text(r["settings"].get(key))) for t, r in zip(told, said, strict=True)]
+        if len(set(finer)) > len(set(told)):
+            told = finer
+            picked.append(key)
+    leaves = Counter(key.rpartition(".")[2] for key in picked)
+    short = {key: leaf if leaves[leaf := key.rpartition(".")[2]] == 1 else key for key in picked}
+    return [", ".join(f"{short[k]}={_text(r['settings'][k])}" for k in picked if k in r["settings"]) for r in records]
 
 
-def notes(record: dict[str, Any]) -> str:
-    """What the method itself counted, as means: `tries 11.4, exhausted 0.16`."""
-    return ", ".join(f"{key.replace('_', ' ')} {value:,.4g}" for key, value in (record.get("info") or {}).items())
+def varying(records: Iterable[Record]) -> list[str]:
+    """Keys of `settings` that are not the same in all records that say theirs, in the order of their first appearance."""
+    every = [r["settings"] for r in records if r["settings"]]
+    return [key for key in dict.fromkeys(key for s in every for key in s) if any(_differs(s, every[0], key) for s in every)]
 
 
-def cell_table(records: list[dict[str, Any]]) -> tuple[list[str], list[list[str]], int]:
-    """(head, rows, how many of the first columns are names) of the table of cells, for the terminal and for Markdown."""
-    names, labels = series_names(records), cell_labels(records)
-    tasks, settings, noted = len({r["task"] for r in records}) > 1, any(labels), any(map(notes, records))
-    head = ["task"] * tasks + ["cell"] + ["settings"] * settings
-    left = len(head)
-    head += ["budget", "Wait", "accuracy % [95%]", "thinking", "forced %", "no answer", *["means"] * noted]
-    rows = []
-    for r, label in zip(records, labels, strict=True):
-        accuracy = figure_text({"value": r["accuracy"], "ci95": r["accuracy_ci95"]}, 100)
-        rows.append([
-            *[r["task"]] * tasks, names[r["task"], r["model"], r["series"]], *[label] * settings, budget_label(r),
-            str(ignored_ends(r) or "-"), accuracy, f"{r['thinking_tokens']['mean']:,.0f}",
-            f"{100 * r['forced_end_rate']:.1f}", f"{100 * r['no_answer_rate']:.1f}%", *[notes(r)] * noted,
-        ])  # fmt: skip
-    return head, rows, left
-
-
-def pool_names(records: list[dict[str, Any]]) -> dict[str, str]:
+def pool_names(records: list[Record]) -> dict[str, str]:
     """What a cell of votes is called, by cell id: series, settings, and the budget of each vote."""
     names, found = series_names(records), {}
     for r, label in zip(records, cell_labels(records), strict=True):
         budget = "" if r.get("budget") is None else f"budget {budget_label(r)} each"
-        found[r["cell_id"]] = ", ".join(filter(None, (names[r["task"], r["model"], r["series"]], label, budget)))
+        found[r["cell_id"]] = ", ".join(filter(None, (names[group(r)], label, budget)))
     return found
 
 
-def budget_label(record: dict[str, Any]) -> str:
+def comparison_namer(records: list[Record]) -> Callable[[dict[str, Any]], str]:
+    """Names comparisons: `b against a` in words that fit their kind, and the task where there are several."""
+    names, by_id, tasks = series_names(records), {r["cell_id"]: r for r in records}, {r["task"] for r in records}
+
+    def name(row: dict[str, Any]) -> str:
+        a, b = by_id[row["a"]], by_id[row["b"]]
+        if row["kind"] == "reference":
+            text = f"{names[group(b)]} against {names[group(a)]}"
+        elif row["kind"] == "extended":
+            text = f"{b['series']}: end ignored {ignored_ends(b)}x against natural end"
+        else:
+            budget = "no budget" if b.get("budget") is None else f"budget {budget_label(b)}"
+            text = f"{a['series']}: {budget} against {budget_label(a)}"
+        return text + (f" ({row['task']})" if len(tasks) > 1 else "")
+
+    return name
+
+
+def budget_label(record: Record) -> str:
     return "-" if record.get("budget") is None else f"{record['budget']:,}"
 
 
-def point_label(record: dict[str, Any]) -> str:
+def point_label(record: Record) -> str:
     """What stands beside a point: how often the end was ignored, else the budget."""
     ignored = ignored_ends(record)
     return f"{ignored}x" if ignored else ("" if record.get("budget") is None else budget_label(record))
 
 
-def figure_text(figure: dict[str, Any], scale: float = 1, digits: int = 1, unit: str = "") -> str:
+def figure_text(figure: dict[str, Any], scale: float = 1, digits: int = 1, unit: str = "", sign: str = "") -> str:
     """`12.3 [10.1, 14.0]` of a {value, ci95}; a dash when it is not defined."""
     if figure["value"] is None:
         return "-"
-    text = f"{scale * figure['value']:.{digits}f}{unit}"
+    text = f"{scale * figure['value']:{sign}.{digits}f}{unit}"
     if figure.get("ci95"):
-        text += " [{:.{d}f}, {:.{d}f}]".format(*(scale * v for v in figure["ci95"]), d=digits)
+        text += " [{:{s}.{d}f}, {:{s}.{d}f}]".format(*(scale * v for v in figure["ci95"]), s=sign, d=digits)
     return text
 
 
-def _short(override: str) -> str:
-    key, _, value = override.partition("=")
-    return f"{key.lstrip('+').split('.')[-1]}={value}"
+def cost_line(cost: dict[str, Any]) -> str:
+    """One sentence: what the cells cost alone, what their union costs, what this run decoded."""
+    alone, together, ratio, run = (cost[k] for k in ("path_tokens_independent", "path_tokens_union", "sharing_ratio", "run"))
+    text = f"Tokens: {alone:,} alone, {together:,} shared"
+    text += f" ({ratio:.1f}x fewer)" if ratio else ""
+    if run["decode_tokens"] is not None:
+        text += f"; decoded now: {run['decode_tokens']:,}"
+    return text + (f" in {run['wall_s']:.1f} s" if run["wall_s"] is not None else "")
 
 
-def _in_series(override: str, series: str) -> bool:
-    """Words and switches that are not the default are part of the series' name already."""
-    value = override.partition("=")[2]
-    return override in series or (not value.isdigit() and value in series)
+def _differs(settings: dict[str, Any], first: dict[str, Any], key: str) -> bool:
+    return (key in settings) != (key in first) or settings.get(key) != first.get(key)
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _room(key: str) -> int:
+    """Settings of a room without a place of its own (a model's path) tell cells apart last."""
+    room = key.partition(".")[0]
+    return ROOMS.index(room) if room in ROOMS else len(ROOMS)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..metrics.intervals import question_means
+from .labels import complete, group, ignored_ends
 
 KINDS = ("thinking", "injected", "delimiter", "answer")
 TRACE_BYTES = 5_000_000  # text kept per cell; the page holds as much for all cells together
@@ -29,28 +30,27 @@ class Cell:
     tokens: np.ndarray = field(default_factory=lambda: np.empty(0))
     reads: dict[str, int] = field(default_factory=dict)  # stream key -> most tokens read
     traces: list[dict[str, Any]] = field(default_factory=list)  # compact, see `_trace`
-    votes: list[dict[str, dict[str, float]]] = field(
-        default_factory=list
-    )  # of pools, per line: {maj: {k: ...}, pass: {k: ...}}
+    votes: list[dict[str, dict[str, float]]] = field(default_factory=list)  # of pools, per line: {maj: {k: ...}, ...}
+    training: dict[str, Any] | None = None  # training.json, of a cell whose job trained its model
 
     @property
     def group(self) -> tuple[str, str, str]:
-        return (self.record["task"], self.record["model"], self.record["series"])
+        return group(self.record)
 
     @property
     def ignored_ends(self) -> int:
         return ignored_ends(self.record)
 
 
-def load_cells(directory: Path) -> tuple[list[Cell], list[str]]:
-    """All cells of a sweep directory (or of a single job's), identical ones once, and a sentence per job that is not whole."""
+def load_cells(*directories: Path) -> tuple[list[Cell], list[str]]:
+    """All cells of sweep directories (or of single jobs'), identical ones once, and a sentence per job that is not whole."""
     cells: list[Cell] = []
     problems: list[str] = []
     seen: set[Any] = set()
-    for job in job_directories(directory):
-        name = job.relative_to(directory).as_posix()
+    for directory, job in ((directory, job) for directory in directories for job in job_directories(directory)):
+        name = job.relative_to(directory).as_posix() if len(directories) == 1 else str(job)
         try:
-            record = json.loads((job / "cell.json").read_text())
+            record = json.loads((job / "cell.json").read_text(encoding="utf-8"))
             record["task"], record["model"], record["series"], record["accuracy"], record["thinking_tokens"]["mean"]  # noqa: B018
         except FileNotFoundError:
             problems.append(f"job {name} has no cell.json: it did not finish")
@@ -61,7 +61,8 @@ def load_cells(directory: Path) -> tuple[list[Cell], list[str]]:
         if not seen.isdisjoint(_identities(record)):
             continue
         seen |= _identities(record)
-        cell = Cell(record)
+        training = job / "training.json"
+        cell = Cell(complete(record), training=json.loads(training.read_text("utf-8")) if training.is_file() else None)
         problems += [f"job {name}: {problem}" for problem in _read_samples(cell, job)]
         cells.append(cell)
     return _in_order(cells), problems
@@ -72,14 +73,6 @@ def job_directories(directory: Path) -> list[Path]:
     found = {path.parent for pattern in ("cell.json", ".hydra") for path in directory.rglob(pattern)}
     below = found - {directory}
     return sorted(below or found, key=lambda path: _natural(path.relative_to(directory).as_posix()))
-
-
-def ignored_ends(record: dict[str, Any]) -> int:
-    """How often the cell ignores the end of thinking ("Wait"): the ignore_end among its overrides, else what its traces did."""
-    for override in record.get("overrides") or []:
-        if match := re.fullmatch(r"[+\w.]*\bignore_end=(\d+)", override):
-            return int(match[1])
-    return round(record.get("waits_mean") or 0)
 
 
 def trace_bytes(trace: dict[str, Any]) -> int:
@@ -164,11 +157,11 @@ def _segments(trace: dict[str, Any]) -> list[list[Any]]:
 
 
 def _identities(record: dict[str, Any]) -> set[Any]:
-    """Names under which a cell is the same: its id, and what was set."""
+    """Names under which a cell is the same: its id, and what was set (a cell that does not say this: what it was called)."""
     keys = ("model", "task", "method", "series", "overrides", "seed", "temperature", "budget", "limit_tokens")
-    settings = {key: record.get(key) for key in keys}
-    settings["overrides"] = sorted(settings["overrides"] or [])
-    return {json.dumps(settings, sort_keys=True)} | ({record["cell_id"]} if record.get("cell_id") else set())
+    named = {key: record.get(key) for key in keys} | {"overrides": sorted(record.get("overrides") or [])}
+    said = json.dumps(record.get("settings") or named, sort_keys=True)
+    return {said} | ({record["cell_id"]} if record.get("cell_id") else set())
 
 
 def _in_order(cells: list[Cell]) -> list[Cell]:

@@ -31,7 +31,7 @@ OPTIONAL = ("label", "limit_tokens", "in_scaling")
 
 def load_paper(path: Path) -> dict[str, Any]:
     """Read a paper.yaml into {source, points, table, note}; accuracies become floats. ValueError names the faulty point."""
-    data = yaml.safe_load(Path(path).read_text()) or {}
+    data = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     if not isinstance(data, dict) or "source" not in data or set(data) - KEYS:
         raise ValueError(
             f"{path}: published numbers need `source` and may have {', '.join(sorted(KEYS - {'source'}))}, nothing else"

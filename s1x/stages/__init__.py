@@ -6,7 +6,7 @@ A module whose stage takes all cells of a sweep at once also has `evaluate(cells
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -51,3 +51,18 @@ def stages(cfg: Mapping[str, Any]) -> list[str]:
 def together(cfg: Mapping[str, Any]) -> list[str]:
     """Those of a job's stages that take all cells of a sweep at once."""
     return [name for name in stages(cfg) if STAGES[name].together]
+
+
+def quietly(arguments: Sequence[str]) -> list[str]:
+    """A command line, with what keeps Hydra from making an output directory and a log where its stages only read.
+
+    Several directories to read (`report.of=[A,B]`) are put together in a new one: that is made, and holds the result alone.
+    """
+    typed = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    names = typed.get("stage", "").strip("[]").split(",")
+    if not all(name in STAGES and STAGES[name].reads for name in names):
+        return list(arguments)
+    place = ("name", "report") if typed.get("report.of", "").startswith("[") else ("hydra.run.dir", ".")
+    own = dict([("hydra/job_logging", "stdout"), ("hydra.output_subdir", "null"), place])
+    at = arguments.index(f"stage={typed['stage']}")
+    return [*arguments[:at], *(f"{key}={value}" for key, value in own.items() if key not in typed), *arguments[at:]]

@@ -1,11 +1,72 @@
-"""The report stage: the report of a finished directory again (s1x/callbacks.py makes it the first time)."""
+"""The report stage: the report of a finished directory again, or one report of several directories.
+
+    python run.py stage=report report.of=DIR              in DIR; the same files give the same bytes
+    python run.py stage=report report.of=[A,B]            in a directory of its own; the cells stay in A and B
+
+Settings typed beside it (report.x, report.compat) win over those that the directory's report was made with. It reads result
+files alone: no model, no engine, no store.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from omegaconf import DictConfig
 
-from ..errors import SettingError
+from ..errors import SettingError, sentences
+from ..files import check_writable
 
 
 def run(cfg: DictConfig) -> None:
-    raise SettingError("stage=report: not there yet")
+    """Make the report and print its tables.
+
+    Raises SettingError when `report.of` will not do.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from rich.console import Console
+
+    from ..report import made
+    from ..report.aggregate import aggregate
+    from ..report.render import show
+
+    named = cfg.report.of
+    if not named:
+        raise SettingError(
+            "report.of: stage=report needs a finished directory: report.of=DIR, or report.of=[A,B] to merge several"
+        )
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise SettingError("stage=report: makes one report; leave out -m and +experiment, the directory says what it holds")
+    alone = isinstance(named, str)
+    given = [_directory(name) for name in ([named] if alone else named)]
+    directory = given[0] if alone else Path(HydraConfig.get().runtime.output_dir)
+    check_writable("report.of" if alone else "hydra.run.dir", directory)
+    before = [made.read(path) for path in given]
+    sources = list(dict.fromkeys(source for path in given for source in made.sources(path)))
+    for source in sources:
+        _directory(source)
+    x, compat = cfg.report.x or _agreed("x", before), cfg.report.compat or _agreed("compat", before)
+    papers = [one["published"] for one in before]
+    paper = papers[0] if all(one == papers[0] for one in papers) else None  # numbers beside the wrong cells mislead
+    with sentences():
+        summary = aggregate(directory, of=[] if sources == [directory.absolute()] else sources, paper=paper, x=x, compat=compat)
+    show(summary, paper, directory, Console())
+
+
+def _directory(name: str | Path) -> Path:
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        raise SettingError(f"report.of={name}: there is no such directory")
+    return path
+
+
+def _agreed(key: str, before: list[dict[str, Any]]) -> Any:
+    """What all the reports were made with."""
+    values = list(dict.fromkeys(one[key] for one in before))
+    if len(values) > 1:
+        words = " and ".join("null" if value is None else str(value) for value in values)
+        raise SettingError(
+            f"report.{key}: the directories' reports were made with {words}; type report.{key}=... to choose one"
+        )
+    return values[0]

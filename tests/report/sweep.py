@@ -75,7 +75,15 @@ def sample(question: int, budget: int | None, ignored: int, base: bool = False, 
     }
 
 
-def write_job(directory: Path, job: int, samples: list[dict[str, Any]], **meta: Any) -> None:
+def write_job(
+    directory: Path,
+    job: int,
+    samples: list[dict[str, Any]],
+    settings: dict | None = None,
+    declared: dict | None = None,
+    **meta: Any,
+) -> None:
+    """settings, declared: of cell.json; without them it is a cell of an older version."""
     directory.mkdir(parents=True)
     (directory / ".hydra").mkdir()
     meta = {
@@ -88,8 +96,13 @@ def write_job(directory: Path, job: int, samples: list[dict[str, Any]], **meta: 
     } | meta
     meta["model_facts"] = {"parameters": 850_000, "layers": 4, "hidden": 128}
     lines = "".join(json.dumps(line) + "\n" for line in samples)
+    record = cell_record(samples, meta)
+    if settings is not None:
+        common = {"model.name": meta["model"], "task.name": meta["task"], "seed": 0, "sampling.temperature": 0.0}
+        told = {"limits": meta.get("limit_tokens"), "ignored_ends": 0, "relative": None, "free": False}
+        record |= {"settings": common | settings, "declared": told | (declared or {})}
     (directory / f"samples_{meta['task']}.jsonl").write_text(lines)
-    (directory / "cell.json").write_text(json.dumps(cell_record(samples, meta)))
+    (directory / "cell.json").write_text(json.dumps(record))
 
 
 def write_sweep(directory: Path, questions: int = 200, task: str = "tiny_math", first_job: int = 0) -> Path:
@@ -107,8 +120,10 @@ def write_sweep(directory: Path, questions: int = 200, task: str = "tiny_math", 
             cell_id=f"{task}-{budget}-{ignored}",
             series="budget_forcing",
             overrides=overrides,
+            settings={"method.max_thinking_tokens": budget, "method.ignore_end": ignored},
+            declared={"ignored_ends": ignored},
             budget=budget,
-            limit_tokens=[None, budget],
+            limit_tokens=[0, budget],
         )
     job = first_job + len(settings)
     write_job(
@@ -121,6 +136,7 @@ def write_sweep(directory: Path, questions: int = 200, task: str = "tiny_math", 
         cell_id=f"{task}-base",
         series="none(thinking=false)",
         overrides=[f"task={task}", "method=none", "method.thinking=false"],
+        settings={"method.thinking": False},
         budget=None,
         limit_tokens=None,
     )

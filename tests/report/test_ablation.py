@@ -6,11 +6,17 @@ import json
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from s1x.metrics.intervals import paired_differences
-from s1x.report.ablation import ablation, difference, print_ablation
-from s1x.report.load import Cell
+from s1x.report import tables
+from s1x.report.ablation import ablation as of_cells
+from s1x.report.ablation import difference
+from s1x.report.load import Cell, load_cells
+from s1x.report.render import markdown
+
+
+def ablation(directory):
+    return of_cells(load_cells(directory)[0])
 
 
 def job(directory, number: int, model: str, seed: int, scores, task: str = "tiny_math") -> None:
@@ -26,7 +32,8 @@ def job(directory, number: int, model: str, seed: int, scores, task: str = "tiny
         "seed": 0,
         "thinking_tokens": {"mean": 100.0},
         "n_questions": len(scores),
-        "overrides": [f"train.seed={seed}", f"data={model}"],
+        "settings": {"train.seed": seed, "data.name": model, "number": number},
+        "declared": {"limits": [0, None], "ignored_ends": 0, "relative": None, "free": True},
     }
     (place / "cell.json").write_text(json.dumps(record))
     training = {
@@ -47,11 +54,9 @@ def test_models_are_compared_with_the_first_and_seeds_are_pooled(tmp_path):
     assert (first["model"], first["seeds"], first["ci95"]) == ("s1k", 2, None)
     assert (first["tokens"], first["device_hours"]) == (20_000, 1.0)
     assert second["difference"] == pytest.approx(second["accuracy"] - first["accuracy"]) and second["ci95"][1] < -0.2
-    assert json.loads((tmp_path / "ablation.json").read_text()) == [first, second]
-    console = Console(width=120, record=True)
-    print_ablation([first, second], console)
-    text = console.export_text()
-    assert f"{100 * first['accuracy']:.1f}, 100" in text and f"[{100 * second['ci95'][0]:+.1f}," in text
+    text = markdown(tables.ablation([first, second]))
+    assert f"| s1k | {100 * first['accuracy']:.1f} | - |" in text and f" [{100 * second['ci95'][0]:+.1f}," in text
+    assert "In every row: examples 1,000, cut % 0.0, seeds 2, thinking 100, trained on 0.02M" in text
 
 
 def test_one_training_under_several_methods_is_no_ablation(tmp_path):
@@ -63,7 +68,7 @@ def test_one_training_under_several_methods_is_no_ablation(tmp_path):
 def test_a_sweep_without_trainings_has_no_such_table(tmp_path):
     job(tmp_path, 0, "m", 0, [0, 1])
     (tmp_path / "0" / "training.json").unlink()
-    assert ablation(tmp_path) == [] and not (tmp_path / "ablation.json").exists()
+    assert ablation(tmp_path) == []
 
 
 def cell(scores) -> Cell:

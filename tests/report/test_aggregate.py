@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from s1x.report.aggregate import aggregate
 
 from .sweep import BUDGETS, sample, write_job, write_sweep
 
+ROOT = Path(__file__).parents[2]
 FILES = ("summary.json", "summary.md", "cells.csv", "scaling.png", "scaling.svg", "report.html")
 
 
@@ -21,9 +23,11 @@ def test_summary_has_the_keys_of_the_contract(aggregated):
         "command",
         "git",
         "versions",
+        "settings",
         "cells",
         "metrics",
         "comparisons",
+        "ablation",
         "pools",
         "cost",
         "problems",
@@ -143,13 +147,102 @@ def test_cells_that_differ_in_seeds_only_are_one_point(tmp_path):
             cell_id=f"{budget}-{seed}",
             series="budget_forcing",
             budget=budget,
-            overrides=[f"method.max_thinking_tokens={budget}", f"train.seed={seed}"],
+            settings={"method.max_thinking_tokens": budget, "seed": seed, "train.seed": seed},
             limit_tokens=[None, budget],
         )
     summary = aggregate(tmp_path)
     (row,) = summary["metrics"]
     large = [c["accuracy"] for c in summary["cells"] if c["budget"] == 128]
     assert row["n_points"] == 2 and row["performance"]["value"] == pytest.approx(sum(large) / 2, abs=1e-5)
+
+
+def test_a_trained_models_path_follows_from_its_seed(tmp_path):
+    for job, (place, seed) in enumerate([("a", 0), ("b", 1), ("c", 1)]):
+        settings = {"method.max_thinking_tokens": 32, "train.seed": seed, "model.path": place}
+        own = tmp_path / str(job)
+        write_job(
+            own, job, [sample(q + 50 * job, 32, 0) | {"doc_id": q} for q in range(5)], settings, cell_id=place, series="bf"
+        )
+        (own / "training.json").write_text(json.dumps(TRAINED | {"content": {"train": {"epochs": 1}, "of": place}}))
+    assert aggregate(tmp_path)["metrics"][0]["n_points"] == 1
+    for job in "012":
+        (tmp_path / job / "training.json").unlink()
+    assert aggregate(tmp_path)["metrics"][0]["n_points"] == 3  # three models that only share a name
+
+
+TRAINED = {"data": {"examples": 1, "cut_share": 0, "tokens": 1}, "steps": 1, "seconds": 1, "devices": 1}
+
+
+def test_a_summary_says_once_what_all_cells_share(aggregated):
+    directory, summary = aggregated
+    assert summary["settings"] == {"task.name": "tiny_math", "seed": 0, "sampling.temperature": 0.0}
+    own = {"model.name": "tiny-s1", "method.max_thinking_tokens": 16, "method.ignore_end": 0}
+    assert summary["cells"][0]["settings"] == own
+    (row, *_) = csv.DictReader((directory / "cells.csv").open())
+    assert row["settings.method.max_thinking_tokens"] == "16" and "settings.seed" not in row
+
+
+@pytest.mark.parametrize(
+    ("limits", "control", "n"), [([0, None], None, 0), ([None, None], None, 0), ([0, 64], 1, 1), ([8, None], 1, 1)]
+)
+def test_control_is_of_limited_cells(tmp_path, limits, control, n):
+    for job, ignored in enumerate((0, 1)):
+        lines = [sample(q, 64, ignored) for q in range(9)]
+        own = limits if ignored == 0 else [0, None]
+        write_job(tmp_path / str(job), job, lines, {"method.x": ignored}, cell_id=str(job), series="bf", limit_tokens=own)
+    (row,) = aggregate(tmp_path)["metrics"]
+    assert (row["control"]["value"], row["control"]["n_limited"]) == (control, n)
+    line = next(line for line in (tmp_path / "summary.md").read_text().splitlines() if line.startswith("| bf | tiny_math | 2"))
+    assert line.startswith("| bf | tiny_math | 2 | - |") == (control is None)
+
+
+@pytest.mark.parametrize(("promise", "kept"), [("less", 1), ("more", 0)])
+def test_promises_are_measured_against_the_model_left_free(tmp_path, promise, kept):
+    """By what the method declares: no override was typed, and no method has this name."""
+    cells = [("free", None, {"free": True}), ("asked", 32, {"relative": promise})]
+    for job, (name, budget, declared) in enumerate(cells):
+        lines = [sample(q, budget, 0) for q in range(20)]
+        write_job(
+            tmp_path / name, job, lines, {f"method.{name}": 1}, declared, cell_id=name, series=name, limit_tokens=[0, None]
+        )
+    summary = aggregate(tmp_path)
+    by_id = {cell["cell_id"]: cell for cell in summary["cells"]}
+    tokens = by_id["free"]["thinking_tokens"]["mean"]
+    assert by_id["asked"]["limit_tokens"] == ([None, tokens] if promise == "less" else [tokens, None])
+    assert {row["series"]: row["control"]["value"] for row in summary["metrics"]} == {"free": None, "asked": kept}
+
+
+def test_trainings_compared_stand_in_summary_page_and_markdown(tmp_path):
+    for job, name in enumerate(("s1k", "random")):
+        lines = [sample(q, 32 + 99 * job, 0) for q in range(20)]
+        write_job(tmp_path / str(job), job, lines, {"data": name}, cell_id=name, series="bf", model=name)
+        content = {"data": name, "train": {"epochs": 4, "seed": 0}}
+        (tmp_path / str(job) / "training.json").write_text(json.dumps(TRAINED | {"content": content}))
+    summary = aggregate(tmp_path)
+    assert [row["model"] for row in summary["ablation"]] == ["s1k", "random"]
+    for name in ("summary.md", "report.html"):
+        assert "trained model" in (tmp_path / name).read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "report.json", *FILES}
+
+
+def test_files_are_utf8_whatever_the_locale(tmp_path):
+    lines = [sample(q, 64, 0) | {"target": "naïve “ö” 等"} for q in range(3)]
+    for line in lines:
+        line["doc"]["question"] = "Wie groß ist √2? 等"
+    write_job(tmp_path / "0", 0, lines, {"method.string": "ö"}, cell_id="x", series="bf(ö)", limit_tokens=[0, 64])
+    code = f"""
+import sys; from pathlib import Path; from rich.console import Console
+from s1x.report.aggregate import aggregate; from s1x.report.render import show
+paper = {{"source": "Größe", "points": [], "table": [{{"ä": "ü"}}], "note": ""}}
+assert sys.stdout.encoding.lower() in ("ascii", "us-ascii", "ansi_x3.4-1968"), sys.stdout.encoding
+show(aggregate(Path({str(tmp_path)!r}), paper=paper), paper, Path("x"), Console())
+"""
+    (tmp_path / "code.py").write_text(code, encoding="utf-8")
+    home = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, tmp_path / "code.py"], env=home, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "bf(?)" in done.stdout
+    for name in ("report.html", "summary.md", "cells.csv"):
+        assert "bf(ö)" in (tmp_path / name).read_text(encoding="utf-8")
 
 
 def test_the_markdown_tables_are_whole(aggregated):
@@ -226,6 +319,6 @@ def test_nothing_measured_is_a_sentence(tmp_path):
 
 
 def test_importing_the_report_loads_neither_torch_nor_matplotlib():
-    code = "import sys, s1x.report.aggregate, s1x.report.table; print(*sys.modules)"
+    code = "import sys, s1x.report.aggregate, s1x.report.render; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "numpy" in loaded and not {"torch", "matplotlib", "transformers"} & set(loaded)

@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from s1x.report.figure import draw
-from s1x.report.labels import cell_labels, series_names
-from s1x.report.load import ignored_ends
+from s1x.report.figure import _part_labels, draw
+from s1x.report.labels import cell_labels, complete, ignored_ends, series_names
 from s1x.report.paper import load_paper
 
 TABLE3 = Path(__file__).parents[1] / "metrics" / "table3.yaml"
@@ -44,31 +43,74 @@ def test_total_tokens_move_the_points(aggregated, svg_of):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "waits", "expected"),
+    ("record", "expected"),
     [
-        (["method.ignore_end=4"], 2.0, 4),
-        (["+method.inner.ignore_end=1"], 0, 1),
-        (["method.ignore_end=0"], 0, 0),
-        ([], 1.98, 2),
-        (None, 0, 0),
+        ({"declared": {"ignored_ends": 4}, "waits_mean": 2.0}, 4),
+        ({"declared": {"ignored_ends": 0}, "overrides": ["method.ignore_end=3"]}, 0),
+        ({"waits_mean": 1.98, "overrides": ["method.ignore_end=3"]}, 2),  # a record of an older version
+        ({"declared": None, "settings": None}, 0),
     ],
 )
-def test_ignored_ends(overrides, waits, expected):
-    assert ignored_ends({"overrides": overrides, "waits_mean": waits}) == expected
+def test_ignored_ends(record, expected):
+    assert ignored_ends(complete(record)) == expected
 
 
-def test_labels_show_what_differs():
-    records = [
-        {"task": "t", "model": m, "series": "bf", "overrides": ["seed=0", "task=t", f"method.string={s}"]}
-        for m, s in (("a", "Wait"), ("a", "Hmm"), ("b", "Wait"))
-    ]
+def cell(model="a", series="bf", budget=None, ignored=0, **settings):
+    named = {key.replace("__", "."): value for key, value in settings.items()}
+    record = {"task": "t", "model": model, "series": series, "budget": budget, "settings": named}
+    return record | {"declared": {"ignored_ends": ignored}}
+
+
+def test_labels_show_what_the_other_columns_do_not():
+    records = [cell(m, method__string=s) for m, s in (("a", "Wait"), ("a", "Hmm"), ("b", "Wait"))]
     assert cell_labels(records) == ["string=Wait", "string=Hmm", "string=Wait"]
     assert list(series_names(records).values()) == ["bf", "b"]
-    records.append(
-        records[-1] | {"series": "none(thinking=false)", "overrides": ["method.thinking=false", "method.max_thinking_tokens=8"]}
-    )
+    records.append(cell("b", "none(thinking=false)", 8, method__thinking=False, method__max_thinking_tokens=8))
     assert list(series_names(records + records[:1]).values()) == ["bf", "bf (b)", "none(thinking=false)"]
     assert cell_labels(records)[-1] == ""  # the series says it, and the budget has a column
+
+
+@pytest.mark.parametrize(
+    ("records", "labels"),
+    [
+        ([cell(budget=b, method__limit=b) for b in (8, 16)], ["", ""]),
+        ([cell(seed=s, model__path=f"/m/{s}", train__name=f"m{s}") for s in (0, 1)], ["seed=0", "seed=1"]),
+        (
+            [cell(seed=s, train__seed=t) for s in (0, 1) for t in (0, 1)],
+            ["seed=0, train.seed=0", "seed=0, train.seed=1", "seed=1, train.seed=0", "seed=1, train.seed=1"],
+        ),
+        ([cell(ignored=n, method__ignore_end=n, sampling__temperature=1.0) for n in (0, 2)], ["", ""]),
+        ([cell(series=s, sampling__temperature=t) for s, t in (("bf", 0.0), ("votes", 1.0))], ["", ""]),
+        ([cell(method__length=w) for w in ("short", "long")], ["length=short", "length=long"]),
+        ([cell(), cell(method__a=None), cell(method__a=True)], ["", "a=null", "a=true"]),  # the first is an older version's
+    ],
+)
+def test_labels_are_as_few_settings_as_will_do(records, labels):
+    assert cell_labels(records) == labels
+
+
+def test_a_pool_has_its_votes_for_a_curve_whatever_the_method_is_called(aggregated, svg_of):
+    records = [r for r in aggregated[1]["cells"] if r["budget"] and not r["declared"]["ignored_ends"]]
+    votes = [{"cell_id": r["cell_id"], "k": k, "maj": {"value": 0.5}} for r in records for k in (1, 2)]
+    renamed = [r | {"method": "majority_voting"} for r in records]
+    assert svg_of(renamed) == svg_of(records) != svg_of(records, pools=votes)
+
+
+@pytest.mark.parametrize("at", [(100, 104), (100, 101, 140), (1, 999), (995, 998)])
+def test_labels_do_not_lie_on_one_another_or_outside(at):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    FigureCanvasAgg(figure := Figure())
+    axis = figure.subplots()
+    axis.scatter(at, [5] * len(at))
+    axis.set(xlim=(0, 1000), ylim=(0, 10))
+    for x in at:
+        axis.annotate("1,024", (x, 5), (6, -5), textcoords="offset points", ha="left", va="top")
+    _part_labels(axis)
+    boxes = [label.get_window_extent(figure.canvas.get_renderer()) for label in axis.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(axis.bbox.x0 <= box.x0 and box.x1 <= axis.bbox.x1 for box in boxes)
 
 
 @pytest.mark.parametrize(

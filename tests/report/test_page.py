@@ -8,7 +8,7 @@ from rich.console import Console
 
 from s1x.report import html
 from s1x.report.aggregate import aggregate
-from s1x.report.table import print_summary
+from s1x.report.render import show
 
 from .sweep import sample, write_job
 
@@ -113,7 +113,7 @@ def test_pools_show_their_members(tmp_path):
 @pytest.mark.parametrize("width", [80, 140])
 def test_terminal_table_fits_and_shows_percent(aggregated, width):
     out = StringIO()
-    print_summary(aggregated[1], Console(file=out, width=width, color_system=None))
+    show(aggregated[1], None, aggregated[0], Console(file=out, width=width, color_system=None))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     natural = aggregated[1]["cells"][4]

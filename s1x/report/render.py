@@ -1,0 +1,151 @@
+"""Tables written out for the terminal and in Markdown (the page's template has the third way)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import tables
+from .labels import cost_line
+from .tables import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+GAP = 2  # between columns
+EXTRA = 4  # columns of this rank and higher are not worth folding text for
+FEW = 2  # rows: a table of so few is rather turned on its side than cut
+
+
+def show(summary: dict[str, Any], paper: dict[str, Any] | None, directory: Path, console: Console) -> None:
+    """Print what `aggregate` returned, and where its page is. Accuracies are percent for people, fractions in files."""
+    for table in tables.of_summary(summary):
+        terminal(table, console)
+    if paper and paper["table"]:
+        terminal(tables.published(paper, summary["metrics"]), console)
+    for sentence in (cost_line(summary["cost"]) + ".", *(f"Not whole: {problem}" for problem in summary["problems"])):
+        _say(sentence, console)
+    _print(f"Report: {directory / 'report.html'}", console)
+
+
+def page(summary: dict[str, Any], paper: dict[str, Any] | None) -> str:
+    """summary.md: the tables of a sweep, to paste into notes, issues and the pages of experiments/."""
+    found = tables.of_summary(summary)
+    if paper and paper["table"]:
+        found.append(tables.published(paper, summary["metrics"]))
+    parts = [markdown(table) for table in found] + [cost_line(summary["cost"]) + "."]
+    return "\n\n".join(parts + [f"Not whole: {problem}" for problem in summary["problems"]]) + "\n"
+
+
+def markdown(table: Table) -> str:
+    shown = [table.columns[at] for at in table.shown]
+    lines = [[column.title for column in shown], ["---" if column.left else "---:" for column in shown], *_texts(table)]
+    rows = ["| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines]
+    return "\n\n".join(["\n".join(rows), *table.remarks()])
+
+
+def terminal(table: Table, console: Console) -> None:
+    """Print the table as wide as it wants to be; else with titles and text folded between words and without its least important
+    columns, or, with few rows, one row below the other. No word is ever broken."""
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    shown, left_out, few = table.shown, [], len(table.rows) <= FEW
+    while True:
+        rank = max(table.columns[at].rank for at in shown)
+        widths = _widths(table, shown, console.width, fold=few or rank < EXTRA)
+        if widths or few or not rank:
+            break
+        left_out += [at for at in shown if table.columns[at].rank == rank]
+        shown = [at for at in shown if table.columns[at].rank < rank]
+    texts = _texts(table, shown)
+    if widths is None:
+        _print_turned(table, shown, texts, console)
+    else:
+        grid = Grid(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
+        for at, width in zip(shown, widths, strict=True):
+            column = table.columns[at]
+            title = Text(_safe(_fold(column.title, width), console))
+            grid.add_column(title, width=width, justify="left" if column.left else "right", vertical="top")
+        for row, line in zip(table.rows, texts, strict=True):
+            tones = (STYLES[table.columns[at].tone(row[at])] for at in shown)
+            cells = zip(line, widths, tones, strict=True)
+            grid.add_row(*(Text(_safe(_fold(text, width), console), style=tone) for text, width, tone in cells))
+        console.print(grid)
+    for remark in table.remarks():
+        _say(remark, console)
+    if left_out:
+        names = ", ".join(dict.fromkeys(table.columns[at].title for at in sorted(left_out)))
+        _say(f"Not shown at this width: {names}.", console)
+    console.print()
+
+
+STYLES = {"": "", "up": "green", "down": "red"}
+
+
+def _texts(table: Table, shown: list[int] | None = None) -> list[list[str]]:
+    shown = table.shown if shown is None else shown
+    return [[table.columns[at].write(row[at]) for at in shown] for row in table.rows]
+
+
+def _widths(table: Table, shown: list[int], room: int, fold: bool) -> list[int] | None:
+    """Widths of the columns that together fit into `room`: titles are folded, and with `fold` text is, too. None where not even
+    the longest words fit."""
+    texts = [
+        [table.columns[at].title, *column] for at, column in zip(shown, zip(*_texts(table, shown), strict=True), strict=True)
+    ]
+    least = [
+        max(_longest_word(text) if at == 0 or fold and table.columns[c].left else len(text) for at, text in enumerate(column))
+        for c, column in zip(shown, texts, strict=True)
+    ]
+    widths = [max(map(len, column)) for column in texts]
+    while sum(widths) + GAP * (len(widths) - 1) > room:
+        loose = [at for at in range(len(widths)) if widths[at] > least[at]]
+        if not loose:
+            return None
+        widths[max(loose, key=lambda at: widths[at] - least[at])] -= 1
+    return widths
+
+
+def _words(text: str) -> list[str]:
+    """Where a line may end: after a space, a parenthesis that opens, and a sign between names and values."""
+    return re.findall(r"[^\s(=/]*[(=/]|[^\s(=/]+\s*|\s+", text)
+
+
+def _longest_word(text: str) -> int:
+    return max((len(word.rstrip()) for word in _words(text)), default=0)
+
+
+def _fold(text: str, width: int) -> str:
+    """Lines of at most `width`, no word broken."""
+    lines = [""]
+    for word in _words(text):
+        if lines[-1] and len(lines[-1] + word.rstrip()) > width:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _print_turned(table: Table, shown: list[int], texts: list[list[str]], console: Console) -> None:
+    titles = [table.columns[at].title for at in shown]
+    wide = max(map(len, titles)) + GAP
+    for number, line in enumerate(texts):
+        if number:
+            console.print()
+        for title, text in zip(titles, line, strict=True):
+            folded = _fold(text, console.width - wide).replace("\n", "\n" + " " * wide)
+            _print(f"{title:<{wide}}{folded}", console)
+
+
+def _say(text: str, console: Console) -> None:
+    _print(_fold(text, console.width), console)
+
+
+def _print(text: str, console: Console) -> None:
+    console.print(_safe(text, console), markup=False, highlight=False, soft_wrap=True)
+
+
+def _safe(text: str, console: Console) -> str:
+    """What the terminal's encoding has no sign for becomes a question mark."""
+    return text.encode(console.encoding, "replace").decode(console.encoding)

@@ -1,0 +1,252 @@
+"""Every table of s1x, described once: its columns, its rows as values, its notes. render.py writes them out.
+
+    tables = {table.name: table for table in of_summary(summary)}
+
+A column that says the same in every row is not shown but said once, in a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from .labels import (
+    COMPARED,
+    cell_labels,
+    comparison_namer,
+    figure_text,
+    group,
+    ignored_ends,
+    pool_names,
+    series_names,
+)
+
+NOTHING = "-"
+POOL = {"maj": "maj@k", "pass": "pass@k", "best": "best of k", "weighted": "weighted", "shortest": "shortest"}
+WRITTEN: dict[str, Callable[[Any], str]] = {  # how a column's values are written; a value that is not there is a dash
+    "text": str,
+    "value": str,
+    "count": lambda v: f"{v:,}",
+    "tokens": lambda v: f"{v:,.0f}",
+    "mean": lambda v: f"{v:,.4g}",
+    "millions": lambda v: f"{v / 1e6:.2f}M",
+    "share": lambda v: f"{100 * v:.1f}",
+    "hours": lambda v: f"{v:.2f}",
+    "percent": lambda v: figure_text(v, 100),
+    "whole percent": lambda v: figure_text(v, 100, 0),
+    "points": figure_text,
+    "difference": lambda v: figure_text(v, 100, sign="+"),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """`kind` is one of WRITTEN. `always`: shown even where it does not vary. A terminal that is too narrow leaves out the
+    columns of the highest `rank` first; those of rank 0 stay."""
+
+    title: str
+    kind: str = "text"
+    always: bool = False
+    rank: int = 0
+
+    @property
+    def left(self) -> bool:
+        return self.kind == "text"
+
+    def write(self, value: Any) -> str:
+        return NOTHING if value is None or value == "" else WRITTEN[self.kind](value)
+
+    def tone(self, value: Any) -> str:
+        """ "up" or "down" for a difference whose interval lies wholly on one side of zero."""
+        if self.kind != "difference" or not value or not value["ci95"]:
+            return ""
+        low, high = value["ci95"]
+        return "up" if low > 0 else "down" if high < 0 else ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows hold a value for every column: text, a number, a figure {value, ci95}, or None."""
+
+    name: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Any]]
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @cached_property
+    def shown(self) -> list[int]:
+        """Places of the columns that say something of their own."""
+        return [at for at, column in enumerate(self.columns) if column.always or self._varies(at)]
+
+    def remarks(self) -> list[str]:
+        """What stands below: what every row has alike, and the notes."""
+        hidden = [(column, column.write(self.rows[0][at])) for at, column in enumerate(self.columns) if at not in self.shown]
+        said = ", ".join(f"{column.title} {text}" for column, text in hidden if text != NOTHING)
+        return ([f"In every row: {said}."] if said else []) + list(self.notes)
+
+    def _varies(self, at: int) -> bool:
+        texts = {self.columns[at].write(row[at]) for row in self.rows}
+        return len(texts) > 1 or len(self.rows) == 1 and texts != {NOTHING}  # a row alone has nothing to vary from
+
+
+def of_summary(summary: dict[str, Any]) -> list[Table]:
+    """The tables of a sweep's summary.json that have rows, in their order."""
+    records = summary["cells"]
+    found = [
+        cells(records),
+        metrics(summary["metrics"], records),
+        pools(summary["pools"], records),
+        comparisons(summary["comparisons"], records),
+        ablation(summary["ablation"]),
+    ]
+    return [table for table in found if table.rows]
+
+
+def cells(records: list[dict[str, Any]]) -> Table:
+    columns = [
+        *WHICH, Column("accuracy % [95%]", "percent", always=True), Column("thinking", "tokens", always=True),
+        Column("answer", "tokens", rank=5), Column("forced %", "share", rank=2), Column("no answer %", "share", rank=1),
+        Column("decoded alone", "count", rank=6),
+    ]  # fmt: skip
+    counted = list(dict.fromkeys(key for r in records for key in r.get("info") or {}))  # by methods, as means
+    columns += [Column(key.replace("_", " "), "mean", rank=4) for key in counted]
+    rows = [
+        [
+            *which, {"value": r["accuracy"], "ci95": r["accuracy_ci95"]}, r["thinking_tokens"]["mean"],
+            r["answer_tokens"]["mean"], r["forced_end_rate"], r["no_answer_rate"], r["path_tokens"],
+            *((r.get("info") or {}).get(key) for key in counted),
+        ]
+        for r, which in zip(records, _which(records), strict=True)
+    ]  # fmt: skip
+    return Table("cells", columns, rows)
+
+
+WHICH = (
+    Column("task"), Column("cell", always=True), Column("settings"), Column("budget", "count"), Column("Wait", "count"),
+)  # fmt: skip
+
+
+def _which(records: list[dict[str, Any]]) -> list[list[Any]]:
+    """The values of WHICH: what tells a cell from the others."""
+    names, labels = series_names(records), cell_labels(records)
+    return [
+        [r["task"], names[group(r)], label, r.get("budget"), ignored_ends(r) or None]
+        for r, label in zip(records, labels, strict=True)
+    ]
+
+
+def metrics(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:
+    """Control, Scaling and Performance of the series that have several points; of one point they say nothing new."""
+    columns = [
+        Column("series", always=True), Column("task"), Column("points", "count", rank=3),
+        Column("Control %", "whole percent", always=True), Column("Scaling", "points", always=True),
+        Column("least squares", "points", rank=2), Column("pairs left out", "count", rank=4),
+        Column("Performance %", "percent", always=True), Column("held out %", "percent", rank=1),
+    ]  # fmt: skip
+    names = series_names(records)
+    values = [
+        [
+            names[group(row)], row["task"], row["n_points"], row["control"], row["scaling"], row["scaling"]["least_squares"],
+            row["scaling"]["n_pairs_left_out"] or None, row["performance"], row["performance"]["split_half"],
+        ]
+        for row in rows
+        if row["n_points"] > 1
+    ]  # fmt: skip
+    units = ", ".join(dict.fromkeys(row["scaling"]["unit"] for row in rows))
+    return Table("metrics", columns, values, [f"Scaling and least squares: {units}."])
+
+
+def pools(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:
+    names = pool_names(records)
+    columns = [Column("pool"), Column("k", "count", always=True)]
+    columns += [Column(f"{title} %", "percent", always=rank < 2, rank=rank) for rank, title in enumerate(POOL.values())]
+    return Table("pools", columns, [[names[row["cell_id"]], row["k"], *(row[name] for name in POOL)] for row in rows])
+
+
+def comparisons(rows: list[dict[str, Any]], records: list[dict[str, Any]], steps: bool = False) -> Table:
+    """Paired differences; those between neighbouring budgets (`steps`) are for those who ask."""
+    name, order = comparison_namer(records), list(COMPARED)
+    kept = sorted((row for row in rows if steps or row["kind"] != "step"), key=lambda row: order.index(row["kind"]))
+    columns = [
+        Column("paired difference", always=True), Column("questions", "count", rank=1),
+        Column("points [95%]", "difference", always=True),
+    ]  # fmt: skip
+    return Table("comparisons", columns, [[name(r), r["n_questions"], _difference(r)] for r in kept])
+
+
+def ablation(rows: list[dict[str, Any]]) -> Table:
+    """One row per trained model; of every benchmark accuracy, difference to the first model, and thinking tokens."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    columns = [
+        Column("trained model", always=True), Column("examples", "count", rank=2), Column("cut %", "share", rank=3),
+        Column("seeds", "count", rank=4),
+    ]  # fmt: skip
+    for task in tasks:
+        columns += [
+            Column(f"{task} %", "share", always=True), Column("difference [95%]", "difference", always=True),
+            Column("thinking", "tokens", rank=1),
+        ]  # fmt: skip
+    columns += [Column("trained on", "millions", rank=5), Column("device hours", "hours", rank=6)]
+    lines = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        own = {row["task"]: row for row in rows if row["model"] == model}
+        first = next(iter(own.values()))
+        line = [model, first["examples"], first["cut_share"], first["seeds"]]
+        for row in map(own.get, tasks):
+            line += [row["accuracy"], _difference(row), row["thinking_tokens"]] if row else [None] * 3
+        lines.append([*line, first["tokens"], first["device_hours"]])
+    note = f"Differences are to {rows[0]['model']}, in points, over questions and training seeds." if rows else ""
+    return Table("ablation", columns, lines, [note])
+
+
+def published(paper: dict[str, Any], metrics: list[dict[str, Any]] = ()) -> Table:
+    """The table of a paper.yaml; a row that names one of our series gets its Control, Scaling and Performance beside."""
+    ours = {row["series"]: row for row in metrics if row["n_points"] > 1}
+    keys = [key for key in dict.fromkeys(key for row in paper["table"] for key in row) if key != "series"]
+    columns = [Column(key, _kind(row.get(key) for row in paper["table"]), always=True) for key in keys]
+    columns += [
+        Column("Control here", "whole percent"), Column("Scaling here", "points"), Column("Performance here", "percent"),
+    ]  # fmt: skip
+    rows = []
+    for row in paper["table"]:
+        own = ours.get(row.get("series"))
+        rows.append([*(row.get(key) for key in keys), *(own[name] if own else None for name in METRICS)])
+    return Table(
+        "published", columns, rows, [f"Published: {'. '.join(filter(None, (paper['source'], paper['note'].rstrip('.'))))}."]
+    )
+
+
+METRICS = ("control", "scaling", "performance")
+
+
+def published_points(rows: list[dict[str, Any]]) -> Table:
+    """Control, Scaling and Performance from the published points (paper.published_metrics)."""
+    columns = [
+        Column("task"), Column("series", always=True), Column("points", "count"),
+        Column("Control %", "whole percent", always=True), Column("Scaling", "points", always=True),
+        Column("Performance %", "percent", always=True),
+    ]  # fmt: skip
+    values = [[row["task"], row["series"], row["n_points"], *({"value": row[name]} for name in METRICS)] for row in rows]
+    return Table("published points", columns, values)
+
+
+def plan(records: list[dict[str, Any]], costs: list[Sequence[Any]], device: str) -> Table:
+    """What a command would run. costs: per cell (streams, tokens alone, tokens here, time as text)."""
+    columns = [
+        Column("job", "count", always=True, rank=2), *WHICH, Column("streams", "count", always=True, rank=1),
+        Column("tokens alone", "tokens", always=True), Column("tokens here", "tokens", always=True),
+        Column("time", "value", always=True),
+    ]  # fmt: skip
+    rows = [[r["job"], *which, *cost] for r, which, cost in zip(records, _which(records), costs, strict=True)]
+    return Table("plan", columns, rows, [f"Time: on {device}."])
+
+
+def _difference(row: dict[str, Any]) -> dict[str, Any] | None:
+    return None if row["difference"] is None else {"value": row["difference"], "ci95": row["ci95"]}
+
+
+def _kind(values: Any) -> str:
+    """Published numbers stand to the right, words to the left."""
+    return "value" if all(v is None or isinstance(v, int | float) or str(v)[:1].isdigit() for v in values) else "text"
