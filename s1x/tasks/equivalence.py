@@ -24,6 +24,7 @@ SECONDS = 5.0  # of computing per comparison; a busy machine does not change a s
 _INTEGER = re.compile(r"-?[0-9]+")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z ]+")
 _CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(([A-Z])\)[}\s].*")
+_BASED = re.compile(r"([0-9]+)_\{?([0-9]+)\}?")
 _LOG = logging.getLogger(__name__)
 
 
@@ -119,6 +120,8 @@ def at_once(answer: str, target: str) -> Verdict | None:
         return "different"
     if (match := _CHOICE.fullmatch(answer)) and re.fullmatch("[A-Z]", target):  # a choice and what it says: (B) 12
         return "same" if match[1] == target else "different"
+    if (a := _BASED.fullmatch(answer)) and (b := _BASED.fullmatch(target)):  # to a parser, 52_8 is 52 and so is 52_9
+        return "same" if a.groups() == b.groups() else "different"
     if all(_WORDS.fullmatch(text) and not is_product(text) for text in (answer, target)):
         return "same" if _bare(answer) == _bare(target) else "different"
     return None

@@ -149,11 +149,10 @@ def is_product(letters: str) -> bool:
     return not vowels or set(letters) <= set("abcxyz") or bool(re.fullmatch("[abcdknxyz]i|i[abxyz]", letters))
 
 
-def _is_unit(word: str, dressed: bool) -> bool:
-    if word.lower() in _CHANGING:
-        return False
+def _is_unit(word: str) -> bool:
+    """Whether a bare word after a number can only be a word."""
     vowels = set(word.lower()) & set("aeiou")
-    return dressed or word in _ABBREVIATED or (len(word) > 3 and bool(vowels)) or (len(word) == 3 and bool(vowels - {"a"}))
+    return word in _ABBREVIATED or (len(word) > 3 and bool(vowels)) or (len(word) == 3 and bool(vowels - {"a"}))
 
 
 def _lead(text: str) -> str:
@@ -186,7 +185,10 @@ def _units(text: str) -> str:
     if not counted or any(not found.startswith("\\") or found in (r"\text", r"\mbox") for found in _BARE.findall(number)):
         return text
     words = re.findall("[A-Za-z]+", words)
-    return number.strip() if words and all(_is_unit(word, bool(match)) for word in words) else text
+    if not words or any(word.lower() in _CHANGING for word in words):
+        return text
+    units = match or (any(map(_is_unit, words)) and all(len(word) > 1 for word in words))
+    return number.strip() if units else text
 
 
 def _percent(text: str) -> str:
