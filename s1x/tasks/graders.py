@@ -50,7 +50,7 @@ def _score(verdict: Verdict) -> dict[str, int]:
 
 
 def grade_same(doc: dict, results: list[str]) -> dict[str, int]:
-    """Integers and letters: the target in the spelling of the filters, so that nothing needs a parser. Others as mathematics."""
+    """Integers and letters: the target in the spelling of the filters, which needs no parser. Others as mathematics."""
     target = str(doc["answer"])
     return grade_math({"answer": answers.integer(target) or answers.choice(target) or target}, results)
 
