@@ -52,7 +52,7 @@ def grade(texts: Sequence[str | None], solutions: Sequence[str | None]) -> list[
     """Is the answer that each text states the solution? Letters as letters, integers as integers, the rest by math-verify.
 
     A solution may be a whole worked solution: what it states (its last \\boxed{}, or after "Answer:") is then the reference.
-    None where there is no solution, or the comparison ran out of time.
+    None where there is no solution, or the comparison ran out of time or could not be made.
     """
     targets = [_reference(solution) for solution in solutions]
     stated = [answers.stated(text or "") for text in texts]
@@ -79,4 +79,4 @@ def _same(text: str, answer: str | None, target: str | None) -> bool | None:
     if answer is None:
         return False
     verdict = judge.verdict(answer, target)
-    return None if verdict == "timeout" else verdict == "same"
+    return None if verdict in ("timeout", "ungraded") else verdict == "same"

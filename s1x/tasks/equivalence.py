@@ -1,61 +1,45 @@
-"""Are two answers mathematically the same? math-verify, in worker processes that can be killed.
+"""Are two answers mathematically the same? By spelling, as plain numbers and words, else by math-verify in a worker.
 
-An answer is untrusted input: `9**9**9**9` never returns, a page of LaTeX may exhaust the parser. So each comparison runs
-in a worker under a time and a memory limit, and costs its own score at worst. Equal strings, integers and letters never
-reach a worker.
+Both sides get one spelling (notation.py). Equal texts, plain numbers, letters and words are decided at once and exactly; only
+what is left reaches a worker (workers.py), under a time and a memory limit, and costs its own score at worst.
 """
 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import re
-import signal
 import threading
-from concurrent.futures import Future, TimeoutError
+from concurrent.futures import Future
 from typing import Literal
 
-Verdict = Literal["same", "different", "unparsed", "timeout"]
+from .notation import LONGEST, canonical, decimals, is_product, latex, value
+from .workers import Workers
+
+Verdict = Literal["same", "different", "unparsed", "timeout", "ungraded"]
 
 SECONDS = 5.0  # of computing per comparison; a busy machine does not change a score
-WALL = 6.0  # times that, on the clock, is the end in any case
-LONGEST = 2000  # characters; longer answers are not parsed
-MEMORY = 4 << 30  # bytes of address space per worker
 
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_LETTER = re.compile(r"[A-Za-z]")
-_WORDS = re.compile(r"[A-Za-z][A-Za-z ]{3,}")  # "Evelyn", not the product xy
-_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
-_LATEX = [  # plain notation that a LaTeX parser would misread
-    (re.compile(r"\*\*\s*(\([^()]*\)|-?[\w.]+)(?!\s*\*\*)"), r"^{\1}"),  # 2**3; towers stay, and are not read
-    (re.compile(r"(?<![\d.])(\d+) (\d+)/(\d+)"), r"\1\\frac{\2}{\3}"),  # 3 1/2
-    (re.compile(r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)"), r"\\sqrt{\1}"),
-    (re.compile(r"(?<![\\a-zA-Z])(pi|sin|cos|tan|ln|log)(?![a-zA-Z])"), r"\\\1 "),
-    (re.compile(r"\\?%"), ""),  # MATH writes 10\% and 10 for the same
-]
-
-
-def canonical(text: str) -> str:
-    """The text without differences that cannot matter: dollars, sizes of brackets and fractions, leading zeros, a full stop."""
-    text = text.strip().removesuffix(".").strip("$ \t\n")
-    text = re.sub(r"\\(?:left|right)(?![a-zA-Z])|\\[!,;]", "", text.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac"))
-    text = re.sub(r"\s+", " ", text).strip()
-    if match := _TEXT.fullmatch(text):
-        text = match[1].strip()
-    if _INTEGER.fullmatch(text):
-        digits = text.lstrip("+-").lstrip("0") or "0"
-        return f"-{digits}" if text[0] == "-" and digits != "0" else digits
-    return text
+_INTEGER = re.compile(r"-?[0-9]+")
+_WORDS = re.compile(r"[A-Za-z][A-Za-z ]+")
+_CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(([A-Z])\)[}\s].*")
+_BASED = re.compile(r"([0-9]+)_\{?([0-9]+)\}?")
+_LOG = logging.getLogger(__name__)
 
 
 class Judge:
-    """Comparisons with a cache and a lazily started, reused pool of workers. Safe to call from several threads."""
+    """Comparisons with a cache and lazily started, reused workers. Safe to call from several threads.
+
+    `ungraded` counts the comparisons that could not be made: their workers died, again and again, or the comparison failed.
+    """
 
     def __init__(self, seconds: float = SECONDS, workers: int | None = None):
         self.seconds = seconds
         self.workers = workers or max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
+        self.ungraded = 0
         self._known: dict[tuple[str, str], Verdict | Future] = {}
-        self._pool = None
+        self._pool: Workers | None = None
         self._lock = threading.Lock()
 
     def submit(self, answer: str, target: str) -> None:
@@ -63,17 +47,25 @@ class Judge:
         key = (canonical(answer), canonical(target))
         with self._lock:
             if key not in self._known:
-                self._known[key] = self._shortcut(*key) or self._start().schedule(
-                    _compare, args=(*key, self.seconds), timeout=WALL * self.seconds
-                )
+                self._known[key] = at_once(*key) or self._start().submit(*map(latex, key))
 
     def verdict(self, answer: str, target: str) -> Verdict:
-        """ "same", "different", "unparsed" (no mathematics in `answer`) or "timeout". Directed: `target` is the reference."""
+        """ "same", "different", "unparsed" (no mathematics in `answer`), "timeout", or "ungraded" (could not be compared).
+
+        Directed: `target` is the reference.
+        """
         self.submit(answer, target)
         key = (canonical(answer), canonical(target))
         found = self._known[key]
         if isinstance(found, Future):
-            found = self._known[key] = _result(found)
+            result = found.result()
+            with self._lock:
+                if self._known[key] is found:
+                    self._known[key] = result
+                    self.ungraded += result == "ungraded"
+            found = result
+            if found == "ungraded":
+                _LOG.warning("not graded: the comparison of %.80r with %.80r could not be made", answer, target)
         return found
 
     def equivalent(self, a: str, b: str) -> bool:
@@ -105,81 +97,45 @@ class Judge:
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.stop()
-            pool.join()
+            pool.close()
 
-    @staticmethod
-    def _shortcut(answer: str, target: str) -> Verdict | None:
-        if answer == target:
-            return "same"
-        if any(kind.fullmatch(answer) and kind.fullmatch(target) for kind in (_INTEGER, _LETTER)):
-            return "different"
-        if _WORDS.fullmatch(answer) and _WORDS.fullmatch(target):  # to a parser, anagrams are equal products
-            return "same" if answer.casefold() == target.casefold() else "different"
-        return "unparsed" if not answer or len(answer) > LONGEST else None
-
-    def _start(self):
+    def _start(self) -> Workers:
         if self._pool is None:
-            from multiprocessing import get_context
-
-            from pebble import ProcessPool
-
-            self._pool = ProcessPool(self.workers, initializer=_prepare, context=get_context("spawn"))
+            self._pool = Workers(self.workers, self.seconds)
             atexit.register(self.close)
         return self._pool
 
 
-def _result(future: Future) -> Verdict:
-    from concurrent.futures import CancelledError
-
-    from pebble import ProcessExpired
-
-    try:
-        return future.result()
-    except (TimeoutError, CancelledError):
-        return "timeout"
-    except ProcessExpired as error:  # out of time; otherwise out of memory, or a parser that crashed
-        return "timeout" if error.exitcode == -signal.SIGPROF else "different"
-
-
-def _prepare() -> None:
-    """Runs in each new worker, outside the time limit: load what is slow to load, set limits."""
-    import logging
-    import resource
-
-    from math_verify import parse, verify
-
-    logging.disable(logging.CRITICAL)
-    verify(parse("$1$", parsing_timeout=None), parse("$2$", parsing_timeout=None), timeout_seconds=None)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # die at once, even inside a long multiplication
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard), hard))
-
-
-def _compare(answer: str, target: str, seconds: float) -> Verdict:
-    from math_verify import verify
-
-    signal.setitimer(signal.ITIMER_PROF, seconds)  # processor time, then die: no Python needs to run, nor the parent to live
-    try:
-        parsed = _parse(answer)
-        if not parsed:
-            return "unparsed"
-        return "same" if verify(_parse(target), parsed, timeout_seconds=None) else "different"
-    except Exception:  # whatever an answer does to the parser (recursion, memory), it only costs its own score
+def at_once(answer: str, target: str) -> Verdict | None:
+    """The verdict on two canonical texts that need no parser; None where they do."""
+    if answer == target:
+        return "same"
+    if _INTEGER.fullmatch(answer) and _INTEGER.fullmatch(target):  # of any length
         return "different"
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
+    if not answer or len(answer) > LONGEST:
+        return "unparsed"
+    if (a := value(answer)) is not None and (b := value(target)) is not None:
+        return "same" if a == b or _rounded(answer, target, a - b) else "different"
+    if len(answer) == len(target) == 1:
+        return "different"
+    if (match := _CHOICE.fullmatch(answer)) and re.fullmatch("[A-Z]", target):  # a choice and what it says: (B) 12
+        return "same" if match[1] == target else "different"
+    if (a := _BASED.fullmatch(answer)) and (b := _BASED.fullmatch(target)):  # to a parser, 52_8 is 52 and so is 52_9
+        return "same" if a.groups() == b.groups() else "different"
+    if all(_WORDS.fullmatch(text) and not is_product(text) for text in (answer, target)):
+        return "same" if _bare(answer) == _bare(target) else "different"
+    return None
 
 
-def _parse(text: str) -> list:
-    """LaTeX only: math-verify's other readers take any number they find in a text, "9**9" for 9."""
-    from math_verify import LatexExtractionConfig, parse
+def _rounded(answer: str, target: str, difference) -> bool:
+    """Whether one number is the other, rounded or cut off: 0.333333 for 1/3. Two decimals: to the fewer places of the two."""
+    places = [found for text in (answer, target) if (found := decimals(text)) is not None]
+    decimal = ["." in answer, "." in target]
+    return len(places) >= sum(decimal) and bool(places) and abs(difference) * 10 ** min(places) < 1
 
-    if "$" not in text:
-        for pattern, latex in _LATEX:
-            text = pattern.sub(latex, text)
-        text = f"${text}$"
-    return parse(text, [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
+
+def _bare(words: str) -> str:
+    return re.sub(r"^(?:the|an?) ", "", words.casefold())
 
 
 judge = Judge()

@@ -6,17 +6,31 @@ The same functions work under `lm_eval --include_path s1x/tasks/yaml`, so a scor
 from __future__ import annotations
 
 import hashlib
+import string
 from collections.abc import Callable
 
 from . import answers
-from .equivalence import judge
+from .equivalence import Verdict, judge
 
 NO_ANSWER = "[invalid]"  # lm-eval's own word for a filter that found nothing
 
 
-def _filter(extract: Callable[[str], str | None]):
+def _filter(read: Callable[..., str | None]):
+    """A filter that reads answers as `read` does, and as mathematics where `read` cannot read the target (1/2 among integers).
+
+    So one's own questions keep a task's strict reading where they are of its kind, and are not all wrong where they are not.
+    """
+
     def apply(responses, docs):
-        return [[NO_ANSWER if (found := extract(r)) is None else found for r in group] for group in responses]
+        return [
+            [NO_ANSWER if (found := one(text, doc)) is None else found for text in group] for group, doc in zip(responses, docs)
+        ]
+
+    def one(text: str, doc: dict) -> str | None:
+        if read is answers.choice and doc.get("choices"):
+            return answers.choice(text, string.ascii_uppercase[: len(doc["choices"])])
+        target = str(doc.get("answer", ""))
+        return read(text) if not target or read(target) is not None else answers.math(text)
 
     return apply
 
@@ -26,22 +40,25 @@ extract_choice = _filter(answers.choice)
 extract_math = _filter(answers.math)
 
 
-def _score(correct: bool, missing: bool) -> dict[str, int]:
-    return {"exact_match": int(correct and not missing), "no_answer": int(missing)}
+def _score(verdict: Verdict) -> dict[str, int]:
+    """A comparison that could not be made is no score of the answer's; it is counted as what it is."""
+    return {
+        "exact_match": int(verdict == "same"),
+        "no_answer": int(verdict == "unparsed"),
+        "not_graded": int(verdict == "ungraded"),
+    }
 
 
 def grade_same(doc: dict, results: list[str]) -> dict[str, int]:
-    """Integers and letters: both sides in one spelling, so equality is string equality."""
-    answer = results[0]
-    target = answers.integer(str(doc["answer"])) or str(doc["answer"])
-    return _score(answer == target, answer == NO_ANSWER)
+    """Integers and letters: the target in the spelling of the filters, which needs no parser. Others as mathematics."""
+    target = str(doc["answer"])
+    return grade_math({"answer": answers.integer(target) or answers.choice(target) or target}, results)
 
 
 def grade_math(doc: dict, results: list[str]) -> dict[str, int]:
     """Mathematical equivalence (math-verify in a worker process with a time limit)."""
     answer, target = results[0], str(doc["answer"])
-    verdict = "unparsed" if answer == NO_ANSWER else judge.verdict(answer, target)
-    return _score(verdict == "same", verdict == "unparsed")
+    return _score("unparsed" if answer == NO_ANSWER else judge.verdict(answer, target))
 
 
 def gpqa_docs(dataset):

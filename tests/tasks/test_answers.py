@@ -22,10 +22,33 @@ from s1x.tasks import answers
         ("\\boxed{8} \\boxed{9", "8"),  # an unfinished box is none
         ("Answer: 000", "0"),
         ("answer: -0", "0"),
-        ("Answer: 12 apples", None),
+        ("Answer: 12 apples", "12"),
         ("Answer: 12 or 13", None),
         ("Answer: 1.5", None),
-        ("Answer: 1e3", None),
+        ("Answer: 1e3", "1000"),
+        ("Answer: 12 thousand", None),
+        ("Answer: 12 more than x", None),
+        ("Answer: not 5", None),
+        ("The final answer is 809.", "809"),
+        ("Final Answer: The final answer is $809$", "809"),
+        ("Final Answer: The final answer is $809$. I hope it is correct.", "809"),
+        ("Final Answer: \\[ 809 \\]", "809"),
+        ("Final Answer: \n\n$$\n42\n$$", "42"),
+        ("Final Answer: 809 games", "809"),
+        ("Answer: $18$ dollars", "18"),
+        ("Answer: The answer is 42", "42"),
+        ("Answer: There are 5 apples.", "5"),
+        ("Answer: The value of $x$ is $5$.", "5"),
+        ("Answer: 42. This is because 6 times 7 is 42", "42"),
+        ("So the answer is indeed 6.", "6"),
+        ("The answer is 1,234 dollars.\n\nThe first 1,000 are", "1234"),
+        ("Let us see.\nThen the answer is 7. Wait" + ", let me see" * 30, None),  # in mid-thought
+        ("The answer is the same as before, since nothing else was changed", None),
+        ("\\boxed{\\$78}", "78"),
+        ("\\boxed 2", "2"),
+        ("\\boxed 809$.", "809"),
+        ("\\boxed{7}, so \\boxed{}", "7"),
+        ("\\boxed{5.0}", "5"),
         ("Answer: ٣", None),  # digits, but not ours
         ("I think it is 523", None),
         ("Final Answer:", None),
@@ -47,6 +70,20 @@ def test_integer(text, expected):
         ("\\boxed{\\textbf{(B)}}", "B"),
         ("b", "B"),
         ("Answer: A. The rate doubles", "A"),
+        ("Answer: Option B", "B"),
+        ("Answer: [C]", "C"),
+        ("Answer: B because of the rate", "B"),
+        ("Answer: B, since it doubles", "B"),
+        ("The correct answer is (B).", "B"),
+        ("Answer: The correct option is (C)", "C"),
+        ("\\boxed{5.4\\,\\mathrm{eV}} Answer: C", "C"),
+        ("Answer: C, that is \\boxed{5.4\\,\\mathrm{eV}}", "C"),
+        ("\\boxed{E} Answer: B", "B"),
+        ("Answer: **B** – 12 m", "B"),
+        ("The best choice is D: none of these", "D"),
+        ("Answer: $\\text{(D)}$", "D"),
+        ("Answer: C\nAnswer: A or B", None),
+        ("Answer: I think it is hard", None),
         ("Answer: A carbon atom", None),
         ("Answer: A or B", None),
         ("Answer: A, B", None),
@@ -59,6 +96,11 @@ def test_integer(text, expected):
 )
 def test_choice(text, expected):
     assert answers.choice(text) == expected
+
+
+def test_letters_that_are_no_choice_of_the_question_are_none():
+    assert answers.choice("Answer: B, for the energy \\boxed{E}") == "E"
+    assert answers.choice("Answer: B, for the energy \\boxed{E}", "ABCD") == "B"
 
 
 def test_math_answers_keep_their_spelling():

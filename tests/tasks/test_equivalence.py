@@ -1,6 +1,12 @@
 """Mathematical equivalence, and answers that try to hang or kill the grader."""
 
+import os
+import signal
+import subprocess
+import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +108,67 @@ def test_groups_for_voting(judge):
     answers = ["\\frac{1}{2}", "3", "0.5", None, "x^2-1", "3.0", "(x-1)(x+1)", "\\dfrac12", "4"]
     assert judge.group_answers(answers) == [0, 1, 0, -1, 2, 1, 2, 0, 3]
     assert judge.group_answers([]) == []
+
+
+def kill(judge) -> None:
+    for process in judge._pool.processes():
+        os.kill(process, signal.SIGKILL)
+
+
+def test_workers_killed_while_idle_are_replaced():
+    judge = Judge(workers=2)
+    try:
+        for i in range(2, 5):
+            assert judge.verdict(f"\\sqrt{{{i}}}x", f"x\\sqrt{{{i}}}") == "same"
+            kill(judge)
+        assert judge.verdict("\\sqrt{7}x", "\\sqrt{8}x") == "different"
+        assert judge.ungraded == 0
+    finally:
+        judge.close()
+
+
+def test_a_comparison_whose_worker_is_killed_is_made_again():
+    judge = Judge(seconds=3.0, workers=1)
+    try:
+        assert judge.verdict("2x", "x+x") == "same"
+        judge.submit("9^{9^{9^9}}", "1/3")  # computes for its three seconds, if it may
+        judge.submit("(x+1)^2", "x^2+2x+1")
+        time.sleep(0.5)
+        kill(judge)
+        assert judge.verdict("9^{9^{9^9}}", "1/3") == "timeout"
+        assert judge.verdict("(x+1)^2", "x^2+2x+1") == "same"
+    finally:
+        judge.close()
+
+
+def test_a_comparison_that_cannot_be_made_is_not_graded_and_said(caplog):
+    judge = Judge(workers=1)
+    over = threading.Event()
+
+    def killer():
+        while not over.wait(0.02):
+            if judge._pool is not None:
+                kill(judge)
+
+    thread = threading.Thread(target=killer)
+    thread.start()
+    try:
+        assert judge.verdict("2x", "x+x") == "ungraded"
+        assert judge.verdict("2x", "x+x") == "ungraded" and judge.ungraded == 1
+        assert "not graded" in caplog.text and "2x" in caplog.text
+    finally:
+        over.set()
+        thread.join()
+    assert judge.verdict("3x", "x+2x") == "same"
+    judge.close()
+
+
+def test_a_script_needs_no_main_guard(tmp_path):
+    script = tmp_path / "mine.py"
+    script.write_text("from s1x.tasks import equivalent\nprint(equivalent('2x', 'x+x'), equivalent('2x', '3x'))\n")
+    root = Path(__file__).resolve().parents[2]
+    for command in ([str(script)], ["-c", script.read_text()]):
+        done = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": str(root)}
+        )
+        assert done.stdout == "True False\n" and done.stderr == "" and done.returncode == 0

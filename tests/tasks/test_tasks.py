@@ -35,9 +35,19 @@ def test_the_shipped_files_are_what_the_generator_writes(tmp_path):
 
 
 def test_importing_tasks_is_light():
-    heavy = "{'torch', 'lm_eval', 'datasets', 'sympy', 'math_verify', 'pebble'}"
+    heavy = "{'torch', 'lm_eval', 'datasets', 'sympy', 'math_verify'}"
     code = f"import sys, s1x.tasks; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
+
+
+@pytest.mark.parametrize("name", ["tiny_math", "tiny_mc"])
+@pytest.mark.parametrize("target", ["1/2", "1.5", "1,234", "5.0", "B", "x+1", "18 dollars"])
+def test_own_targets_of_another_kind_are_graded_as_mathematics(tmp_path, name, target):
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps({"question": "How much?", "answer": target}) + "\n")
+    task = load_task({"name": name, "lm_eval": name, "file": str(file), "max_answer_tokens": 16})
+    texts = [f"Final Answer: {target}", rf"so \boxed{{{target}}}.", "Answer: 77", "well"]
+    assert [g.score for g in task.grade([(task.questions[0], text) for text in texts])] == [1, 1, 0, 0]
 
 
 def test_tiny_math(offline):
@@ -51,7 +61,7 @@ def test_tiny_math(offline):
     assert [g.score for g in grades] == [1, 1, 0, 0, 0]
     assert [g.no_answer for g in grades] == [False, False, False, True, True]
     assert [g.extracted for g in grades] == [question.target.lstrip("0")] * 2 + ["1000", None, None]
-    assert grades[0].metrics == {"exact_match": 1.0, "no_answer": 0.0}
+    assert grades[0].metrics == {"exact_match": 1.0, "no_answer": 0.0, "not_graded": 0.0}
 
 
 @pytest.mark.parametrize("name", ["tiny_math", "tiny_mc"])

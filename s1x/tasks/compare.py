@@ -1,0 +1,108 @@
+"""The program of one grading worker: reads pairs of LaTeX answers, one JSON line each, and writes a verdict for each.
+
+It runs as a file of its own (workers.py), so that nothing of the caller's is imported again, and ends when its input does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+
+def main(seconds: float, memory: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # meant for the run, which ends its workers itself
+    replies = os.fdopen(os.dup(1), "w")
+    prepare(memory)
+    quiet = os.open(os.devnull, os.O_WRONLY)  # parsers print; only verdicts may be read
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    print(json.dumps("ready"), file=replies, flush=True)
+    for line in sys.stdin:
+        signal.setitimer(
+            signal.ITIMER_PROF, seconds
+        )  # processor time, then die: no Python needs to run, nor the parent to live
+        verdict = compare(*json.loads(line))
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        print(json.dumps(verdict), file=replies, flush=True)
+
+
+def prepare(memory: int) -> None:
+    """Load what is slow to load, set limits."""
+    import logging
+    import resource
+
+    import math_verify.grader
+    from math_verify import verify
+
+    logging.disable(logging.CRITICAL)
+    math_verify.grader.sympy_numeric_eq = numbers_equal
+    verify(parse("1"), parse("2"), timeout_seconds=None)
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard))
+
+
+def compare(answer: str, target: str) -> str:
+    """math-verify's verdict: "same", "different", "unparsed" (no mathematics in the answer), or "ungraded" where it failed."""
+    from math_verify import verify
+
+    try:
+        if not (parsed := parse(answer)):
+            return "unparsed"
+    except (Exception, MemoryError):
+        return "unparsed"
+    try:
+        return "same" if verify(parse(target), parsed, timeout_seconds=None) else "different"
+    except (Exception, MemoryError):
+        return "ungraded"
+
+
+def parse(latex: str) -> list:
+    """The whole text as LaTeX, or nothing. (math-verify's other readers take any number they find in a text, "9**9" for 9, and
+    any letters at its end for a unit, "5m" for 5.)"""
+    from latex2sympy2_extended import NormalizationConfig
+    from math_verify import LatexExtractionConfig, parse
+
+    spelling = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
+    config = LatexExtractionConfig(normalization_config=spelling)
+    return parse(f"${latex}$", [config], fallback_mode="no_fallback", extraction_mode="first_match", parsing_timeout=None)
+
+
+def numbers_equal(a, b, float_rounding: int, numeric_precision: int) -> bool:
+    """In the place of math-verify's `sympy_numeric_eq`, which compares to six decimals and takes what is below 1e-15 for zero.
+
+    Numbers are compared exactly, or to 30 digits *of their size* where they cannot be; a decimal of six digits or more also
+    stands for whatever it is the rounding of.
+    """
+    from sympy import Float, MatrixBase, Rational
+
+    a, b = (x.doit() for x in (a, b))
+    if isinstance(a, MatrixBase) and isinstance(b, MatrixBase):
+        pairs = zip(a.flat(), b.flat())
+        return a.shape == b.shape and all(numbers_equal(x, y, float_rounding, numeric_precision) for x, y in pairs)
+    if a.free_symbols or b.free_symbols:
+        return a == b
+    if isinstance(a, Rational) and isinstance(b, Rational):
+        return a == b
+    if isinstance(a, Float) or isinstance(b, Float):
+        return any(isinstance(x, Float) and rounds_to(x, y) for x, y in ((a, b), (b, a)))
+    close = (a - b).evalf(60, maxn=400)
+    size = max(abs(x.evalf(20)) for x in (a, b))
+    return bool(abs(close) <= size * 10**-30)
+
+
+def rounds_to(decimal, number) -> bool:
+    """Whether a decimal is a number, up to one of its own last digit where it gives six or more."""
+    from sympy import Rational
+
+    digits = str(decimal).rstrip("0")
+    error = abs((number - Rational(str(decimal))).evalf(60, maxn=400))
+    if "e" in digits or len(digits.lstrip("-0.").replace(".", "")) < 6:
+        return bool(error <= abs(number.evalf(20)) * Rational(1, 10**14))  # as written, but for what a float loses
+    return bool(error < Rational(1, 10 ** len(digits.partition(".")[2])))
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), int(sys.argv[2]))
