@@ -31,7 +31,7 @@ class Command:
 
 
 def steps(page: Path) -> Iterator[File | Command]:
-    """What a reader of the page does, from top to bottom. Other blocks (`sh`, `text`, `python` without a name) are for reading."""
+    """What a reader of the page does, from top to bottom. Other blocks are for reading."""
     for language, name, text in _BLOCK.findall(page.read_text(encoding="utf-8")):
         if language == "console":
             for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
