@@ -84,7 +84,7 @@ def test_links_lead_somewhere(page):
 def _commands() -> list[str]:
     """Those of the README that tests/experiments does not plan already, and that are typed nowhere here."""
     blocks = {step.line for step in steps(ROOT / "README.md") if isinstance(step, Command)}
-    plain = re.compile(r"python run\.py \+experiment=\w+( scale=paper)?$|.*(--help|report\.of)")
+    plain = re.compile(r"python run\.py \+experiment=\w+( scale=paper| train\.seed=\S+| plan=true)?$|.*(--help|report\.of)")
     return sorted({c for c in pages.commands(ROOT / "README.md") if c not in blocks and not plain.match(c)})
 
 
