@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"errors", "files"},
+    {"errors", "files", "hints"},
     {"streams"},
     {"chat", "models", "cell"},
     {"methods", "engines", "metrics"},
@@ -28,7 +28,14 @@ FLOORS = [
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # a room beside, on the same floor: what stands left may import what stands right
-BESIDE = {("engines", "models"), ("files", "errors"), ("run", "config"), ("run", "callbacks"), ("plugins", "config")}
+BESIDE = {
+    ("engines", "models"),
+    ("files", "errors"),
+    ("errors", "hints"),
+    ("run", "config"),
+    ("run", "callbacks"),
+    ("plugins", "config"),
+}
 BESIDE |= {("tasks", "tiny"), ("callbacks", "config"), ("plugins", "callbacks")}
 LINE = ["types", "engine", "frames", "store", "memory", "reading", "shared", "running", "scheduler"]  # of streams, from below
 PORT = ("engines", "streams")  # engines see of streams their port and the types, nothing else
