@@ -11,7 +11,7 @@ types:
 	mypy
 
 fast: # what needs no model
-	pytest -q tests/streams tests/methods tests/metrics tests/test_files.py
+	pytest -q tests/streams tests/methods tests/metrics tests/test_files.py tests/test_floors.py --ignore tests/methods/test_on_the_tiny_model.py
 
 docs: # the guides and the README, run as they stand
 	pytest -q tests/docs
