@@ -253,23 +253,15 @@ def _check_method(plain: dict[str, Any]) -> None:
         )
 
 
-def context_length(plain: dict[str, Any]) -> int | None:
-    """Tokens of context of the configured model, from its files; None for an engine without a model.
+def context_length(plain: dict[str, Any]) -> int:
+    """Tokens of context of the configured engine, from settings and the model's files.
 
     Raises SettingError when there is no such model.
     """
-    if plain["engine"]["name"] == "scripted":
-        return plain["engine"]["context_length"]
+    from .engines import build
+
     with sentences():
-        known = _model_context(plain["model"]["path"], plain["model"]["revision"])
-    return min(known, plain["engine"].get("max_model_len") or known)
-
-
-@cache
-def _model_context(path: str, revision: str | None) -> int:
-    from .engines.fingerprint import model_facts
-
-    return model_facts(path, revision)["context_length"]
+        return build.context_length(plain["engine"], plain["model"])
 
 
 @cache

@@ -43,7 +43,7 @@ def main(overrides: list[str]) -> None:
 
 def watch(engine) -> list[tuple[float, ...]]:
     """What each step did, and the seconds it took."""
-    rows, scheduler = [], engine._engine.engine_core.engine_core.scheduler
+    rows, scheduler = [], engine.llm.engine_core.engine_core.scheduler
     schedule, step = scheduler.schedule, engine._step
     last: tuple[float, ...] = ()
 

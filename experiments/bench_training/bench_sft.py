@@ -18,7 +18,8 @@ import yaml
 from omegaconf import OmegaConf
 
 import s1x
-from s1x.engines.fingerprint import cuda_devices, model_facts
+from s1x.models.device import cuda_devices
+from s1x.models.facts import model_facts
 from s1x.training import launch, memory
 from s1x.training.examples import UNLEARNED, Encoded
 from s1x.training.ranks import Ranks

@@ -101,16 +101,15 @@ def select_s1k(records: list[dict], seed: int = 0, n: int = 1000) -> list[dict]:
 
 def label(records: list[dict], model: str) -> list[dict]:
     """The records with `base_correct`: is the model's greedy plain answer (no thinking opened) the solution?"""
-    from transformers import AutoTokenizer
-
     from s1x.chat import Chat, ChatFormat
     from s1x.data.attempts import attempts, grade
     from s1x.engines.transformers import TransformersEngine
+    from s1x.models.tokenizer import load_tokenizer
     from s1x.streams.memory import MemoryStore
 
     engine = TransformersEngine(model)
     plain = ChatFormat("plain", thinking_start="", thinking_end="", thinking_stop=("<|im_end|>",))
-    chat = Chat(plain, AutoTokenizer.from_pretrained(model), engine.context_length)
+    chat = Chat(plain, load_tokenizer({"path": model}), engine.context_length)
     texts = attempts(engine, chat, MemoryStore(), [r["question"] for r in records], max_tokens=256)
     marks = grade(texts, [r["solution"] for r in records])
     return [{**record, "base_correct": mark} for record, mark in zip(records, marks)]

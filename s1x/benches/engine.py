@@ -66,11 +66,11 @@ def against_bare(engine: Any) -> dict[str, Any]:
     prompts = [tuple(rng.randrange(3, 400) for _ in range(PROMPT)) for _ in range(STREAMS)]
     sides: dict[str, Callable[[], int]] = {
         "s1x": lambda: through_s1x(engine, prompts),
-        "bare, DELTA": lambda: bare(engine._engine, prompts, RequestOutputKind.DELTA),
-        f"bare, DELTA, {engine._interval} at a time": lambda: bare(
-            engine._engine, prompts, RequestOutputKind.DELTA, engine._interval
+        "bare, DELTA": lambda: bare(engine.llm, prompts, RequestOutputKind.DELTA),
+        f"bare, DELTA, {engine.stream_interval} at a time": lambda: bare(
+            engine.llm, prompts, RequestOutputKind.DELTA, engine.stream_interval
         ),
-        "bare, FINAL_ONLY": lambda: bare(engine._engine, prompts, RequestOutputKind.FINAL_ONLY),
+        "bare, FINAL_ONLY": lambda: bare(engine.llm, prompts, RequestOutputKind.FINAL_ONLY),
     }
     speeds: dict[str, list[float]] = {side: [] for side in sides}
     for round in range(-1, ROUNDS):  # the first one warms up

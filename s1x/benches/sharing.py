@@ -17,6 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ..cell import Cell
+from ..engines.build import needs_model
 from ..evaluation.cells import OnDone
 from ..stages import evaluate as stage
 
@@ -83,14 +84,15 @@ def _rows(directory: Path) -> list[dict[str, Any]]:
 
 def _gap(config: DictConfig, question: str, left: list[int], right: list[int], at: int) -> float | None:
     """Difference of the two tokens' logits in float64 where two greedy traces part: next to nothing for a tie."""
-    if config.engine.name == "scripted" or at >= min(len(left), len(right)):
+    if not needs_model(config.engine) or at >= min(len(left), len(right)):
         return None
     import torch
     from transformers import AutoModelForCausalLM
 
-    from ..evaluation.cells import chat_of, load_tokenizer
+    from ..evaluation.cells import chat_of
+    from ..models.tokenizer import load_tokenizer
 
-    tokenizer = load_tokenizer(config)
+    tokenizer = load_tokenizer(config.model)
     model = AutoModelForCausalLM.from_pretrained(config.model.path, dtype=torch.float64)
     prefix = list(chat_of(config, tokenizer, 1 << 30).prompt(question).ids) + left[:at]
     with torch.no_grad():

@@ -31,8 +31,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..engines.build import build
 from ..errors import SettingError
-from ..evaluation.cells import chat_of, load_tokenizer
+from ..evaluation.cells import chat_of
 from ..methods.base import Ask
+from ..models.tokenizer import load_tokenizer
 from ..streams.engine import Open
 from ..streams.memory import MemoryStore
 from ..streams.scheduler import Job, Scheduler
@@ -103,7 +104,7 @@ def _command(plain: dict[str, Any], way: str, cells: list[int], limit: int | Non
     cfg = OmegaConf.create(plain)
     if limit:
         cfg.task.limit = limit
-    tokenizer = load_tokenizer(cfg)
+    tokenizer = load_tokenizer(cfg.model)
     engine = build(plain["engine"], plain["model"], tuple(tokenizer.convert_tokens_to_ids(t) for t in cfg.chat.thinking_stop))
     sweep = Sweep(cfg, tokenizer, engine)
     warm(engine)

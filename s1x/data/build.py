@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import SettingError
 from ..files import beside, write_text
+from ..models.tokenizer import load_tokenizer
 from . import card, funnel, records, sources, steps
 from .steps import ORDER, Outcome
 
@@ -183,16 +184,10 @@ PREPARE: dict[str, Callable[[DictConfig, dict, pa.Table], Prepared]] = {
 
 
 def _tokenizer(path: str):
-    from transformers import AutoTokenizer
-
     from ..tasks.sources import hub
 
-    try:
-        with hub():
-            return AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise SettingError(f"data.length.tokenizer={path}: cannot be loaded ({reason}); give a hub id or a folder") from None
+    with hub():
+        return load_tokenizer({"path": path}, "data.length.tokenizer")
 
 
 # --- caching and writing ----------------------------------------------------------------------------------------

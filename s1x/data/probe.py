@@ -10,7 +10,7 @@ import pyarrow as pa
 from omegaconf import DictConfig, OmegaConf
 
 from ..chat import Chat, ChatFormat
-from ..errors import SettingError
+from ..models.tokenizer import load_tokenizer
 from . import asking, attempts, classify
 
 
@@ -55,11 +55,5 @@ def solved(cfg: DictConfig, table: pa.Table, name: str, settings: Mapping[str, A
     return attempts.grade(texts, solutions)
 
 
-def _tokenizer(model: Mapping[str, Any]):
-    from transformers import AutoTokenizer
-
-    path = model.get("tokenizer") or model.get("path")
-    try:
-        return AutoTokenizer.from_pretrained(path, revision=model.get("revision"))
-    except (OSError, ValueError, TypeError) as error:
-        raise SettingError(f"data.difficulty.models: path={path}: no tokenizer there ({str(error).splitlines()[0]})") from None
+def _tokenizer(model: Mapping[str, Any]) -> Any:
+    return load_tokenizer(model, "data.difficulty.models: path")

@@ -1,48 +1,71 @@
-"""From a configuration to an engine: which class, which settings. Nothing heavy is imported before the first missing token."""
+"""From a configuration to an engine: the class that `engine._target_` names, with the settings beside it.
+
+A class says by its parameters what it needs of the rest: `model`, `revision` and `tokenizer` (of the group `model`) where it
+runs a model, and `stop_ids` (the tokens that end thinking or answer) where it writes no model's words.
+"""
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from hydra.utils import get_class
+
+from ..models.device import cuda_devices
+from ..models.facts import model_facts
 from ..streams.engine import Engine
+from .replicas import Replicas, device_groups
+
+_OURS = ("_target_", "name", "replicas")  # settings that no engine sees
 
 
-def build(engine: dict[str, Any], model: dict[str, Any], stop_ids: tuple[int, ...] = ()) -> Engine:
-    """The engine of the resolved groups `engine` and `model`. `stop_ids` are what the scripted engine ends with."""
-    settings = {k: v for k, v in engine.items() if k != "name"}
-    name = engine["name"]
-    if settings.pop("replicas", 1) > 1:
+def build(engine: Mapping[str, Any], model: Mapping[str, Any], stop_ids: tuple[int, ...] = ()) -> Engine:
+    """The engine of the resolved groups `engine` and `model`. Raises ValueError for settings that will not do."""
+    if (engine.get("replicas") or 1) > 1:
         return _replicas(engine, model, stop_ids)
-    if name == "transformers":
-        from .transformers import TransformersEngine
-
-        return TransformersEngine(model["path"], revision=model["revision"], tokenizer=model["tokenizer"], **settings)
-    if name == "vllm":
-        from .vllm import VllmEngine
-
-        return VllmEngine(model["path"], revision=model["revision"], tokenizer=model["tokenizer"], **settings)
-    if name == "server":
-        from .server import ServerEngine
-
-        return ServerEngine(model["path"], revision=model["revision"], tokenizer=model["tokenizer"], **settings)
-    if name == "scripted":
-        from .scripted import ScriptedEngine
-
-        chance = settings.pop("end_chance")
-        return ScriptedEngine(ends=dict.fromkeys(stop_ids, chance), **settings)
-    raise ValueError(f"engine={name}: there is no such engine; choose one of transformers, vllm, server, scripted")
+    kind, settings = _class(engine), {key: value for key, value in engine.items() if key not in _OURS}
+    parameters = inspect.signature(kind).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for key, value in settings.items():
+        if key not in parameters and not takes_all:
+            raise ValueError(f"engine.{key}={value}: {kind.__name__} has no such setting; it has {', '.join(parameters)}.")
+    given = {"model": model["path"], "revision": model["revision"], "tokenizer": model["tokenizer"], "stop_ids": stop_ids}
+    return kind(**{key: value for key, value in given.items() if key in parameters}, **settings)
 
 
-def _replicas(engine: dict[str, Any], model: dict[str, Any], stop_ids: tuple[int, ...]) -> Engine:
+def needs_model(engine: Mapping[str, Any]) -> bool:
+    """Whether the engine of the group `engine` runs a model (and not, say, a script)."""
+    return "model" in inspect.signature(_class(engine)).parameters
+
+
+def context_length(engine: Mapping[str, Any], model: Mapping[str, Any]) -> int:
+    """Tokens that a stream may have, known without making the engine: what its settings say, else what the model's files say.
+
+    `context_length` is the setting of an engine without a model, `max_model_len` that of one that runs a model.
+    """
+    if "context_length" in engine:
+        return engine["context_length"]
+    known = model_facts(model["path"], model["revision"])["context_length"]
+    return min(known, engine.get("max_model_len") or known)
+
+
+def _class(engine: Mapping[str, Any]) -> type:
+    target = engine.get("_target_")
+    try:
+        return get_class(target)
+    except Exception as error:  # of whatever its module raises when it is imported
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"engine._target_={target}: there is no such class ({reason}).") from None
+
+
+def _replicas(engine: Mapping[str, Any], model: Mapping[str, Any], stop_ids: tuple[int, ...]) -> Engine:
     """`engine.replicas` processes, each with its share of the visible devices."""
-    from .fingerprint import cuda_devices
-    from .replicas import Replicas, device_groups
-
     n = engine["replicas"]
     size = engine.get("tensor_parallel_size", 1) * engine.get("pipeline_parallel_size", 1)
-    count = 0 if engine["name"] == "scripted" or engine.get("device") == "cpu" else cuda_devices()
+    count = cuda_devices() if needs_model(engine) and engine.get("device") != "cpu" else 0
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
     devices = device_groups(visible.split(",") if count else [], n, size)
-    return Replicas(partial(build, engine | {"replicas": 1}, model, stop_ids), n, devices)
+    return Replicas(partial(build, {**engine, "replicas": 1}, model, stop_ids), n, devices)

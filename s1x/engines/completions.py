@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from ..streams.engine import EngineError
-from ..streams.types import GREEDY, Sampling
+from ..streams.types import GREEDY, Ids, Sampling
 from .parts import Part
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,39 @@ def body(
     return request
 
 
+def scoring_body(model: str, prompt: Ids, drawn: int | None, priority: int | None) -> dict[str, Any]:
+    """The request for log-probabilities of the ids of a prompt, and of one that is drawn for want of room: none else may be."""
+    request: dict[str, Any] = {
+        "model": model,
+        "prompt": list(prompt),
+        "max_tokens": 1,
+        "temperature": 0.0,
+        "ignore_eos": True,
+        "return_token_ids": True,
+        "prompt_logprobs": 0,
+    }
+    if drawn is not None:
+        request |= {"allowed_token_ids": [drawn], "logprobs": 0}
+    if priority is not None:
+        request["priority"] = priority
+    return request
+
+
+class Scored(NamedTuple):
+    """Log-probabilities of the ids of a prompt (NaN for the first), and of the one drawn behind it."""
+
+    prompt: list[float]
+    drawn: float | None
+    cached: int | None
+
+
+class Abilities(NamedTuple):
+    """What a server can do besides what it must: take priorities, return log-probabilities of prompts."""
+
+    priorities: bool
+    scores: bool
+
+
 class Endpoint:
     """One server. `url` ends before /v1. The key goes into the request header and nowhere else."""
 
@@ -125,14 +159,26 @@ class Endpoint:
         finally:
             self.open -= 1
 
+    async def score(self, request: dict[str, Any]) -> Scored:
+        """Send a request of `scoring_body`. Raises Broken or Refused."""
+        self.open += 1
+        try:
+            async with asyncio.timeout(self._first_s):
+                async with self.session.post(f"{self.url}/v1/completions", json=request, headers=self._headers) as answer:
+                    await self._check(answer)
+                    return _scored(await answer.json(content_type=None), request["prompt"], "allowed_token_ids" in request)
+        except _FAILURES as error:
+            raise self._broken(error) from None
+        finally:
+            self.open -= 1
+
     def _event(self, data: dict[str, Any], logprobs: bool) -> Event:
         if "error" in data:
             error = data["error"]
             if isinstance(error.get("code"), int) and 400 <= error["code"] < 500 and error["code"] not in _AGAIN:
                 raise Refused(self._clean(str(error.get("message"))))
             raise Broken("the server reported an error in mid-stream")
-        details = (data.get("usage") or {}).get("prompt_tokens_details") or {}
-        cached = details.get("cached_tokens")
+        cached = _cached(data)
         if not data["choices"]:
             return Event([], [] if logprobs else None, cached, False)
         (choice,) = data["choices"]
@@ -175,6 +221,21 @@ class Endpoint:
         return (text.replace(self._key, "***") if self._key else text)[:300]
 
 
+def _cached(data: dict[str, Any]) -> int | None:
+    return ((data.get("usage") or {}).get("prompt_tokens_details") or {}).get("cached_tokens")
+
+
+def _scored(data: dict[str, Any], prompt: list[int], drawn: bool) -> Scored:
+    """The answer to a scoring; anything but one finite number for each id but the first is unreadable."""
+    (choice,) = data["choices"]
+    given = choice.get("prompt_logprobs")
+    if given is None:
+        raise Refused("it returns no prompt_logprobs")
+    values = [math.nan, *(float(place[str(token)]["logprob"]) for place, token in zip(given[1:], prompt[1:], strict=True))]
+    last = float(choice["logprobs"]["token_logprobs"][0]) if drawn else None
+    return Scored(values, last, _cached(data))
+
+
 def _end_with_connection(answer: aiohttp.ClientResponse) -> None:
     """Let reading fail as soon as the connection is gone: where broken framing made it close, aiohttp 3.14 tells nobody."""
     connection = answer.connection
@@ -194,8 +255,8 @@ def _end_with_connection(answer: aiohttp.ClientResponse) -> None:
         closed.add_done_callback(tell)
 
 
-async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: int, patiently: Patiently) -> bool:
-    """Find out what a server can do; returns whether it takes priorities. `patiently` tries a question again when it breaks.
+async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: int, patiently: Patiently) -> Abilities:
+    """Find out what a server can do. `patiently` tries a question again when it breaks.
 
     Warns when the server says that it runs something that is not called like the configured `model`: another name for the same
     files, or the cells of another model asking the wrong server.
@@ -240,4 +301,17 @@ async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: i
             raise EngineError(f"engine.urls={endpoint.url}: the server ignores logit_bias, which s1x needs to forbid tokens.")
     except Refused as error:
         raise EngineError(f"engine.urls={endpoint.url}: the server refused a request ({error}).") from None
-    return priority is not None
+    return Abilities(priority is not None, await _scores(endpoint, model_id, priority))
+
+
+async def _scores(endpoint: Endpoint, model_id: str, priority: int | None) -> bool:
+    """Whether a server returns log-probabilities of prompts. One that knows no such request ignores it, refuses or fails."""
+    for _ in range(3):
+        try:
+            await endpoint.score(scoring_body(model_id, (1, 1), None, priority))
+            return True
+        except Refused:
+            return False
+        except Broken:
+            continue
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,22 +12,27 @@ from .kv_cache import KVCache, Run, Span, Step
 from .slots import SlotTable
 
 _REPLAN_EVERY = 32  # steps after which unchanged rows are grouped anew
+_ROWS_ASKED = 512  # logits for scorings in one step: 0.3 GB at a vocabulary of 150,000
 _CALL_BYTES = {"cpu": 200e3, "cuda": 60e6}  # keys and values read in the time that one more attention call costs
 
 
 class Pack(NamedTuple):
-    """The tokens of one step. Each of `slots` gets a new id, from the logits at `outputs`; `fed` counts tokens by slot."""
+    """The tokens of one step. Each of `slots` gets a new id, from the logits at the first of `outputs`; the others are `asked`
+    of slots that are read only, so many of each. `fed` counts tokens by slot.
+    """
 
     step: Step
     tokens: np.ndarray  # [tokens]
     positions: np.ndarray  # [tokens]
     slots: np.ndarray  # [sampled]
-    outputs: np.ndarray  # [sampled]
+    outputs: np.ndarray  # [sampled + asked]
+    asked: list[tuple[int, int]]  # slot, how many outputs
     fed: np.ndarray  # [all slots]
 
 
 class Packer:
-    """Packs steps over `table` and `cache`; a step prefills at most `prefill` tokens.
+    """Packs steps over `table` and `cache`; a step prefills at most `prefill` tokens, and asks for few logits besides those
+    that draw an id: a row is as long as the vocabulary.
 
     position_bytes: keys and values of one position in one layer.
     """
@@ -36,11 +42,13 @@ class Packer:
         self._overhead = _CALL_BYTES[cache.device.type] / position_bytes
         self._key, self._age, self._ranges = b"", 0, []
 
-    def pack(self) -> Pack:
+    def pack(self, wanted: Mapping[int, np.ndarray]) -> Pack:
+        """wanted: of slots that are read and draw nothing, after how many ids (rising) logits are asked for."""
         table = self.table
         pending = np.where(table.owner >= 0, table.known - table.cached, 0)
         decoding = pending == 1
-        spans = self._spans(pending)
+        decoding[list(wanted)] = False
+        spans = self._spans(np.where(decoding, 0, pending), wanted)
         lengths = np.where(decoding, table.cached + 1, 1)
         runs = [Run(a, b, int(lengths[a:b].max())) for a, b in self._group(lengths, decoding)]
 
@@ -51,6 +59,7 @@ class Packer:
         # Rows of slots that do not decode write to the scratch position.
         slots, places = [rows], [np.where(real, position, self.cache.length)]
         sampled, outputs = [rows[real]], [np.flatnonzero(real)]
+        asked, asked_outputs = [], []
         fed, count = decoding.astype(np.int64), len(rows)
         for span in spans:
             end = span.start + span.length
@@ -60,21 +69,33 @@ class Packer:
             places.append(positions[-1])
             fed[span.slot] = span.length
             count += span.length
-            if end == table.known[span.slot]:
+            if span.slot in wanted:
+                at = wanted[span.slot]
+                at = at[: np.searchsorted(at, end, side="right")]
+                asked.append((span.slot, len(at)))
+                asked_outputs.append(count - end + at - 1)
+            elif end == table.known[span.slot]:
                 sampled.append(np.array([span.slot]))
                 outputs.append(np.array([count - 1]))
         slot, place = (torch.from_numpy(np.concatenate(x)).to(self.cache.device) for x in (slots, places))
         step = Step(self.cache, runs, lengths[rows], spans, slot, place)
-        return Pack(step, *(np.concatenate(x) for x in (tokens, positions, sampled, outputs)), fed)
+        together = (np.concatenate(x) for x in (tokens, positions, sampled, outputs + asked_outputs))
+        return Pack(step, *together, asked, fed)
 
-    def _spans(self, pending: np.ndarray) -> list[Span]:
-        """Prefills, those taken first coming first, up to the bound."""
-        spans, left = [], self.prefill
-        slots = np.flatnonzero(pending > 1)
+    def _spans(self, pending: np.ndarray, wanted: Mapping[int, np.ndarray]) -> list[Span]:
+        """Prefills, those taken first coming first, up to the bounds."""
+        spans, left, rows = [], self.prefill, _ROWS_ASKED
+        slots = np.flatnonzero(pending)
         for slot in slots[self.table.used[slots].argsort()].tolist():
+            start = int(self.table.cached[slot])
             length = min(int(pending[slot]), left)
-            if length:
-                spans.append(Span(slot, int(self.table.cached[slot]), length))
+            if slot in wanted:
+                at = wanted[slot]
+                if rows < np.searchsorted(at, start + length, side="right"):
+                    length = int(at[rows]) - 1 - start
+                rows -= int(np.searchsorted(at, start + length, side="right"))
+            if length > 0:
+                spans.append(Span(slot, start, length))
                 left -= length
         return spans
 

@@ -8,9 +8,10 @@ request, whatever is left. The prefix cache makes a new part cheap.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ..streams.engine import Open
+from ..streams.engine import Open, Rows, Scoring
 from ..streams.types import Forbid, Ids, digest
 
 
@@ -79,3 +80,25 @@ class Chain:
         self.ids += ids
         self.stopped = bool(ids) and ids[-1] in self.request.stop_ids
         return ids
+
+
+class Reading:
+    """A scoring as one plain request: a prompt whose ids are scored, and one more token, since less cannot be asked for.
+
+    Where the prompt would fill the context, its last id is that token: the only one allowed (`drawn`).
+    """
+
+    counted = False  # see Chain: all its tokens come at once
+
+    def __init__(self, handle: int, request: Scoring, context_length: int) -> None:
+        self.handle, self.request = handle, request
+        self.prompt, self.drawn = request.ids[: request.at[-1] + 1], None
+        if len(self.prompt) >= context_length:
+            self.prompt, self.drawn = self.prompt[:-1], self.prompt[-1]
+
+    def rows(self, prompt: Callable[[int], float], drawn: float | None) -> Rows:
+        """The answer, from the log-probability of the prompt's n-th id and of the drawn one."""
+        values = [prompt(n) for n in self.request.at if n < len(self.prompt)]
+        if self.drawn is not None and drawn is not None:
+            values.append(drawn)
+        return Rows(self.handle, [(value,) for value in values], True)

@@ -13,11 +13,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from itertools import count
 from multiprocessing.connection import Connection, wait
 
-from ..streams.engine import Chunk, Counters, Engine, EngineError, Open
+from ..streams.engine import Chunk, Counters, Engine, EngineError, Open, Rows, Scoring
+from .common import alive
 from .parts import rest
 from .routing import Router
 
@@ -29,15 +30,22 @@ _END_S = 20.0  # how long a process may take to free its device
 
 @dataclass
 class _Stream:
-    """An open stream, where it runs, and what has arrived."""
+    """An open stream or scoring, where it runs, and what has arrived."""
 
-    request: Open
+    request: Open | Scoring
     place: int
     ids: list[int] = field(default_factory=list)
+    rows: int = 0
+
+    def rest(self) -> Open | Scoring:
+        """What is left of the request."""
+        if isinstance(self.request, Scoring):
+            return replace(self.request, at=self.request.at[self.rows :])
+        return rest(self.request, self.ids)
 
 
 class Replicas:
-    """Engine protocol (base.py) over `n` processes, each with an engine of its own.
+    """Engine protocol (streams/engine.py) over `n` processes, each with an engine of its own.
 
     make: builds one of the engines; must be picklable (a partial of a class). n: how many, at least 2 to be of use.
     devices: for each process, what CUDA_VISIBLE_DEVICES says there (None: as here).
@@ -48,7 +56,7 @@ class Replicas:
             raise ValueError(f"engine.replicas={n} is too small; it must be at least 1.")
         model = make()  # no weights are loaded here: an engine loads at its first poll
         self.fingerprint, self.context_length = model.fingerprint, model.context_length
-        self.capacity = n * model.capacity
+        self.capacity, self.scores = n * model.capacity, model.scores
         self._make, self._devices = make, list(devices) if devices else [None] * n
         self._processes: list[_Process | None] = [None] * n
         self._restarts = [0] * n
@@ -68,15 +76,22 @@ class Replicas:
 
     def open(self, request: Open) -> int:
         """Send a stream to the process that holds its prefix, or to the least busy one; returns its handle."""
+        return self._begin("open", request)
+
+    def score(self, request: Scoring) -> int:
+        """Send a scoring to the least busy process; returns its handle."""
+        return self._begin("score", request)
+
+    def _begin(self, what: str, request: Open | Scoring) -> int:
         handle = next(self._handles)
         load = [0.0] * len(self._processes)
         for stream in self._streams.values():
             load[stream.place] += 1
         stream = self._streams[handle] = _Stream(request, self._router.route(request, load))
-        self._send(stream.place, ("open", handle, request))
+        self._send(stream.place, (what, handle, request))
         return handle
 
-    def poll(self) -> list[Chunk]:
+    def poll(self) -> list[Chunk | Rows]:
         """What the processes have sent since the last poll; waits for something, for about a second at most."""
         if not self._streams:
             return []
@@ -84,7 +99,7 @@ class Replicas:
         places = {p.pipe: place for place, p in enumerate(self._processes) if p}
         for pipe in wait(list(places), timeout=_WAIT_S):
             chunks += self._receive(places[pipe])
-        return chunks or [Chunk(handle, [], [], False) for handle in list(self._streams)[:1]]
+        return chunks or alive((handle, stream.request) for handle, stream in self._streams.items())
 
     def cancel(self, handle: int) -> None:
         """Forget a stream. Unknown handles are ignored."""
@@ -112,7 +127,7 @@ class Replicas:
     def _send(self, place: int, message: tuple) -> None:
         """To a process, which is started if need be; one that is dead is noticed by the next poll."""
         if self._processes[place] is None:
-            if message[0] != "open":
+            if message[0] not in ("open", "score"):
                 return
             self._processes[place] = _Process(self._make, self._devices[place])
         try:
@@ -120,7 +135,7 @@ class Replicas:
         except OSError:
             pass
 
-    def _receive(self, place: int) -> list[Chunk]:
+    def _receive(self, place: int) -> list[Chunk | Rows]:
         """Everything that has arrived from one process."""
         process, chunks = self._processes[place], []
         try:
@@ -133,7 +148,10 @@ class Replicas:
                     stream = self._streams.get(chunk.handle)
                     if stream is None or stream.place != place:
                         continue  # cancelled meanwhile
-                    stream.ids += chunk.ids
+                    if isinstance(chunk, Rows):
+                        stream.rows += len(chunk.rows)
+                    else:
+                        stream.ids += chunk.ids
                     chunks.append(chunk)
                     if chunk.done:
                         del self._streams[chunk.handle]
@@ -157,8 +175,8 @@ class Replicas:
         log.warning("engine.replicas: process %d ended (exit status %s); it is started again, and its %d streams go on.",
                     place, code, len(mine))  # fmt: skip
         for handle, stream in mine.items():
-            stream.request, stream.ids = rest(stream.request, stream.ids), []
-            self._send(place, ("open", handle, stream.request))
+            stream.request, stream.ids, stream.rows = stream.rest(), [], 0
+            self._send(place, ("score" if isinstance(stream.request, Scoring) else "open", handle, stream.request))
 
 
 class _Process:
@@ -208,9 +226,9 @@ def _serve(make: Callable[[], Engine], device: str | None, pipe: Connection) -> 
                 what, *arguments = pipe.recv()
                 if what == "close":
                     return
-                if what == "open":
+                if what in ("open", "score"):
                     handle, request = arguments
-                    ours[handle] = engine.open(request)
+                    ours[handle] = engine.open(request) if what == "open" else engine.score(request)
                     theirs[ours[handle]] = handle
                 elif arguments[0] in ours:
                     mine = ours.pop(arguments[0])
@@ -230,10 +248,9 @@ def _serve(make: Callable[[], Engine], device: str | None, pipe: Connection) -> 
 
 
 def _add(total: Counters, more: Counters) -> None:
-    total.decoded += more.decoded
-    total.prefill += more.prefill
-    total.prefill_cached += more.prefill_cached
-    total.starts += more.starts
+    for counter in fields(Counters):
+        if counter.name != "extra":
+            setattr(total, counter.name, getattr(total, counter.name) + getattr(more, counter.name))
 
 
 def device_groups(visible: Sequence[str], replicas: int, size: int) -> list[str] | None:

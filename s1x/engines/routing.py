@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..streams.engine import Open
-from .parts import Ids
+from ..streams.engine import Open, Scoring
+from ..streams.types import Ids
 
 
 class Router:
@@ -16,10 +16,12 @@ class Router:
         self._homes: dict[tuple[Ids, int | None], int] = {}
         self._lengths: list[int] = []  # of root prompts, longest first
 
-    def route(self, request: Open, load: Sequence[float]) -> int:
+    def route(self, request: Open | Scoring, load: Sequence[float]) -> int:
         """The place for `request`. `load`: streams open at each place; infinite for one that is out of order."""
-        noise, prefix = request.sampling.noise, request.prefix
         least = min(range(len(load)), key=load.__getitem__)
+        if isinstance(request, Scoring):
+            return least
+        noise, prefix = request.sampling.noise, request.prefix
         for n in self._lengths:
             if n <= len(prefix) and (root := (prefix[:n], noise)) in self._homes:
                 if load[self._homes[root]] == float("inf"):

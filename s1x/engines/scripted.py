@@ -1,7 +1,7 @@
 """A hash-function "language model" for tests and scheduler benchmarks: deterministic, instant, no dependencies.
 
 The next token is a hash of everything before it (and, when sampling, of the noise key and the position), so it does not
-matter how a stream was batched, resumed or shared. `ends` programs stop tokens: {id: chance per 10,000 tokens}.
+matter how a stream was batched, resumed or shared. Log-probabilities depend on the token alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from itertools import count
 
 from ..streams.engine import Chunk, Counters, Open, Rows, Scoring
 from ..streams.types import Ids, Sampling
+from .common import check_scoring
 
 _MASK = (1 << 64) - 1
 
@@ -19,7 +20,12 @@ def logprob(token: int) -> float:
 
 
 class ScriptedEngine:
-    """`tokens_per_poll` tokens for each of up to `capacity` streams per poll, served by (priority, arrival)."""
+    """`tokens_per_poll` tokens for each of up to `capacity` streams per poll, served by (priority, arrival).
+
+    ends: stop tokens and their chances per 10,000 tokens (None: each of `stop_ids` with `end_chance`).
+    """
+
+    scores = frozenset({"next"})
 
     def __init__(
         self,
@@ -27,16 +33,18 @@ class ScriptedEngine:
         vocab: int = 1000,
         first_id: int = 0,
         ends: dict[int, int] | None = None,
+        stop_ids: tuple[int, ...] = (),
+        end_chance: int = 50,
         context_length: int = 1 << 20,
         capacity: int = 64,
         tokens_per_poll: int = 1,
         seed: int = 0,
     ):
-        self.vocab, self.first_id, self.ends, self.seed = vocab, first_id, dict(ends or {}), seed
+        self.ends = dict.fromkeys(stop_ids, end_chance) if ends is None else dict(ends)
+        self.vocab, self.first_id, self.seed = vocab, first_id, seed
         self.context_length, self.capacity, self.tokens_per_poll = context_length, capacity, tokens_per_poll
         self.fingerprint = f"scripted-{seed}-{vocab}-{first_id}-{sorted(self.ends.items())}"
         self.counters = Counters(starts=1)
-        self.scores = frozenset({"next"})
         self._handles = count()
         self._scorings: dict[int, Scoring] = {}
         self._queue: list[tuple[tuple[int, ...], int, _Active]] = []
@@ -53,6 +61,7 @@ class ScriptedEngine:
             self._queue = [entry for entry in self._queue if entry[1] != handle]
 
     def score(self, request: Scoring) -> int:
+        check_scoring(request, self.scores, self.context_length)
         handle = next(self._handles)
         self._scorings[handle] = request
         return handle
@@ -67,7 +76,7 @@ class ScriptedEngine:
             del self._queue[:free]
         chunks: list[Chunk | Rows] = []
         for handle, request in self._scorings.items():
-            self.counters.scored += len(request.ids)
+            self.counters.scored += request.at[-1]
             chunks.append(Rows(handle, [(logprob(request.ids[n]),) for n in request.at], True))
         self._scorings.clear()
         for handle, active in list(self._active.items()):

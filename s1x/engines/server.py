@@ -7,20 +7,37 @@ goes on from its last received token, on another server if need be, so nothing t
 from __future__ import annotations
 
 import os
-from itertools import count
+from dataclasses import dataclass
 from queue import Empty
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..streams.engine import Chunk, Counters, Open
-from .fingerprint import fingerprint, model_facts
-from .parts import Chain
+from ..streams.engine import Chunk, Open, Rows, Scoring
+from .common import ModelEngine, alive, at_least_one
+from .parts import Chain, Reading
 
 _WAIT_S = 1.0  # a poll that sees no token for this long returns, so that the caller can save and show progress
 
 
-class ServerEngine:
-    """Engine protocol (base.py) over `POST /v1/completions` with token-id prompts, returned token ids and streaming.
+@dataclass(frozen=True)
+class ServerSettings:
+    """What the side that talks needs to know. `model_id` is what the servers call `model`. The rest as ServerEngine has it."""
+
+    urls: tuple[str, ...]
+    model: str
+    model_id: str
+    context_length: int
+    api_key_env: str | None
+    in_flight: int
+    retries: int
+    pause_s: float
+    first_token_s: float
+    between_tokens_s: float
+    stream_interval: int
+
+
+class ServerEngine(ModelEngine):
+    """Engine protocol (streams/engine.py) over `POST /v1/completions` with token-id prompts, returned token ids and streaming.
 
     model, revision, tokenizer: as for other engines; config and tokenizer are read here, weights never. urls: one or several
     servers of the same model (up to /v1, which may be left out). model_id: its name there (None: the model). dtype and
@@ -31,8 +48,11 @@ class ServerEngine:
     send together (vLLM 0.32; others ignore it).
 
     The constructor reads small files only; servers are asked what they can do at the first poll. `counters.prefill_cached`
-    needs servers that were started with `--enable-prompt-tokens-details`.
+    needs servers that were started with `--enable-prompt-tokens-details`. `scores` supposes that the servers return
+    log-probabilities of prompts, until they have been asked.
     """
+
+    name, scores = "server", frozenset({"next"})
 
     def __init__(
         self,
@@ -53,45 +73,53 @@ class ServerEngine:
         pause_s: float = 0.5,
         stream_interval: int = 8,
     ) -> None:
-        self._urls = [u.rstrip("/").removesuffix("/v1") for u in ([urls] if isinstance(urls, str) else urls or [])]
-        if not self._urls or not all(map(_is_address, self._urls)):
+        servers = tuple(u.rstrip("/").removesuffix("/v1") for u in ([urls] if isinstance(urls, str) else urls or []))
+        if not servers or not all(map(_is_address, servers)):
             raise ValueError(f"engine.urls={urls}: must be one or more addresses such as http://localhost:8000.")
-        if in_flight < 1:
-            raise ValueError(f"engine.in_flight={in_flight} is too small; it must be at least 1.")
-        if stream_interval < 1:
-            raise ValueError(f"engine.stream_interval={stream_interval} is too small; it must be at least 1.")
+        at_least_one(in_flight=in_flight, stream_interval=stream_interval)
         if api_key_env is not None and not os.environ.get(api_key_env):
             raise ValueError(f"engine.api_key_env={api_key_env}: this environment variable is not set; put the key into it.")
-        longest = model_facts(model, revision)["context_length"]
-        if max_model_len is not None and not 1 <= max_model_len <= longest:
-            raise ValueError(f"engine.max_model_len={max_model_len} is out of range; {model} takes 1 to {longest} tokens.")
-        self.model, self._revision, self._tokenizer = model, revision, tokenizer
-        self.model_id = model_id or model
-        self.fingerprint = fingerprint(
-            "server", model, revision=revision, tokenizer=tokenizer, dtype=dtype or "served", quantization=quantization
+        super().__init__(
+            model,
+            revision=revision,
+            tokenizer=tokenizer,
+            max_model_len=max_model_len,
+            capacity=in_flight,
+            dtype=dtype or "served",
+            quantization=quantization,
         )
-        self.context_length = max_model_len or longest
-        self.capacity = in_flight
-        self.counters = Counters()
-        self._key_variable, self._retries, self._pause_s = api_key_env, retries, pause_s
-        self._patience = {"first_s": first_token_s, "between_s": between_tokens_s}
-        self._interval = stream_interval
+        self.settings = ServerSettings(
+            urls=servers,
+            model=model,
+            model_id=model_id or model,
+            context_length=self.context_length,
+            api_key_env=api_key_env,
+            in_flight=in_flight,
+            retries=retries,
+            pause_s=pause_s,
+            first_token_s=first_token_s,
+            between_tokens_s=between_tokens_s,
+            stream_interval=stream_interval,
+        )
         self._client: Any = None
-        self._handles = count()
-        self._open: set[int] = set()
-        self._new: list[Chain] = []
-        self._padded = range(0)
+        self._open: dict[int, Open | Scoring] = {}
+        self._new: list[Chain | Reading] = []
 
     def open(self, request: Open) -> int:
         """Queue a stream; returns its handle. A prefix must not be empty."""
-        if not request.prefix:
-            raise ValueError("Open.prefix is empty; a stream needs at least one token to start from.")
-        handle = next(self._handles)
-        self._open.add(handle)
-        self._new.append(Chain(handle, request, self._padded, self.context_length))
+        handle = self.admit(request)
+        self._open[handle] = request
+        self._new.append(Chain(handle, request, self.padded, self.context_length))
         return handle
 
-    def poll(self) -> list[Chunk]:
+    def score(self, request: Scoring) -> int:
+        """Queue a scoring; returns its handle."""
+        handle = self.admit(request)
+        self._open[handle] = request
+        self._new.append(Reading(handle, request, self.context_length))
+        return handle
+
+    def poll(self) -> list[Chunk | Rows]:
         """What has arrived since the last poll; waits for something, for about a second at most."""
         if not self._open:
             return []
@@ -114,13 +142,12 @@ class ServerEngine:
             if item.handle in self._open:
                 chunks.append(item)
                 if item.done:
-                    self._open.remove(item.handle)
-        return chunks or [Chunk(handle, [], [], False) for handle in list(self._open)[:1]]
+                    del self._open[item.handle]
+        return chunks or alive(self._open.items())
 
     def cancel(self, handle: int) -> None:
         """Forget a stream; its request is dropped, which ends it on the server."""
-        if handle in self._open:
-            self._open.remove(handle)
+        if self._open.pop(handle, None) is not None:
             self._new = [chain for chain in self._new if chain.handle != handle]
             if self._client is not None:
                 self._client.cancel(handle)
@@ -135,12 +162,10 @@ class ServerEngine:
 
     def _connect(self) -> None:
         from .server_client import Client
-        from .vocabulary import padded_ids
 
-        self._padded = padded_ids(self.model, self._revision, self._tokenizer)
-        for chain in self._new:
-            chain.padded = self._padded
-        self._client = Client(self)
+        self._client = Client(self.settings, self.counters)
+        if not self._client.scores:
+            self.scores = frozenset()
 
 
 def _is_address(url: str) -> bool:

@@ -16,10 +16,12 @@ from typing import Any
 
 import aiohttp
 
-from ..streams.engine import Chunk, EngineError
-from .completions import Broken, Endpoint, Refused, Unreachable, body, probe
-from .parts import Chain, pack
+from ..streams.engine import Chunk, Counters, EngineError, Rows
+from .common import no_room
+from .completions import Abilities, Broken, Endpoint, Refused, Unreachable, body, probe, scoring_body
+from .parts import Chain, Reading, pack
 from .routing import Router
+from .server import ServerSettings
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +31,15 @@ _NOBODY = 2  # further tries at the start, where nobody answers: probably the ad
 
 
 class Client:
-    """The side that lives on the event loop's thread. Chunks and errors leave through `arrived`."""
+    """The side that lives on the event loop's thread. Chunks, rows and errors leave through `arrived`; what is done is counted
+    in `counters`.
 
-    def __init__(self, engine: Any) -> None:
-        self.engine = engine
-        self.arrived: SimpleQueue[Any] = SimpleQueue()
+    scores: whether all servers return log-probabilities of prompts.
+    """
+
+    def __init__(self, settings: ServerSettings, counters: Counters) -> None:
+        self.settings, self.counters = settings, counters
+        self.arrived: SimpleQueue[Chunk | Rows | BaseException] = SimpleQueue()
         self.router = Router()
         self._waiting: list[tuple] = []  # heap of (priority, handle, chain)
         self._tasks: dict[int, asyncio.Task] = {}
@@ -47,8 +53,8 @@ class Client:
 
     # --- called from the engine's thread ---
 
-    def submit(self, chains: list[Chain]) -> None:
-        self._loop.call_soon_threadsafe(self._admit, chains)
+    def submit(self, work: list[Chain | Reading]) -> None:
+        self._loop.call_soon_threadsafe(self._admit, work)
 
     def cancel(self, handle: int) -> None:
         self._loop.call_soon_threadsafe(self._cancel, handle)
@@ -65,28 +71,32 @@ class Client:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
             read_bufsize=_READ_BYTES,
         )
-        variable = self.engine._key_variable
-        key = os.environ.get(variable) if variable else None
-        self.endpoints = [Endpoint(self.session, url, key, **self.engine._patience) for url in self.engine._urls]
+        s = self.settings
+        key = os.environ.get(s.api_key_env) if s.api_key_env else None
+        self.endpoints = [
+            Endpoint(self.session, url, key, first_s=s.first_token_s, between_s=s.between_tokens_s) for url in s.urls
+        ]
         found = await asyncio.gather(*map(self._ask, self.endpoints))
-        self._priorities = all(found)
+        self._priorities = all(server.priorities for server in found)
+        self.scores = all(server.scores for server in found)
 
-    async def _ask(self, endpoint: Endpoint) -> bool:
-        """Probe a server, patiently; whether it takes priorities."""
+    async def _ask(self, endpoint: Endpoint) -> Abilities:
+        """Probe a server, patiently."""
 
         async def patiently(question: Callable[[], Awaitable[Any]]) -> Any:
             for failures in count(1):
                 try:
                     return await question()
                 except Broken as error:
-                    retries = self.engine._retries
+                    retries = self.settings.retries
                     if failures > (min(_NOBODY, retries) if isinstance(error, Unreachable) else retries):
                         raise EngineError(
                             f"engine.urls={endpoint.url}: the server cannot be used ({error}, {failures} tries); is it up?"
                         ) from None
                     await asyncio.sleep(self._seconds(failures, error.after))
 
-        return await probe(endpoint, self.engine.model_id, self.engine.model, self.engine.context_length, patiently)
+        s = self.settings
+        return await probe(endpoint, s.model_id, s.model, s.context_length, patiently)
 
     async def _stop(self) -> None:
         self._waiting.clear()
@@ -97,16 +107,17 @@ class Client:
         if hasattr(self, "session"):
             await self.session.close()
 
-    def _admit(self, chains: list[Chain]) -> None:
-        for chain in chains:
-            heapq.heappush(self._waiting, (chain.request.priority, chain.handle, chain))
+    def _admit(self, work: list[Chain | Reading]) -> None:
+        for new in work:
+            heapq.heappush(self._waiting, (new.request.priority, new.handle, new))
         self._fill()
 
     def _fill(self) -> None:
         """Start waiting streams, by priority, while requests may be added: answers overtake thinking that waits here."""
-        while self._waiting and len(self._tasks) < self.engine.capacity:
-            _, handle, chain = heapq.heappop(self._waiting)
-            task = self._tasks[handle] = self._loop.create_task(self._serve(chain))
+        while self._waiting and len(self._tasks) < self.settings.in_flight:
+            _, handle, work = heapq.heappop(self._waiting)
+            serve = self._read(work) if isinstance(work, Reading) else self._serve(work)
+            task = self._tasks[handle] = self._loop.create_task(serve)
             task.add_done_callback(lambda task, handle=handle: self._ended(handle, task))
 
     def _ended(self, handle: int, task: asyncio.Task) -> None:
@@ -126,7 +137,7 @@ class Client:
     async def _serve(self, chain: Chain) -> None:
         """All parts of one stream, over whatever fails. Raises EngineError when nothing helps."""
         if chain.done:
-            self.arrived.put(Chunk(chain.handle, [], [] if chain.request.logprobs else None, True))
+            self.arrived.put(no_room(chain.request, chain.handle))
         failures = 0
         while not chain.done:
             endpoint = await self._choose(chain)
@@ -137,30 +148,47 @@ class Client:
                     raise Broken("a stream without tokens")
                 failures = 0
             except Refused as error:
-                raise EngineError(f"engine.urls={endpoint.url}: the server refused a request ({error}).") from None
+                raise _refused(endpoint, error) from None
             except Broken as error:
                 if chain.done:
                     return  # what the server had to say after the last token is lost
                 failures = 1 if len(chain.ids) > before else failures + 1
-                if failures > self.engine._retries:
-                    raise EngineError(
-                        f"engine.urls={endpoint.url}: {failures} tries in a row failed, the last with: {error}; "
-                        "what was generated is kept, and the same command goes on from there."
-                    ) from None
                 log.debug("%s: %s; stream %d goes on from token %d", endpoint.url, error, chain.handle, len(chain.ids))
-                await self._pause(endpoint, failures, error.after)
+                await self._again(endpoint, failures, error)
+
+    async def _read(self, reading: Reading) -> None:
+        """A scoring, over whatever fails. Raises EngineError when nothing helps."""
+        if not self.scores:
+            raise EngineError(
+                f"engine.urls={', '.join(self.settings.urls)}: log-probabilities of tokens that are there are needed, and not "
+                "every server returns those of a prompt (prompt_logprobs); use such as vllm serve, or an empty store.dir."
+            )
+        priority = self._priority(reading)
+        for failures in count(1):
+            endpoint = await self._choose(reading)
+            try:
+                answer = await endpoint.score(scoring_body(self.settings.model_id, reading.prompt, reading.drawn, priority))
+            except Refused as error:
+                raise _refused(endpoint, error) from None
+            except Broken as error:
+                await self._again(endpoint, failures, error)
+            else:
+                self.counters.scored += reading.request.at[-1]
+                self.counters.scored_cached += answer.cached or 0
+                self.arrived.put(reading.rows(answer.prompt.__getitem__, answer.drawn))
+                return
 
     async def _complete(self, chain: Chain, endpoint: Endpoint) -> None:
         """One request: everything it yields goes out at once."""
-        part, counters, first = chain.part(), self.engine.counters, True
+        part, counters, first = chain.part(), self.counters, True
         request = chain.request
         asked = body(
-            self.engine.model_id,
+            self.settings.model_id,
             part,
             request.sampling,
             logprobs=request.logprobs,
             priority=self._priority(chain),
-            interval=1 if request.watched else self.engine._interval,
+            interval=1 if request.watched else self.settings.stream_interval,
         )
         async with aclosing(endpoint.complete(asked)) as events:
             async for event in events:
@@ -177,25 +205,37 @@ class Client:
                 if chain.redraw:  # after a stop, the server still says how much of the prompt was cached
                     return
 
-    def _priority(self, chain: Chain) -> int | None:
-        return pack(chain.request.priority) if self._priorities else None
+    def _priority(self, work: Chain | Reading) -> int | None:
+        return pack(work.request.priority) if self._priorities else None
 
-    async def _choose(self, chain: Chain) -> Endpoint:
+    async def _choose(self, work: Chain | Reading) -> Endpoint:
         """The endpoint that holds the stream's prefix, or the least busy one; waits while all are out of order."""
         while True:
             now = self._loop.time()
             load = [float("inf") if now < e.down_until else e.open for e in self.endpoints]
             if min(load) < float("inf"):
-                return self.endpoints[self.router.route(chain.request, load)]
+                return self.endpoints[self.router.route(work.request, load)]
             await asyncio.sleep(min(e.down_until for e in self.endpoints) - now)
 
-    async def _pause(self, endpoint: Endpoint, failures: int, after: float) -> None:
-        """Back off. What fails again and again goes elsewhere, if there is another server, and so do new streams."""
-        seconds = self._seconds(failures, after)
+    async def _again(self, endpoint: Endpoint, failures: int, error: Broken) -> None:
+        """Back off. What fails again and again goes elsewhere, if there is another server, and so do new streams.
+
+        Raises EngineError when it has failed too often.
+        """
+        if failures > self.settings.retries:
+            raise EngineError(
+                f"engine.urls={endpoint.url}: {failures} tries in a row failed, the last with: {error}; "
+                "what was generated is kept, and the same command goes on from there."
+            ) from None
+        seconds = self._seconds(failures, error.after)
         if len(self.endpoints) > 1 and failures > 1:
             endpoint.down_until = max(endpoint.down_until, self._loop.time() + seconds)
         else:
             await asyncio.sleep(seconds)
 
     def _seconds(self, failures: int, after: float) -> float:
-        return min(_SLOWEST_S, max(after, self.engine._pause_s * 2 ** (failures - 1) * random.uniform(0.7, 1.3)))
+        return min(_SLOWEST_S, max(after, self.settings.pause_s * 2 ** (failures - 1) * random.uniform(0.7, 1.3)))
+
+
+def _refused(endpoint: Endpoint, error: Refused) -> EngineError:
+    return EngineError(f"engine.urls={endpoint.url}: the server refused a request ({error}).")

@@ -53,13 +53,15 @@ class SlotTable:
         run = np.where(same.all(axis=1), n, same.argmin(axis=1)) if n else np.zeros(len(self.owner), dtype=np.int64)
         return np.minimum(run, self.known)
 
-    def best(self, prefix: np.ndarray) -> tuple[Match, int]:
-        """The best cached match of `prefix` (idle slots win ties), and the longest run once pending prefills are done."""
+    def best(self, prefix: np.ndarray, reusable: int) -> tuple[Match, int]:
+        """The best cached match of `prefix` (idle slots win ties), and the longest run once pending prefills are done.
+
+        `reusable`: how many ids may count as cached; those behind must be fed, as their logits are asked for.
+        """
         run = self.shared(prefix)
-        # The last id of a prefix must be fed for its logits, so it never counts as cached.
-        cached = np.minimum(np.minimum(run, self.cached), len(prefix) - 1)
+        cached = np.minimum(np.minimum(run, self.cached), reusable)
         slot = int((cached * 2 + (self.owner < 0)).argmax())
-        return Match(slot, int(cached[slot])), int(run.max())
+        return Match(slot, int(cached[slot])), min(int(run.max()), reusable)
 
     def choose(self, match: Match, needed: np.ndarray) -> int:
         """The idle slot a stream should take, when its prefix is best matched by `match`.

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..streams.engine import Chunk, Counters, Open
-from .fingerprint import fingerprint, locate, model_facts, resolve_device, resolve_dtype, resolve_threads
+from ..models.device import resolve_device, resolve_dtype, resolve_threads
+from ..models.files import locate
+from ..streams.engine import Chunk, Open, Rows, Scoring
+from .common import ModelEngine, alive, at_least_one, no_room
 from .slots import Match, SlotTable
 
 _FIRST_LENGTH = 256  # positions per slot at the start; grown by doubling
@@ -26,29 +28,43 @@ _SETTINGS = [("prefix", "i8"), ("temperature", "f8"), ("top_p", "f8"), ("top_k",
 
 @dataclass(eq=False)
 class _Stream:
-    """An open stream; `best` is the slot it hopes to reuse while it waits."""
+    """An open stream, or a scoring that is read like a prefix; `best` is the slot it hopes to reuse while it waits."""
 
     handle: int
-    request: Open
+    request: Any  # Open or Scoring
     prefix: np.ndarray
-    best: Match
+    best: Match = Match(0, 0)
     slot: int = -1
     produced: int = 0
+    wanted: np.ndarray | None = None  # of a scoring: after how many ids its next rows come
+
+    @property
+    def reusable(self) -> int:
+        """How many ids may come out of a cache; behind them come logits."""
+        return len(self.prefix) - 1 if self.wanted is None else int(self.wanted[0]) - 1
+
+    @property
+    def rank(self) -> tuple:
+        """Its place in the queue."""
+        return self.request.priority, -len(self.prefix), self.handle
 
 
-class TransformersEngine:
-    """Engine protocol (base.py) over a Hugging Face causal LM, on the CPU or one CUDA GPU.
+class TransformersEngine(ModelEngine):
+    """Engine protocol (streams/engine.py) over a Hugging Face causal LM, on the CPU or one CUDA GPU.
 
     model: folder or hub id. tokenizer: where it differs from the model. dtype: float32 on CPU and bfloat16 on CUDA by default.
     threads: CPU threads of torch (None: one for small models, else as they are). slots: streams decoded at once.
-    max_model_len: tokens per stream, prefix included (None: the model's). kv_memory_gib: what keys and values may take (None:
+    max_model_len: tokens per stream, prefix included (None: the model's). kv_cache_gib: what keys and values may take (None:
     half the memory, on CUDA 85% of what is free); when long streams outgrow it, fewer slots are used and their streams queue
     again. compile: run the model through torch.compile. The constructor only reads small files and raises one-sentence errors;
     weights load at the first poll.
 
     Sampled streams depend on (sampling.noise, absolute position) alone, not on batching. Ids beyond the tokenizer's are never
-    drawn; log-probabilities are of the raw logits over the tokenizer's ids, before temperature and `forbid`.
+    drawn; log-probabilities are of the raw logits over the tokenizer's ids, before temperature and `forbid`, whether a token is
+    drawn or scored.
     """
+
+    name, packages, scores = "transformers", ("transformers",), frozenset({"next"})
 
     def __init__(
         self,
@@ -61,26 +77,23 @@ class TransformersEngine:
         threads: int | None = None,
         slots: int = 64,
         max_model_len: int | None = None,
-        kv_memory_gib: float | None = None,
+        kv_cache_gib: float | None = None,
         compile: bool = False,
         trust_remote_code: bool = False,
     ) -> None:
-        if slots < 1:
-            raise ValueError(f"engine.slots={slots} is too small; it must be at least 1.")
+        at_least_one(slots=slots)
         self.device = resolve_device(device)
-        self.dtype = resolve_dtype(dtype, self.device)
-        self._files = locate(model, revision)
-        self._tokenizer, self._trust_remote_code = tokenizer, trust_remote_code
-        self._kv_memory_gib, self._compile = kv_memory_gib, compile
-        self._facts = model_facts(model, revision)
-        self._threads = resolve_threads(threads, self.device, self._facts["parameters"])
-        longest = self._facts["context_length"]
-        if max_model_len is not None and not 1 <= max_model_len <= longest:
-            raise ValueError(f"engine.max_model_len={max_model_len} is out of range; {model} takes 1 to {longest} tokens.")
-        self.fingerprint = fingerprint("transformers", model, revision=revision, tokenizer=tokenizer, dtype=self.dtype)
-        self.context_length = max_model_len or longest
-        self.capacity = slots
-        self.counters = Counters()
+        super().__init__(
+            model,
+            revision=revision,
+            tokenizer=tokenizer,
+            max_model_len=max_model_len,
+            capacity=slots,
+            dtype=resolve_dtype(dtype, self.device),
+            trust_remote_code=trust_remote_code,
+        )
+        self._threads = resolve_threads(threads, self.device, self.facts["parameters"])
+        self._kv_cache_gib, self._compile = kv_cache_gib, compile
 
         self._model: Any = None
         self._settings = np.zeros(slots, dtype=_SETTINGS)  # per slot, of the stream that owns it
@@ -91,29 +104,32 @@ class TransformersEngine:
         self._running: dict[int, _Stream] = {}  # slot -> stream
         self._waiting: dict[int, set[_Stream]] = {}  # slot -> queued streams that hope to reuse it
         self._forbidding: set[_Stream] = set()
-        self._next_handle = 0
+        self._scoring: set[_Stream] = set()
 
     # --- the protocol ---
 
     def open(self, request: Open) -> int:
         """Queue a stream; returns its handle. A prefix must not be empty."""
-        if not request.prefix:
-            raise ValueError("Open.prefix is empty; a stream needs at least one token to start from.")
-        handle, self._next_handle = self._next_handle, self._next_handle + 1
-        stream = _Stream(handle, request, np.array(request.prefix, dtype=np.int64), Match(0, 0))
-        self._streams[handle] = stream
+        stream = _Stream(self.admit(request), request, np.array(request.prefix, dtype=np.int64))
         if request.limit < 1 or len(request.prefix) >= self.context_length:
-            self._full.append(handle)
+            self._streams[stream.handle] = stream
+            self._full.append(stream.handle)
         else:
-            self._hope(stream)
-            heapq.heappush(self._queue, (request.priority, -len(request.prefix), handle))
-        return handle
+            self._enqueue(stream)
+        return stream.handle
 
-    def poll(self) -> list[Chunk]:
+    def score(self, request: Scoring) -> int:
+        """Queue a scoring: its ids take a slot as a prefix does, and reuse what is cached up to its first position."""
+        stream = _Stream(self.admit(request), request, np.array(request.ids[: request.at[-1]], dtype=np.int64))
+        stream.wanted = np.array(request.at, dtype=np.int64)
+        self._enqueue(stream)
+        return stream.handle
+
+    def poll(self) -> list[Chunk | Rows]:
         """One model step over all slots. While nothing but prefill is under way, it reports an empty chunk."""
-        full = [self._streams.pop(handle) for handle in self._full if handle in self._streams]
+        ended = [self._streams.pop(handle) for handle in self._full if handle in self._streams]
         self._full.clear()
-        chunks = [Chunk(s.handle, [], [] if s.request.logprobs else None, True) for s in full]
+        chunks: list[Chunk | Rows] = [no_room(s.request, s.handle) for s in ended]
         if self._streams:
             import torch
 
@@ -138,7 +154,7 @@ class TransformersEngine:
         """Drop the model, its cache and every stream. A later poll would load anew."""
         self._model = self._cache = self._packer = None
         self._slots = SlotTable(self.capacity, self._slots.ids.shape[1])
-        for state in (self._streams, self._running, self._waiting, self._queue, self._full, self._forbidding):
+        for state in (self._streams, self._running, self._waiting, self._queue, self._full, self._forbidding, self._scoring):
             state.clear()
         if self.counters.starts:
             import torch
@@ -151,7 +167,7 @@ class TransformersEngine:
 
     def _load(self) -> None:
         import torch
-        from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
+        from transformers import AttentionInterface, AutoModelForCausalLM
 
         from .kv_cache import NAME, KVCache, attention
         from .packing import Packer
@@ -159,12 +175,15 @@ class TransformersEngine:
         self._threads_before = torch.get_num_threads()
         torch.set_num_threads(self._threads or self._threads_before)
         AttentionInterface.register(NAME, torch.compiler.disable(attention) if self._compile else attention)
-        local = self._files.hub is None
-        source = str(self._files.folder) if local else self._files.hub
-        options = {"trust_remote_code": self._trust_remote_code, "local_files_only": local}
-        revision = {} if local else {"revision": self._files.commit}
+        files = locate(self.model, self.revision)
+        source = files.hub or str(files.folder)
         model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=getattr(torch, self.dtype), attn_implementation=NAME, **options, **revision
+            source,
+            revision=files.commit or "main",
+            local_files_only=files.hub is None,
+            dtype=getattr(torch, self.dtype),
+            attn_implementation=NAME,
+            trust_remote_code=self.trust_remote_code,
         )
         if not getattr(model, "_supports_attention_backend", False):
             raise ValueError(
@@ -174,21 +193,23 @@ class TransformersEngine:
         self._model = model.to(self.device).eval()
         if self._compile:
             self._model.compile(dynamic=True)  # breaks at the attention, so step layouts never recompile
-        home = self._tokenizer or source
-        tokenizer = AutoTokenizer.from_pretrained(home, **options, **({} if self._tokenizer else revision))
-        self.vocabulary = max(tokenizer.get_vocab().values()) + 1
 
-        self._position_bytes = 2 * self._facts["kv_heads"] * self._facts["head_dim"] * model.dtype.itemsize
-        self._memory = free_memory(self.device) if self._kv_memory_gib is None else self._kv_memory_gib * 2**30
+        self._position_bytes = 2 * self.facts["kv_heads"] * self.facts["head_dim"] * model.dtype.itemsize
+        self._memory = free_memory(self.device) if self._kv_cache_gib is None else self._kv_cache_gib * 2**30
         self._cache = KVCache(self.capacity, self._slots.ids.shape[1], torch.device(self.device))
         self._packer = Packer(self._slots, self._cache, _PREFILL_PER_STEP[self.device], self._position_bytes)
         self.counters.starts += 1
 
     # --- from the queue into slots ---
 
+    def _enqueue(self, stream: _Stream) -> None:
+        self._streams[stream.handle] = stream
+        self._hope(stream)
+        heapq.heappush(self._queue, stream.rank)
+
     def _hope(self, stream: _Stream) -> None:
         """Note the slot whose cached ids a queued stream would reuse, so that it is spared while others will do."""
-        stream.best, _ = self._slots.best(stream.prefix)
+        stream.best, _ = self._slots.best(stream.prefix, stream.reusable)
         if stream.best.length:
             self._waiting.setdefault(stream.best.slot, set()).add(stream)
 
@@ -201,7 +222,7 @@ class TransformersEngine:
             stream = self._streams.get(entry[-1])
             if stream is None:  # cancelled
                 continue
-            match, coming = self._slots.best(stream.prefix)
+            match, coming = self._slots.best(stream.prefix, stream.reusable)
             if coming > match.length + _WORTH_WAITING:  # its beginning is being prefilled right now: one slot is kept for it
                 later.append(entry)
                 continue
@@ -221,20 +242,27 @@ class TransformersEngine:
         self._slots.take(slot, stream.handle, stream.prefix, match.length)
         stream.slot = slot
         self._running[slot] = stream
+        for other in [s for s in self._waiting.pop(slot, ()) if s.best.length > match.length]:
+            self._hope(other)  # what it hoped for is being overwritten
+        if stream.wanted is not None:
+            self.counters.scored += match.length
+            self.counters.scored_cached += match.length
+            self._settings[slot] = 0
+            self._scoring.add(stream)
+            return
+
         self.counters.prefill += match.length
         self.counters.prefill_cached += match.length
-
         s, forbid = stream.request.sampling, stream.request.forbid
         noise = np.uint64((s.noise or 0) % 2**64).astype(np.int64)
         self._settings[slot] = (len(stream.prefix), s.temperature, s.top_p, s.top_k, noise)
         if forbid and forbid.ids and forbid.first > stream.produced:
             self._forbidding.add(stream)
-        for other in [s for s in self._waiting.pop(slot, ()) if s.best.length > match.length]:
-            self._hope(other)  # what it hoped for is being overwritten
 
     def _release(self, stream: _Stream) -> None:
         self._slots.free(stream.slot)
         self._forbidding.discard(stream)
+        self._scoring.discard(stream)
         del self._running[stream.slot]
 
     # --- memory ---
@@ -246,13 +274,13 @@ class TransformersEngine:
         if needed <= cache.length:
             return
         for length in (min(max(needed, 2 * cache.length), self.context_length), needed):
-            fits = int(self._memory // (self._facts["layers"] * self._position_bytes * (length + 1)))
+            fits = int(self._memory // (self.facts["layers"] * self._position_bytes * (length + 1)))
             if fits >= cache.slots:
                 break
         if fits < 1:
             raise MemoryError(
                 f"A stream of {needed} tokens does not fit into the {self._memory / 2**30:.1f} GiB for keys and values; "
-                "lower engine.max_model_len or raise engine.kv_memory_gib."
+                "lower engine.max_model_len or raise engine.kv_cache_gib."
             )
         order = np.argsort(-(table.known + (table.owner >= 0) * self.context_length), kind="stable")  # busy first, then longest
         keep, dropped = np.sort(order[:fits]), order[fits:]
@@ -277,34 +305,60 @@ class TransformersEngine:
         stream.prefix = self._slots.ids[slot, : self._slots.known[slot]].copy()
         self._release(stream)
         stream.slot = -1
-        heapq.heappush(self._queue, (stream.request.priority, -len(stream.prefix), stream.handle))
+        heapq.heappush(self._queue, stream.rank)
 
     # --- one model step ---
 
-    def _step(self) -> list[Chunk]:
+    def _step(self) -> list[Chunk | Rows]:
         import torch
 
         table = self._slots
         self._make_room()
-        pack = self._packer.pack()
+        pack = self._packer.pack({s.slot: s.wanted for s in self._scoring})
         logits = self._model(
             input_ids=torch.from_numpy(pack.tokens)[None].to(self.device),
             position_ids=torch.from_numpy(pack.positions)[None].to(self.device),
             logits_to_keep=torch.from_numpy(pack.outputs).to(self.device),
             use_cache=False,
             step=pack.step,
-        ).logits[0, :, : self.vocabulary]
+        ).logits[0, :, : self.padded.start]
         prefix_left = np.maximum(self._settings["prefix"] - table.cached, 0)
         self.counters.prefill += int(np.minimum(pack.fed, prefix_left).sum())
         table.cached += pack.fed
-        if not len(pack.slots):
-            stream = next(iter(self._running.values()))
-            return [Chunk(stream.handle, [], [] if stream.request.logprobs else None, False)]
-        ids, logprobs = self._sample(logits.float(), pack.slots)
-        table.append(pack.slots, ids)
+        self.counters.scored += sum(int(pack.fed[s.slot]) for s in self._scoring)
+        drawn = len(pack.slots)
+        chunks = self._read(logits[drawn:].float(), pack.asked) if pack.asked else []
+        if drawn:
+            chunks += self._write(logits[:drawn].float(), pack.slots)
+        return chunks or alive((s.handle, s.request) for s in self._running.values())
+
+    def _read(self, logits: Any, asked: list[tuple[int, int]]) -> list[Rows]:
+        """Rows of scorings, from `logits` [rows, vocabulary], of which each of the slots `asked` has some."""
+        import torch
+
+        from . import sampler
+
+        scorings = [(self._running[slot], n) for slot, n in asked]
+        targets = [s.request.ids[at] for s, n in scorings for at in s.wanted[:n].tolist()]
+        values = sampler.logprob(logits, torch.tensor(targets, device=logits.device)).tolist()
+        chunks = []
+        for s, n in scorings:
+            rows, values, s.wanted = [(value,) for value in values[:n]], values[n:], s.wanted[n:]
+            if rows:
+                chunks.append(Rows(s.handle, rows, done=not len(s.wanted)))
+            if not len(s.wanted):
+                self._release(s)
+                del self._streams[s.handle]
+        return chunks
+
+    def _write(self, logits: Any, slots: np.ndarray) -> list[Chunk]:
+        """A new id for each of `slots`, drawn from its row of `logits` [rows, vocabulary]."""
+        table = self._slots
+        ids, logprobs = self._sample(logits, slots)
+        table.append(slots, ids)
         self.counters.decoded += len(ids)
         chunks = []
-        for i, (slot, token) in enumerate(zip(pack.slots.tolist(), ids.tolist(), strict=True)):
+        for i, (slot, token) in enumerate(zip(slots.tolist(), ids.tolist(), strict=True)):
             stream = self._running[slot]
             request = stream.request
             stream.produced += 1

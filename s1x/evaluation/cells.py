@@ -63,12 +63,6 @@ class Opened:
         return self.task.extract(question, self.chat.decode(ids))
 
 
-def load_tokenizer(cfg: DictConfig):
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(cfg.model.tokenizer or cfg.model.path, revision=cfg.model.revision)
-
-
 def chat_of(cfg: DictConfig, tokenizer, context_length: int) -> Chat:
     plain = OmegaConf.to_container(cfg.chat, resolve=True)
     return Chat(ChatFormat(**plain | {k: tuple(plain[k]) for k in ("thinking_stop", "answer_stop")}), tokenizer, context_length)
@@ -192,10 +186,11 @@ def grade(o: Opened) -> list[dict[str, Any]]:
 
 def _facts(cfg: DictConfig) -> dict[str, int] | None:
     """What FLOPs are computed from; None for an engine without a model."""
-    if cfg.engine.name == "scripted":
-        return None
-    from ..engines.fingerprint import model_facts
+    from ..engines.build import needs_model
+    from ..models.facts import model_facts
 
+    if not needs_model(cfg.engine):
+        return None
     facts = model_facts(cfg.model.path, cfg.model.revision)
     embedding = facts["vocab_size"] * facts["hidden_size"]
     passed = facts["parameters"] - (0 if facts["tied_embeddings"] else embedding)  # a tied embedding is the output head

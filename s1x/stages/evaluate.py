@@ -21,10 +21,11 @@ from .. import tracking
 from ..cell import Cell
 from ..errors import sentences
 from ..evaluation import plan
-from ..evaluation.cells import OnDone, jobs, load_tokenizer, open_cells
+from ..evaluation.cells import OnDone, jobs, open_cells
 from ..evaluation.progress import Meter
 from ..evaluation.provenance import about
 from ..files import write_text
+from ..models.tokenizer import load_tokenizer
 from ..streams.scheduler import Scheduler
 
 
@@ -70,7 +71,7 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
     from ..streams.store import Store
 
     cfg = cells[0].cfg
-    tokenizer = load_tokenizer(cfg)
+    tokenizer = load_tokenizer(cfg.model)
     stop_ids = tuple(
         tokenizer.convert_tokens_to_ids(t) for t in dict.fromkeys([*cfg.chat.thinking_stop, *cfg.chat.answer_stop])
     )

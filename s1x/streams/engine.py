@@ -76,7 +76,8 @@ class Counters:
     prefill: int = 0
     prefill_cached: int = 0
     starts: int = 0
-    scored: int = 0  # tokens read for scorings
+    scored: int = 0  # tokens read for scorings, and the part of them that was already in the KV cache
+    scored_cached: int = 0
     extra: dict[str, float] = field(default_factory=dict)
 
 

@@ -11,8 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..chat import Chat, ChatFormat
 from ..data.funnel import Row
-from ..engines.fingerprint import cuda_devices, fingerprint, model_facts
 from ..errors import SettingError, sentences
+from ..models.device import cuda_devices
+from ..models.facts import model_facts
+from ..models.fingerprint import fingerprint
+from ..models.tokenizer import load_tokenizer
 from .examples import Encoded, check, encode_all
 from .settings import Settings
 from .trained import Training
@@ -45,10 +48,7 @@ class Source:
 
     def encode(self) -> Encoded:
         """Tokenize all records. Raises SettingError when tokenizer, model and chat format do not belong together."""
-        from transformers import AutoTokenizer
-
-        model = self.model
-        tokenizer = AutoTokenizer.from_pretrained(model["tokenizer"] or model["path"], revision=model["revision"])
+        tokenizer = load_tokenizer(self.model)
         stops = {key: tuple(self.chat[key]) for key in ("thinking_stop", "answer_stop")}
         chat = Chat(ChatFormat(**self.chat | stops), tokenizer, self.facts["context_length"])
         with sentences():

@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..engines.fingerprint import cuda_devices
 from ..errors import TrainingFailed
 from ..files import PACKAGE
+from ..models.device import cuda_devices
 from .ranks import Ranks
 from .sft import Observe
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..engines.fingerprint import cuda_devices
+from ..models.device import cuda_devices
 from .ranks import Ranks
 from .settings import Settings
 
@@ -72,7 +72,7 @@ def estimate(
 ) -> Estimate:
     """Memory of one device at its peak.
 
-    facts: sizes of the model (engines.fingerprint.model_facts). stage: of ZeRO, None without DeepSpeed. length: tokens of the
+    facts: sizes of the model (models.facts.model_facts). stage: of ZeRO, None without DeepSpeed. length: tokens of the
     longest example; examples: how many a device takes at a time. trained: parameters with a gradient (LoRA), None for all.
     """
     n = facts["parameters"]

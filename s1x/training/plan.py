@@ -11,9 +11,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..engines.fingerprint import cuda_devices, model_facts
 from ..errors import SettingError, sentences
 from ..files import is_local
+from ..models.device import cuda_devices
+from ..models.facts import model_facts
 from . import job, memory
 from .ranks import Ranks
 from .settings import Settings

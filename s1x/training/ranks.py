@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..engines.fingerprint import cuda_devices
 from ..errors import SettingError
+from ..models.device import cuda_devices
 
 DEFAULT_PORT = 29500
 

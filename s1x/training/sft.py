@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
+from ..models.tokenizer import load_tokenizer
 from .examples import UNLEARNED, Encoded, order
 from .settings import Settings
 from .trained import COMPLETE, about, last_checkpoint
@@ -31,13 +32,12 @@ def train(job: Mapping[str, Any], observe: Observe) -> dict[str, Any] | None:
     the others.
     """
     import torch
-    from transformers import AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # of reading and writing weights; the training's own is in watch.py
     settings = Settings(**job["settings"])
     folder, checkpoints = Path(job["folder"]), Path(job["folder"]) / "checkpoints"
-    tokenizer = AutoTokenizer.from_pretrained(job["tokenizer"] or job["model"], revision=job["revision"])
+    tokenizer = load_tokenizer({"path": job["model"], **{key: job[key] for key in ("revision", "tokenizer")}})
     encoded = Encoded.load(Path(job["examples"]))
     arguments = _arguments(settings, checkpoints, len(encoded), job["devices"], job["deepspeed"], torch.cuda.is_available())
     checkpoint = last_checkpoint(checkpoints)

@@ -86,7 +86,7 @@ def multiplied(facts: Mapping[str, Any]) -> int:
 
 def peak_flops() -> float | None:
     """Operations per second of the first GPU in bf16; None without one, or for one that is not in the table."""
-    from ..engines.fingerprint import cuda_devices
+    from ..models.device import cuda_devices
 
     if not cuda_devices():
         return None

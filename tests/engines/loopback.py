@@ -6,14 +6,15 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from s1x.engines.scripted import ScriptedEngine
+from s1x.engines.scripted import ScriptedEngine, logprob
 from s1x.streams.engine import Open
 from s1x.streams.types import Forbid, Sampling
 
 
 class Loopback:
     """`with Loopback(model_id, engine settings) as server: server.url`. `requests` are the bodies that arrived; `key` is asked
-    for when given; `returns_ids`, `takes_priority` and `honours_bias` switch capabilities off."""
+    for when given; `returns_ids`, `takes_priority`, `honours_bias` and `scores_prompts` switch
+    capabilities off."""
 
     def __init__(
         self,
@@ -24,10 +25,12 @@ class Loopback:
         returns_ids: bool = True,
         takes_priority: bool = True,
         honours_bias: bool = True,
+        scores_prompts: bool = True,
         root: str | None = None,
     ):
         self.model_id, self.settings, self.key, self.root = model_id, settings, key, root
         self.returns_ids, self.takes_priority, self.honours_bias = returns_ids, takes_priority, honours_bias
+        self.scores_prompts = scores_prompts
         self.requests: list[dict] = []
         outer = self
 
@@ -63,7 +66,7 @@ class Loopback:
     @property
     def streams(self) -> list[dict]:
         """Requests that were no probes."""
-        return [r for r in self.requests if r["prompt"] != [1]]
+        return [r for r in self.requests if r["prompt"] not in ([1], [1, 1])]
 
     def models(self, handler) -> None:
         model = {"id": self.model_id, "root": self.root, "max_model_len": self.settings["context_length"]}
@@ -76,6 +79,8 @@ class Loopback:
             return self.answer(handler, 401, {"error": {"message": f"not {handler.headers.get('Authorization')}", "code": 401}})
         if "priority" in body and not self.takes_priority:
             return self.answer(handler, 400, {"error": {"message": "no priorities here", "code": 400}})
+        if not body.get("stream"):
+            return self.answer(handler, 200, self.whole(body))
         handler.send_response(200)
         handler.send_header("Content-Type", "text/event-stream")
         handler.send_header("Transfer-Encoding", "chunked")
@@ -87,6 +92,16 @@ class Loopback:
             handler.wfile.write(b"0\r\n\r\n")
         except OSError:  # the client went away
             handler.close_connection = True
+
+    def whole(self, body: dict) -> dict:
+        """What vLLM says without streaming, of a request for one token."""
+        choice = {"index": 0, "text": "", "finish_reason": "length", "token_ids": body.get("allowed_token_ids", [2])}
+        if self.scores_prompts and "prompt_logprobs" in body:
+            prompt = body["prompt"][1:]
+            choice["prompt_logprobs"] = [None, *({str(i): {"logprob": logprob(i), "rank": 1}} for i in prompt)]
+        if "logprobs" in body:
+            choice["logprobs"] = {"token_logprobs": [logprob(i) for i in choice["token_ids"]]}
+        return {"choices": [choice], "usage": {"prompt_tokens": len(body["prompt"])}}
 
     def events(self, body: dict):
         limit, banned = body["max_tokens"], frozenset(map(int, body.get("logit_bias") or ()))

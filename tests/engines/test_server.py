@@ -85,7 +85,7 @@ def test_a_sampled_sweep_under_faults_loses_no_token(model, served):
 def test_broken_framing_is_noticed_at_once(model, served):
     requests = [Open((i, 1), 60) for i in range(20)]
     expected = write(ScriptedEngine(**SETTINGS), requests)
-    with proxy.FaultyProxy(served.url, [None, None, *["garbage", None] * 1000]) as between:
+    with proxy.FaultyProxy(served.url, [None, None, None, *["garbage", None] * 1000]) as between:
         engine = connect(model, between.url, between_tokens_s=60)
         began = time.monotonic()
         assert write(engine, requests) == expected
@@ -95,7 +95,7 @@ def test_broken_framing_is_noticed_at_once(model, served):
 
 
 def test_a_cut_stream_goes_on_from_its_last_token(model, served):
-    with proxy.FaultyProxy(served.url, [None, None, "cut", None]) as between:  # two requests of the probe come first
+    with proxy.FaultyProxy(served.url, [None, None, None, "cut", None]) as between:  # the probe comes first
         engine = connect(model, between.url)
         (ids,) = write(engine, [Open((5, 6, 7), 60)])
         engine.close()
@@ -134,7 +134,7 @@ def test_several_servers_share_the_load_and_answers_stay_with_their_prompts(mode
 
 def test_a_server_that_goes_down_leaves_its_streams_to_the_others(model, expected):
     with Loopback(model, SETTINGS) as one, Loopback(model, SETTINGS) as two:
-        with proxy.FaultyProxy(two.url, [None, None, None, *["lost"] * 10_000]) as between:
+        with proxy.FaultyProxy(two.url, [None, None, None, None, *["lost"] * 10_000]) as between:
             engine = connect(model, [one.url, between.url])
             traces = sweep.run(engine, make_chat(), TEXTS)
             engine.close()
@@ -218,7 +218,7 @@ def test_priorities_are_sent_only_to_servers_that_take_them(model):
 def test_nobody_there_and_nothing_helps(model, served):
     with pytest.raises(EngineError, match="no connection, 3 tries"):
         write(connect(model, "http://127.0.0.1:9", retries=1000), [Open((5, 6), 10)])
-    with proxy.FaultyProxy(served.url, [None, None, *["500"] * 1000]) as between:
+    with proxy.FaultyProxy(served.url, [None, None, None, *["500"] * 1000]) as between:
         with pytest.raises(EngineError, match="4 tries in a row failed, the last with: HTTP status 500"):
             write(connect(model, between.url, retries=3), [Open((5, 6), 10)])
 

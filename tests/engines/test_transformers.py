@@ -92,7 +92,7 @@ def test_greedy_equals_generate(tmp_path, name):
     prompts = prefixes(1, [3, 17, 1, 40, 9, 2, 64, 5, 30])
     e = engine(folder, slots=4)
     e._load()
-    e.vocabulary = PADDED  # generate draws from the padded vocabulary too
+    e.padded = range(PADDED, PADDED)  # generate draws from the padded vocabulary too
     written = write(e, [Open(p, limit=30) for p in prompts])
     for prompt, ids in zip(prompts, written, strict=True):
         seen = torch.ones(1, len(prompt))
@@ -404,11 +404,11 @@ def test_little_memory_means_fewer_slots_not_other_tokens(path, monkeypatch):
     requests = [Open(p, limit=110, sampling=sampled(i)) for i, p in enumerate(prefixes(15, [3, 9, 4, 8, 8, 2, 15]))]
     expected = write(engine(path, slots=8), requests)
     position_bytes = 2 * 2 * 2 * 8 * 4  # layers, keys and values, kv_heads, head_dim, float32
-    small = engine(path, slots=6, kv_memory_gib=3.2 * CONTEXT * position_bytes / 2**30)
+    small = engine(path, slots=6, kv_cache_gib=3.2 * CONTEXT * position_bytes / 2**30)
     assert write(small, requests) == expected
     assert small._cache.slots == 3 and small._cache.length == CONTEXT
-    tiny = engine(path, slots=6, kv_memory_gib=60 * position_bytes / 2**30)
-    with pytest.raises(MemoryError, match="kv_memory_gib"):
+    tiny = engine(path, slots=6, kv_cache_gib=60 * position_bytes / 2**30)
+    with pytest.raises(MemoryError, match="kv_cache_gib"):
         write(tiny, requests)
 
 

@@ -178,18 +178,18 @@ def test_a_start_that_fails_is_a_sentence():
 
 def test_close_drops_the_model_and_another_one_can_follow(engine):
     """Near the end of this file: the shared engine is closed, and comes back with vLLM's default policy."""
-    runner = engine._engine.engine_core.engine_core.model_executor.driver_worker.worker.model_runner
+    runner = engine.llm.engine_core.engine_core.model_executor.driver_worker.worker.model_runner
     model = weakref.ref(runner.model)
     del runner
     (ids,) = write(engine, [Open(PREFIX, 20)])
     engine.close()
     gc.collect()
     assert model() is None
-    engine._arguments["scheduling_policy"] = "fcfs"
+    engine.arguments["scheduling_policy"] = "fcfs"
     assert write(engine, [Open(PREFIX, 20)]) == [ids]
     assert engine.counters.starts == 2
 
 
 def test_the_default_policy_takes_priorities_and_ignores_them(engine):
-    assert engine._arguments["scheduling_policy"] == "fcfs"
+    assert engine.arguments["scheduling_policy"] == "fcfs"
     assert overtaken(engine) == 0

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import s1x
 from s1x.chat import Chat, ChatFormat
+from s1x.models.tokenizer import load_tokenizer
 
 MODEL = str(Path(s1x.__file__).parent / "tiny" / "models" / "tiny-s1")
 VOCABULARY, PADDED, CONTEXT = 422, 512, 2048
 
 
 def chat() -> Chat:
-    from transformers import AutoTokenizer
-
-    return Chat(ChatFormat(), AutoTokenizer.from_pretrained(MODEL), CONTEXT)
+    return Chat(ChatFormat(), load_tokenizer({"path": MODEL}), CONTEXT)
 
 
 def questions(n: int) -> list[str]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from s1x.engines.fingerprint import model_facts
+from s1x.models.facts import model_facts
 from s1x.training import watch
 from s1x.training.trained import Training
 

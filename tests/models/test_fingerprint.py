@@ -6,11 +6,15 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from s1x.engines import fingerprint as module
-from s1x.engines.fingerprint import fingerprint, model_facts, resolve_device, resolve_dtype, sha256
+import s1x
+from s1x.models import fingerprint as module
+from s1x.models.device import resolve_device, resolve_dtype
+from s1x.models.facts import model_facts
+from s1x.models.fingerprint import fingerprint, sha256
 
 CONFIG = {
     "model_type": "qwen2", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -42,7 +46,8 @@ def model(tmp_path):
 
 
 def key(folder, **settings) -> str:
-    return fingerprint("transformers", str(folder), **({"dtype": "float32"} | settings))
+    settings = {"dtype": "float32", "packages": ["transformers"]} | settings
+    return fingerprint("transformers", str(folder), **settings)
 
 
 def test_same_content_same_fingerprint_wherever_it_lies(model):
@@ -57,17 +62,28 @@ def test_everything_that_decides_the_tokens_is_keyed(model):
     assert key(model("config", rope_theta=5.0)) != base
     assert key(a, dtype="bfloat16") != base
     assert key(a, quantization="fp8") != base
-    assert fingerprint("vllm" if _installed("vllm") else "scripted", str(a), dtype="float32") != base
+    assert fingerprint("other", str(a), dtype="float32", packages=["transformers"]) != base
+    assert key(a, packages=["no-such-package", "numpy"]) not in (base, key(a, packages=[]))
     other = model("tokenizer")
     (other / "tokenizer.json").write_text('{"version": "2"}')
     assert key(other) != base
     assert key(a, tokenizer=str(other)) == key(other)
 
 
-def _installed(name: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(name) is not None
+@pytest.mark.parametrize(
+    ("engine", "model", "settings", "was"),
+    [
+        ("transformers", "tiny-s1", {"dtype": "float32"}, "transformers-5/float32/717bcf1053be56b99dd0b0eb793bbc4b"),
+        ("transformers", "tiny-base", {"dtype": "bfloat16"}, "transformers-5/bfloat16/9b3c05368e56297ffdc6da253c221001"),
+        ("server", "tiny-s1", {"dtype": "served"}, "server-0/served/717bcf1053be56b99dd0b0eb793bbc4b"),
+        ("server", "tiny-s1", {"dtype": "float32", "quantization": "fp8"}, "server-0/float32/24ea85e97f1eda44df3827ab256fc04f"),
+    ],
+)
+def test_what_is_stored_is_found_again(engine, model, settings, was):
+    """The keys that stores hold since there are stores: a change here is the loss of every token anybody has kept."""
+    packages = {"transformers": ["transformers"]}.get(engine, [])
+    path = Path(s1x.__file__).parent / "tiny" / "models" / model
+    assert fingerprint(engine, str(path), packages=packages, **settings) == was
 
 
 def test_hashes_are_remembered_until_the_file_changes(model, monkeypatch):

@@ -1,0 +1,101 @@
+"""Where a model's small files are: a local folder, or the hub's local cache (fetched when not there yet)."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+)
+_NETWORK_SECONDS = 5
+
+
+class ModelFiles(NamedTuple):
+    """Where a model's small files are: a local folder, and for hub models the id and the commit it stands for."""
+
+    folder: Path
+    hub: str | None = None
+    commit: str | None = None
+
+
+def locate(model: str, revision: str | None = None) -> ModelFiles:
+    """The folder of a local model, or of a hub model's cached config and tokenizer (fetched when not cached yet).
+
+    Raises FileNotFoundError with one sentence when the path does not exist, lacks files, or the hub cannot be reached.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(
+                f"model.path={model}: the folder has no config.json; it must be one saved by save_pretrained."
+            )
+        if not weights(folder):
+            raise FileNotFoundError(
+                f"model.path={model}: the folder has no weights; it must hold *.safetensors or pytorch_model*.bin files."
+            )
+        return ModelFiles(folder)
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", model):
+        raise FileNotFoundError(f"model.path={model} does not exist; give an existing folder or a hub id such as org/name.")
+    return _hub(model, revision)
+
+
+def _hub(model: str, revision: str | None) -> ModelFiles:
+    from huggingface_hub import snapshot_download
+
+    wanted = ["config.json", *TOKENIZER_FILES, "*.jinja"]
+    for offline in (True, False):
+        try:
+            folder = Path(
+                snapshot_download(
+                    model, revision=revision, allow_patterns=wanted, local_files_only=offline, etag_timeout=_NETWORK_SECONDS
+                )
+            )
+        except Exception as error:  # the hub client raises many kinds; all mean the same here
+            reason = type(error).__name__
+            continue
+        if (folder / "config.json").is_file():
+            return ModelFiles(folder, model, folder.name)
+        reason = "no config.json in it"
+    at = f" at revision {revision}" if revision else ""
+    raise FileNotFoundError(
+        f"model.path={model}{at} is no local folder, is not in the hub's local cache and could not be fetched ({reason}); "
+        "give an existing folder, or a hub id while the network is up."
+    )
+
+
+def weights(folder: Path) -> list[Path]:
+    """The weight files that a loader would read: safetensors first, without duplicates in other formats."""
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def config(folder: Path) -> dict[str, Any]:
+    """What config.json says."""
+    try:
+        return json.loads((folder / "config.json").read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"model.path={folder}: config.json is not valid JSON ({error}).") from None
+
+
+def quantization(config: dict[str, Any]) -> str | None:
+    """How the checkpoint is quantized, by its config.json; None where it is not."""
+    return (config.get("quantization_config") or {}).get("quant_method")
+
+
+def locate_tokenizer(tokenizer: str | None, files: ModelFiles) -> Path:
+    """The folder of the tokenizer: the model's own unless another local folder or hub id is given."""
+    if tokenizer is None:
+        return files.folder
+    folder = Path(tokenizer).expanduser()
+    if folder.is_dir():
+        if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+            raise FileNotFoundError(f"model.tokenizer={tokenizer}: the folder has no tokenizer.json.")
+        return folder
+    return locate(tokenizer).folder
