@@ -11,7 +11,7 @@ import string
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .notation import LONGEST, canonical, value
+from .notation import LONGEST, canonical, changes, value
 
 if TYPE_CHECKING:
     from ..chat import Chat
@@ -99,7 +99,7 @@ def _said(text: str) -> str:
     """The answer in what follows a marker: a formula, which may take several lines, or the first sentence without the words
     before its value."""
     text = text.lstrip()
-    if (match := _SPAN.match(text)) and not re.search("[0-9\\\\$]", text[match.end() :].partition("\n")[0]):
+    if (match := _SPAN.match(text)) and _only_words(text[match.end() :].partition("\n")[0]):
         return next(group for group in match.groups() if group is not None).strip()  # $18$ dollars
     line = _SENTENCE.split(text.partition("\n")[0])[0].strip().strip("*").strip()
     if found := list(_IS.finditer(line)):  # The final answer is $809$
@@ -107,10 +107,15 @@ def _said(text: str) -> str:
     elif match := _COPULA.match(line):
         line = line[match.end() :]
     spans = list(_SPAN.finditer(line))
-    if len(spans) == 1 and not re.search("[0-9]", line[: spans[0].start()] + line[spans[0].end() :]):
+    if len(spans) == 1 and _only_words(line[: spans[0].start()]) and _only_words(line[spans[0].end() :]):
         line = next(group for group in spans[0].groups() if group is not None)
     line = line.strip().strip("*").strip()
     return line[:-1].strip() if line.endswith(".") else line
+
+
+def _only_words(text: str) -> bool:
+    """Whether what stands beside a formula leaves it the answer: "dollars", but not "million" or "or $6$"."""
+    return not re.search(r"[0-9\\$]", text) and not changes(text)
 
 
 def math(text: str) -> str | None:

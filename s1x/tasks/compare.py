@@ -74,7 +74,7 @@ def numbers_equal(a, b, float_rounding: int, numeric_precision: int) -> bool:
     """In the place of math-verify's `sympy_numeric_eq`, which compares to six decimals and takes what is below 1e-15 for zero.
 
     Numbers are compared exactly, or to 30 digits *of their size* where they cannot be; a decimal of six digits or more also
-    stands for whatever it is the rounding of.
+    stands for the fraction or root that it is the rounding of.
     """
     from sympy import Float, MatrixBase, Rational
 
@@ -87,7 +87,9 @@ def numbers_equal(a, b, float_rounding: int, numeric_precision: int) -> bool:
     if isinstance(a, Rational) and isinstance(b, Rational):
         return a == b
     if isinstance(a, Float) or isinstance(b, Float):
-        return any(isinstance(x, Float) and rounds_to(x, y) for x, y in ((a, b), (b, a)))
+        if isinstance(a, Float) and isinstance(b, Float):
+            return bool(abs(a - b) <= abs(a) * 1e-14)
+        return rounds_to(a, b) if isinstance(a, Float) else rounds_to(b, a)
     close = (a - b).evalf(60, maxn=400)
     size = max(abs(x.evalf(20)) for x in (a, b))
     return bool(abs(close) <= size * 10**-30)

@@ -100,7 +100,7 @@ class Judge:
             pool.close()
 
     def _start(self) -> Workers:
-        if self._pool is None:
+        if self._pool is None or self._pool.owner != os.getpid():  # threads do not outlive a fork
             self._pool = Workers(self.workers, self.seconds)
             atexit.register(self.close)
         return self._pool
@@ -128,10 +128,9 @@ def at_once(answer: str, target: str) -> Verdict | None:
 
 
 def _rounded(answer: str, target: str, difference) -> bool:
-    """Whether one number is the other, rounded or cut off: 0.333333 for 1/3. Two decimals: to the fewer places of the two."""
-    places = [found for text in (answer, target) if (found := decimals(text)) is not None]
-    decimal = ["." in answer, "." in target]
-    return len(places) >= sum(decimal) and bool(places) and abs(difference) * 10 ** min(places) < 1
+    """Whether one is a decimal that gives the other, rounded or cut off: 0.333333 for 1/3. Two decimals are what they are."""
+    places = [decimals(text) for text in (answer, target) if "." in text]
+    return len(places) == 1 and places[0] is not None and abs(difference) * 10 ** places[0] < 1
 
 
 def _bare(words: str) -> str:

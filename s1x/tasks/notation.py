@@ -141,6 +141,14 @@ _CHANGING = frozenset(  # words after a number that change it, or say another th
 _ABBREVIATED = frozenset("cm mm km ft yd hr hrs lb lbs kg mg ml kl gm gms sq cu mph kph kmh rpm yrs Hz kHz eV kW kWh".split())
 
 
+_GRAMMAR = frozenset("is are was be of from by for a where when if but to through".split())
+
+
+def changes(words: str) -> bool:
+    """Whether words beside a number make it another one ("million"), or less than an answer ("not", "or more")."""
+    return any(word in _CHANGING - _GRAMMAR for word in re.findall("[a-z]+", words.lower()))
+
+
 def is_product(letters: str) -> bool:
     """Whether letters side by side are variables multiplied ("xy"), not a word ("on"). Where in doubt, a word."""
     vowels = set(letters) & set("aeiou")
@@ -234,7 +242,7 @@ def _letters(text: str) -> str:
 
 
 PIPELINE = (
-    *(_characters, _delimiters, _ends, _thousands, _spaces, _sizes, _undress, _ends),
+    *(_characters, _delimiters, _thousands, _spaces, _ends, _sizes, _undress, _ends),
     *(_lead, _ordinals, _percent, _units, _numbers, _letters),
 )
 
@@ -273,7 +281,8 @@ def decimals(text: str) -> int | None:
 _PLAIN = [  # plain notation that a LaTeX parser would misread
     (re.compile(r"\*\*\s*(\([^()]*\)|-?[\w.]+)(?!\s*\*\*)"), r"^{\1}"),  # 2**3; towers stay, and are not read
     (re.compile(r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)"), r"\\sqrt{\1}"),
-    (re.compile(r"(?<![\\a-zA-Z])(pi|sin|cos|tan|ln|log)(?![a-zA-Z])"), r"\\\1 "),
+    (re.compile(r"(?<![\\a-zA-Z])(pi|sin|cos|tan|cot|sec|csc|ln|log|theta|alpha|beta|phi|infty)(?![a-zA-Z])"), r"\\\1 "),
+    (re.compile(r"(?<![\\a-zA-Z])(?:infinity|inf)(?![a-zA-Z])", re.IGNORECASE), r"\\infty "),
 ]
 _WORD = re.compile(r"(\\[a-zA-Z]+\s*\{[A-Za-z ]*\}|\\[a-zA-Z]+)|([A-Za-z]{2,})(\^?)")
 

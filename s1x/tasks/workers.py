@@ -34,7 +34,7 @@ class Workers:
     """At most `count` workers, started as comparisons wait for them. Verdicts arrive as Futures."""
 
     def __init__(self, count: int, seconds: float):
-        self.count, self.seconds = count, seconds
+        self.count, self.seconds, self.owner = count, seconds, os.getpid()
         self._waiting: queue.SimpleQueue = queue.SimpleQueue()
         self._serving: list[_Worker] = []
         self._lock = threading.Lock()
@@ -74,6 +74,7 @@ class Workers:
                 future.set_result(verdict)
             with self._lock:
                 self._open -= 1
+        worker.kill()
 
     def _decide(self, worker: _Worker, pair: tuple[str, str]) -> str:
         for _ in range(TRIES):
