@@ -54,7 +54,9 @@ def compare(answer: str, target: str) -> str:
     except (Exception, MemoryError):
         return "unparsed"
     try:
-        return "same" if verify(parse(target), parsed, timeout_seconds=None) else "different"
+        # a relation may answer with the set it describes: -2 <= x <= 7 for [-2, 7]
+        same = verify(parse(target), parsed, allow_set_relation_comp=True, timeout_seconds=None)
+        return "same" if same else "different"
     except (Exception, MemoryError):
         return "ungraded"
 

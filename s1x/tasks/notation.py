@@ -212,7 +212,7 @@ _TIMES_TEN = re.compile(
     r"(?<=[0-9])\s*(?:[xX*]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)\s*(?:\{\s*|\()?([+-]?[0-9]{1,3})(?![0-9])(?:\s*\}|\))?"
 )
 _POINT = re.compile(r"(?<![0-9a-zA-Z}.])\.(?=[0-9])")
-_COMMAS = re.compile(r"[+-]?[0-9]{1,3}(?:(?:,[0-9]{3})+|(?: [0-9]{3})+)(?:\.[0-9]+)?")
+_COMMAS = re.compile(r"(?:[A-Za-z] ?= ?)?[+-]?[0-9]{1,3}(?:(?:,[0-9]{3})+|(?: [0-9]{3})+)(?:\.[0-9]+)?")
 _INTEGER = re.compile(r"[+-]?\s?[0-9]+")
 _MIXED = re.compile(r"(?<![0-9.])([0-9]+) ([0-9]+)/([0-9]+)")
 
@@ -222,7 +222,7 @@ def _numbers(text: str) -> str:
     text = _POINT.sub("0.", _REPEATING.sub(_repeating, text))
     text = _TIMES_TEN.sub(r" \\times 10^{\1}", _SCIENTIFIC.sub(r"\1 \\times 10^{\2}", text))
     if _COMMAS.fullmatch(text):
-        text = re.sub("[, ]", "", text)
+        text = re.sub("[, ]", "", text)  # N = 1,234
     if _INTEGER.fullmatch(text):
         digits = text.lstrip("+- ").lstrip("0") or "0"
         return f"-{digits}" if text[0] == "-" and digits != "0" else digits
