@@ -73,7 +73,7 @@ class Answer:
 
 @dataclass
 class Store:
-    dir: str = MISSING
+    dir: str | None = MISSING  # null: kept in memory, and gone with the process
 
 
 @dataclass
@@ -201,7 +201,8 @@ def validate(cfg: DictConfig) -> None:
     for name in names:
         if name in ("data", "train") and plain["data"] is None and "recipe" not in plain["train"]:
             raise SettingError(f"stage={name}: no data is chosen; add data=... (python run.py --help lists them)")
-    check_writable("store.dir", plain["store"]["dir"])
+    if plain["store"]["dir"] is not None:
+        check_writable("store.dir", plain["store"]["dir"])
     _check_method(plain)
 
 
