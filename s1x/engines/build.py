@@ -10,9 +10,8 @@ import inspect
 import os
 from collections.abc import Mapping
 from functools import partial
+from importlib import import_module
 from typing import Any
-
-from hydra.utils import get_class
 
 from ..models.device import cuda_devices
 from ..models.facts import model_facts
@@ -54,11 +53,11 @@ def context_length(engine: Mapping[str, Any], model: Mapping[str, Any]) -> int:
 
 def _class(engine: Mapping[str, Any]) -> type:
     target = engine.get("_target_")
+    module, _, name = str(target).rpartition(".")
     try:
-        return get_class(target)
-    except Exception as error:  # of whatever its module raises when it is imported
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"engine._target_={target}: there is no such class ({reason}).") from None
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"engine._target_={target}: there is no such class ({error}).") from None
 
 
 def _replicas(engine: Mapping[str, Any], model: Mapping[str, Any], stop_ids: tuple[int, ...]) -> Engine:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.vllm
 SETTINGS = [{"max_thinking_tokens": 64}, {"max_thinking_tokens": 200, "ignore_end": 1}]
 QUESTIONS = 200
 MODEL = {"path": tiny.MODEL, "revision": None, "tokenizer": None}
-VLLM = {"name": "vllm", "dtype": "float32", "max_num_seqs": 64, "kv_cache_gib": 0.5}
+VLLM = {"_target_": "s1x.engines.vllm.VllmEngine", "dtype": "float32", "max_num_seqs": 64, "kv_cache_gib": 0.5}
 KEY = "a-key-for-tests"
 
 

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import inspect
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 
+from s1x.engines import build as module
 from s1x.engines import vllm
-from s1x.engines.build import build
-from s1x.engines.server import ServerEngine
-from s1x.engines.transformers import TransformersEngine
+from s1x.engines.build import build, context_length, needs_model
+from s1x.streams.engine import Open
 
-from . import models
+from . import models, tiny
 
-CONF = Path(__file__).parents[2] / "conf" / "engine"
-CLASSES = {"transformers": TransformersEngine, "vllm": vllm.VllmEngine, "server": ServerEngine}
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf" / "engine"
+NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
+GIVEN = {"model", "revision", "tokenizer", "stop_ids"}  # by what builds the engine
+FOR_TESTS = {"scripted": {"ends", "first_id", "seed"}}
+
+
+def configuration(name: str) -> dict:
+    return OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
 
 
 @pytest.fixture
@@ -24,17 +35,16 @@ def model(tmp_path):
     return {"path": models.without_weights(tmp_path, vocabulary=40, padded=48, context=64), "revision": None, "tokenizer": None}
 
 
-@pytest.mark.parametrize("name", CLASSES)
-def test_every_setting_of_a_configuration_is_one_of_the_engine(name):
-    settings = set(OmegaConf.load(CONF / f"{name}.yaml")) - {"name", "replicas"}
-    known = set(inspect.signature(CLASSES[name]).parameters) - {"model", "revision", "tokenizer"}
-    assert settings <= known
-    assert known - settings <= {"kv_memory_gib"}
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_of_a_configuration_is_one_of_the_engine_and_the_other_way_round(name):
+    node = configuration(name)
+    known = set(inspect.signature(get_class(node["_target_"])).parameters) - GIVEN - FOR_TESTS.get(name, set())
+    assert set(node) - set(module._OURS) == known and node["name"] == name
 
 
 def test_server_from_its_configuration(model):
-    engine = build(OmegaConf.to_container(OmegaConf.load(CONF / "server.yaml")), model)
-    assert (engine.context_length, engine.capacity, engine.model_id) == (64, 256, model["path"])
+    engine = build(configuration("server"), model)
+    assert (engine.context_length, engine.capacity, engine.settings.model_id) == (64, 256, model["path"])
     assert engine.fingerprint.startswith("server-0/served/")
     engine.close()
 
@@ -42,6 +52,47 @@ def test_server_from_its_configuration(model):
 def test_engines_that_cannot_be_made_say_why(model, monkeypatch):
     monkeypatch.setattr(vllm, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match="engine=vllm needs vLLM: pip install"):
-        build(OmegaConf.to_container(OmegaConf.load(CONF / "vllm.yaml")), model)
-    with pytest.raises(ValueError, match="engine=tgi: there is no such engine; choose one of transformers, vllm, server"):
-        build({"name": "tgi"}, model)
+        build(configuration("vllm"), model)
+    for target in ("s1x.engines.tgi.TgiEngine", "s1x.engines.vllm.Nothing", "nowhere", "", None):
+        with pytest.raises(ValueError, match=f"engine._target_={target}: there is no such class"):
+            build({"_target_": target}, model)
+    with pytest.raises(ValueError, match="engine.slots=3: ScriptedEngine has no such setting; it has vocab, "):
+        build(configuration("scripted") | {"slots": 3}, model)
+
+
+def test_what_is_known_without_making_an_engine(model):
+    assert [needs_model(configuration(name)) for name in ("scripted", "transformers", "vllm", "server")] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert context_length(configuration("scripted"), {"path": "nowhere", "revision": None}) == 2048
+    for name in ("transformers", "vllm", "server"):
+        assert context_length(configuration(name), model) == 64
+        assert context_length(configuration(name) | {"max_model_len": 20}, model) == 20
+
+
+def test_stop_ids_reach_whoever_wants_them(model):
+    engine = build(configuration("scripted") | {"end_chance": 5000}, model, (7, 9))
+    engine.open(Open((1, 2), 100, stop_ids=frozenset({7, 9})))
+    ids = [i for chunks in iter(engine.poll, []) for chunk in chunks for i in chunk.ids]
+    assert ids[-1] in (7, 9) and len(ids) < 50
+    assert engine.fingerprint == "scripted-0-400-0-[(7, 5000), (9, 5000)]"
+
+
+def test_an_engine_of_ones_own_is_a_class_and_a_yaml(tmp_path):
+    """Nothing of s1x knows it: the YAML stands in a folder of the user's, the class where Python finds it."""
+    (tmp_path / "conf" / "engine").mkdir(parents=True)
+    (tmp_path / "conf" / "engine" / "parrot.yaml").write_text(
+        "_target_: tests.engines.toy.Parrot\nname: parrot\nwords: 5\ncontext_length: 2048\n"
+    )
+    settings = (
+        f"hydra.searchpath=[file://{tmp_path}/conf]", "engine=parrot", "engine.words=2", "task=tiny_math", "task.limit=2",
+        f"model.path={tiny.MODEL}", f"store.dir={tmp_path}/store", "tracking=none", f"hydra.run.dir={tmp_path}/out",
+    )  # fmt: skip
+    done = subprocess.run([sys.executable, "run.py", *settings], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out" / "cell.json").read_text())
+    assert record["model_facts"] is None
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["decode_tokens"] > 0

@@ -133,7 +133,14 @@ def test_cancelled_streams_say_no_more():
 
 
 def test_build_makes_replicas_of_any_engine():
-    settings = {"name": "scripted", "replicas": 3, "end_chance": 50, "context_length": 100, "capacity": 5, "tokens_per_poll": 2}
+    settings = {
+        "_target_": "s1x.engines.scripted.ScriptedEngine",
+        "replicas": 3,
+        "end_chance": 50,
+        "context_length": 100,
+        "capacity": 5,
+        "tokens_per_poll": 2,
+    }
     engine = build(settings, {"path": "unused", "revision": None, "tokenizer": None}, (7,))
     assert isinstance(engine, Replicas) and engine.capacity == 15
     handle = engine.open(Open((1, 2), 9))
