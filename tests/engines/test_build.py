@@ -89,10 +89,10 @@ def test_an_engine_of_ones_own_is_a_class_and_a_yaml(tmp_path):
     )
     settings = (
         f"hydra.searchpath=[file://{tmp_path}/conf]", "engine=parrot", "engine.words=2", "task=tiny_math", "task.limit=2",
-        f"model.path={tiny.MODEL}", "store.dir=null", "tracking=none", f"hydra.run.dir={tmp_path}/out",
+        f"model.path={tiny.MODEL}", f"store.dir={tmp_path}/store", "tracking=none", f"hydra.run.dir={tmp_path}/out",
     )  # fmt: skip
     done = subprocess.run([sys.executable, "run.py", *settings], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "cell.json").read_text())
-    assert record["flops"] is None  # nothing is known of a model
+    assert record["model_facts"] is None
     assert json.loads((tmp_path / "out" / "run.json").read_text())["decode_tokens"] > 0
