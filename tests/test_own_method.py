@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 
 import pytest
+
+from .conftest import CONF
 
 CODE = '''
 from s1x.methods.base import Ask, method
@@ -69,3 +72,45 @@ def test_a_method_that_is_not_there(command, mine, tmp_path):
         status, err = command("method=mymine", override, "hydra.run.dir=one", *mine)
         if "tokens" not in override:
             assert status == 2 and says in err, textwrap.shorten(err, 400)
+
+
+def test_a_method_renamed_keeps_limits_series_tables_and_figure(command, mine, tmp_path):
+    """Budget forcing under another name: what is written differs in the name alone."""
+    (tmp_path / "mymine.py").write_text(
+        "import types\nfrom s1x.methods import budget_forcing as room\nmethod = room.budget_forcing\n"
+        "renamed_method = types.FunctionType(method.__code__, vars(room), 'renamed_method')\n"
+        "renamed_method.__kwdefaults__, renamed_method.declared = method.__kwdefaults__, method.declared\n",
+        encoding="utf-8",
+    )
+    yaml = (CONF / "method" / "budget_forcing.yaml").read_text(encoding="utf-8")
+    target = "s1x.methods.budget_forcing.budget_forcing"
+    renamed = yaml.replace(target, "mymine.renamed_method")
+    (tmp_path / "conf" / "method" / "renamed_method.yaml").write_text(renamed, encoding="utf-8")
+    for name in ("budget_forcing", "renamed_method"):
+        waits = f"{{method: {name}, method.ignore_end: '0,2', method.string: Hmm}}"
+        grids = f"[{{method: {name}, method.max_thinking_tokens: '16,32'}}, {waits}]"
+        status, err = command("-m", f"hydra.sweeper.grids={grids}", f"hydra.sweep.dir={name}", *mine)
+        assert status == 0, err
+    one, other = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("budget_forcing", "renamed_method"))
+    told = ("cell_id", "method", "series", "overrides", "settings")
+    for a, b in zip(one["cells"], other["cells"], strict=True):
+        assert {k: v for k, v in a.items() if k not in told} == {k: v for k, v in b.items() if k not in told}
+        assert a["series"].replace("budget_forcing", "renamed_method") == b["series"]
+    for key in ("control", "scaling", "performance", "n_points"):
+        assert [without_ids(m[key]) for m in one["metrics"]] == [without_ids(m[key]) for m in other["metrics"]]
+    texts = [(tmp_path / name / "summary.md").read_text() for name in ("budget_forcing", "renamed_method")]
+    texts = [text.replace("budget_forcing", "renamed_method").split("Tokens:")[0] for text in texts]
+    words = [sorted(re.findall(r"[\w.%\[\]+-]+", text)) for text in texts]
+    assert words[0] == words[1]
+    marks = [(tmp_path / name / "scaling.svg").read_text().count("<use ") for name in ("budget_forcing", "renamed_method")]
+    assert marks[0] > 4 and abs(marks[0] - marks[1]) < 40  # letters of the name are marks as well
+
+
+def without_ids(value):
+    return {k: v for k, v in value.items() if k != "cell_id"} if isinstance(value, dict) else value
+
+
+def test_a_store_in_memory(command, mine, tmp_path):
+    status, err = command("method=mymine", "hydra.run.dir=one", *mine[:-1], "store.dir=null")
+    assert status == 0, err
+    assert (tmp_path / "one" / "cell.json").is_file() and not (tmp_path / ".s1x" / "store").exists()

@@ -94,5 +94,5 @@ def test_an_engine_of_ones_own_is_a_class_and_a_yaml(tmp_path):
     done = subprocess.run([sys.executable, "run.py", *settings], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "cell.json").read_text())
-    assert record["model_facts"] is None
+    assert record["flops"] is None  # nothing is known of a model
     assert json.loads((tmp_path / "out" / "run.json").read_text())["decode_tokens"] > 0
