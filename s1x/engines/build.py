@@ -47,8 +47,8 @@ def context_length(engine: Mapping[str, Any], model: Mapping[str, Any]) -> int:
     """
     if "context_length" in engine:
         return engine["context_length"]
-    known = model_facts(model["path"], model["revision"])["context_length"]
-    return min(known, engine.get("max_model_len") or known)
+    facts = model_facts(model["path"], model["revision"])
+    return min(facts["longest_context"], engine.get("max_model_len") or facts["context_length"])
 
 
 def _class(engine: Mapping[str, Any]) -> type:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..models.facts import model_facts
 from ..models.fingerprint import fingerprint
-from ..models.tokenizer import padded_ids
+from ..models.tokenizer import check_ids, padded_ids
 from ..streams.engine import Chunk, Counters, Open, Rows, Scoring
 
 
@@ -37,10 +37,10 @@ class ModelEngine:
     ) -> None:
         self.model, self.revision, self.tokenizer = model, revision, tokenizer
         self.facts: dict[str, Any] = model_facts(model, revision)
-        longest = self.facts["context_length"]
+        longest = self.facts["longest_context"]
         if max_model_len is not None and not 1 <= max_model_len <= longest:
             raise ValueError(f"engine.max_model_len={max_model_len} is out of range; {model} takes 1 to {longest} tokens.")
-        self.context_length: int = max_model_len or longest
+        self.context_length: int = max_model_len or self.facts["context_length"]
         self.dtype, self.capacity, self.trust_remote_code = dtype, capacity, trust_remote_code
         self.fingerprint = fingerprint(
             self.name,
@@ -65,6 +65,7 @@ class ModelEngine:
             self.padded = padded_ids(self.model, self.revision, self.tokenizer, self.trust_remote_code)
         if isinstance(request, Scoring) and max(request.ids) >= self.padded.start:
             raise ValueError(f"Scoring.ids holds {max(request.ids)}; this model's tokens end before {self.padded.start}.")
+        check_ids(self.model, max(request.ids if isinstance(request, Scoring) else request.prefix), self.facts["vocab_size"])
         return next(self._handles)
 
 

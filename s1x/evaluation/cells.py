@@ -19,6 +19,7 @@ from ..cell import Cell
 from ..chat import Chat, ChatFormat
 from ..files import beside, write_text
 from ..methods.base import Ask, check, facts
+from ..models.tokenizer import check_ids
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling, Trace
 from . import naming, samples
@@ -87,7 +88,25 @@ def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[O
             method, context_length=context_length, temperature=cfg.sampling.temperature, chat=chat, reserve=cfg.answer.reserve
         )
         opened.append(Opened(cell, chat, tasks[key], method))
+    _check_ids(opened)
     return opened
+
+
+def _check_ids(opened: list[Opened]) -> None:
+    """Raises SettingError where a prompt or the chat format has ids that the model does not know, which few tokenizers write."""
+    from ..engines.build import needs_model
+    from ..models.facts import model_facts
+
+    model, tokenizer = opened[0].cell.cfg.model, opened[0].chat.tokenizer
+    if not needs_model(opened[0].cell.cfg.engine):
+        return
+    rows = model_facts(model.path, model.revision)["vocab_size"]
+    if max(tokenizer.get_vocab().values(), default=0) < rows:
+        return
+    for chat, task in {(id(o.chat), id(o.task)): (o.chat, o.task) for o in opened}.values():
+        fixed = (*chat.thinking_start, *chat.thinking_end, *chat.final_answer, *chat.thinking_stops.ids, *chat.answer_stops.ids)
+        for question in task.questions:
+            check_ids(model.path, max((*fixed, *chat.prompt(question.text).ids)), rows)
 
 
 def jobs(opened: list[Opened], scheduler: Scheduler, on_done: OnDone, meter: Meter) -> Iterator[Job]:

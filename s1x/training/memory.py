@@ -22,21 +22,6 @@ WORKSPACE = 3 * GB  # CUDA context, communication and prefetch buffers, fragment
 HOST_BYTES = 18  # per parameter in the hosts' memory with zero3_offload: 16 as above, and a buffer (DeepSpeed's own estimate)
 WORKSPACE_CPU = 0.6 * GB  # the Python process with torch and transformers
 
-# Models whose dry run must work without the network. Source: their config.json on the hub.
-KNOWN = {
-    "Qwen/Qwen2.5-32B-Instruct": {
-        "parameters": 32_763_876_352,
-        "layers": 64,
-        "hidden_size": 5120,
-        "heads": 40,
-        "kv_heads": 8,
-        "head_dim": 128,
-        "intermediate_size": 27_648,
-        "vocab_size": 152_064,
-        "context_length": 32_768,
-    },
-}
-
 
 @dataclass(frozen=True)
 class Estimate:
