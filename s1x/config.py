@@ -74,6 +74,7 @@ class Answer:
 @dataclass
 class Store:
     dir: str | None = MISSING  # null: kept in memory, and gone with the process
+    accept: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -203,6 +204,8 @@ def validate(cfg: DictConfig) -> None:
             raise SettingError(f"stage={name}: no data is chosen; add data=... (python run.py --help lists them)")
     if plain["store"]["dir"] is not None:
         check_writable("store.dir", plain["store"]["dir"])
+    elif plain["store"]["accept"]:
+        raise SettingError(f"store.accept={plain['store']['accept']}: store.dir=null keeps no streams to read; set store.dir")
     _check_method(plain)
 
 

@@ -93,7 +93,7 @@ def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[O
 
 
 def _check_ids(opened: list[Opened]) -> None:
-    """Raises SettingError where a prompt or the chat format has ids that the model does not know, which few tokenizers write."""
+    """Raises SettingError where a prompt or the chat format has ids that the model does not know."""
     from ..engines.build import needs_model
     from ..models.facts import model_facts
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,17 @@ _QWEN_32B = {
 KNOWN = {"Qwen/Qwen2.5-32B-Instruct": _QWEN_32B, "simplescaling/s1-32B": _QWEN_32B, "simplescaling/s1.1-32B": _QWEN_32B}
 
 
-def model_facts(model: str, revision: str | None = None) -> dict[str, Any]:
-    """Sizes from config.json and the weight headers.
+def model_facts(model: str, revision: str | None = None, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Sizes from config.json (with `overrides` in place of what stands there) and the weight headers.
 
     Keys: model_type, context_length (tokens), longest_context (what max_model_len may ask for), rope (types of scaled rotary
     embeddings), layers, hidden_size, intermediate_size (of the MLP), heads, kv_heads, head_dim,
     vocab_size (rows of the embedding, padding included), tied_embeddings, dtype (of the checkpoint), quantization (method or
-    None), parameters (exact from safetensors headers of an unquantized checkpoint, each weight once, else counted from the sizes
-    for a gated-MLP decoder).
+    None), parameters (exact from safetensors headers of an unquantized checkpoint, each weight once, else counted from the
+    sizes for a gated-MLP decoder).
     """
     folder = files.locate(model, revision).folder
-    config = files.config(folder)
+    config = {**files.config(folder), **(overrides or {})}
     text = config.get("text_config", config)
     hidden, heads = _size(text, model, "hidden_size"), _size(text, model, "num_attention_heads")
     facts = {
@@ -74,15 +75,25 @@ def model_facts(model: str, revision: str | None = None) -> dict[str, Any]:
     shapes: dict[str, int] = {}
     for file in [] if facts["quantization"] else files.checkpoint(folder):
         shapes |= _header_parameters(file)
-    facts["parameters"] = sum(shapes.values()) or _count_parameters(facts)
+    facts["parameters"] = sum(shapes.values()) or _count_parameters(facts, _mlp_width(text, facts["intermediate_size"]))
     return facts
 
 
-def _context(config: dict[str, Any], text: dict[str, Any], model: str) -> dict[str, Any]:
-    """Positions that a model takes, as vLLM 0.32 derives them from config.json: rotary embeddings that are scaled reach `factor`
-    times as far, unless the stated number has that in it already; longrope keeps to its original length unless more is asked for.
+def _mlp_width(text: dict[str, Any], dense: int) -> int:
+    """The width of a layer's MLP, of all its experts together."""
+    experts = text.get("num_experts") or text.get("num_local_experts") or text.get("n_routed_experts")
+    if not experts:
+        return dense
+    one = text.get("moe_intermediate_size") or dense
+    shared = text.get("shared_expert_intermediate_size") or (text.get("n_shared_experts") or 0) * one
+    return experts * one + shared
 
-    For YaRN vLLM takes the number to be scaled; Qwen's instructions leave it as it was, so here the larger of the two counts.
+
+def _context(config: dict[str, Any], text: dict[str, Any], model: str) -> dict[str, Any]:
+    """Positions that a model takes, as vLLM 0.32 derives them from config.json: scaled rotary embeddings reach `factor` times
+    as far, unless the stated number has that in it already; longrope keeps to its original length unless more is asked for.
+
+    Of YaRN vLLM 0.32 takes the number to be scaled; Qwen's instructions leave it as it was, so here the larger one counts.
     """
     stated = [n for name in _CONTEXT_NAMES if isinstance(n := text.get(name), int)]
     if not stated:
@@ -127,9 +138,9 @@ def _header_parameters(file: Path) -> dict[str, int]:
     return {name: math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
 
 
-def _count_parameters(facts: dict[str, Any]) -> int:
+def _count_parameters(facts: dict[str, Any], mlp_width: int) -> int:
     hidden, head_dim = facts["hidden_size"], facts["head_dim"]
     attention = hidden * head_dim * 2 * (facts["heads"] + facts["kv_heads"])
-    mlp = 3 * hidden * facts["intermediate_size"]
+    mlp = 3 * hidden * mlp_width
     embeddings = facts["vocab_size"] * hidden * (1 if facts["tied_embeddings"] else 2)
     return facts["layers"] * (attention + mlp + 2 * hidden) + embeddings + hidden

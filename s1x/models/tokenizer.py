@@ -36,8 +36,8 @@ def check_ids(model: str, largest: int, rows: int) -> None:
     """Raises SettingError for an id that the embedding, which has `rows`, does not hold."""
     if largest >= rows:
         raise SettingError(
-            f"model.path={model}: its tokenizer writes id {largest}, and the model knows only {rows}; set model.tokenizer to the "
-            "one it was made with"
+            f"model.path={model}: its tokenizer writes id {largest}, and the model knows only {rows}; set model.tokenizer to "
+            "the one it was made with"
         )
 
 

@@ -67,8 +67,8 @@ def engine_groups(cells: list[Cell]) -> list[list[Cell]]:
 
 def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: dict[str, int]) -> None:
     from ..engines.build import build
+    from ..streams.accept import open_store
     from ..streams.memory import MemoryStore
-    from ..streams.store import Store
 
     cfg = cells[0].cfg
     tokenizer = load_tokenizer(cfg.model)
@@ -78,7 +78,8 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
     settings, model = (OmegaConf.to_container(cfg[key], resolve=True) for key in ("engine", "model"))
     with sentences():
         engine = build(settings, model, stop_ids)
-    store = Store(Path(cfg.store.dir).expanduser(), engine.fingerprint) if cfg.store.dir else MemoryStore()
+        directory = Path(cfg.store.dir).expanduser() if cfg.store.dir else None
+        store = open_store(directory, engine.fingerprint, cfg.store.accept) if directory else MemoryStore()
     try:
         with sentences():
             opened = open_cells(cells, tokenizer, engine.context_length)

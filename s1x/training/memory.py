@@ -8,12 +8,11 @@ keeps no score matrix; TRL's fused output layer never holds all logits. An estim
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..models.device import cuda_devices
+from ..models.device import cuda_devices, device_memory
 from .ranks import Ranks
 from .settings import Settings
 
@@ -130,12 +129,3 @@ def warning(needed: Estimate, capacity: float | None = None) -> str | None:
         f"This needs about {needed.total / GB:,.1f} GB per device and there are {there / GB:,.1f}: use more devices, "
         "distributed=zero3_offload, a shorter train.max_length, train.device_batch_size=1 or train.lora"
     )
-
-
-def device_memory() -> float:
-    """Bytes of one device: the first GPU's memory, or this machine's for a process without one."""
-    if cuda_devices():
-        import torch
-
-        return float(torch.cuda.get_device_properties(0).total_memory)
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
