@@ -108,6 +108,7 @@ class Config:
     name: str = MISSING
     stage: Any = "evaluate"
     scale: Any = MISSING
+    compat: Any = None
     model: Model = field(default_factory=Model)
     chat: Chat = field(default_factory=Chat)
     task: Any = MISSING

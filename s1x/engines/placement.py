@@ -52,9 +52,10 @@ class Placement:
     tokens: int
 
     def __str__(self) -> str:
+        each = f" on each of {self.tensor * self.pipeline}" if self.tensor * self.pipeline > 1 else ""
         return (
-            f"{self.weights / GIB:,.1f} GiB of weights and {max(self.cache, 0) / GIB:,.1f} GiB of keys and values on each of "
-            f"{self.tensor * self.pipeline}, room for {self.tokens:,} tokens"
+            f"{self.weights / GIB:,.1f} GiB of weights and {max(self.cache, 0) / GIB:,.1f} GiB of keys and values{each}: room for "
+            f"{self.tokens:,} tokens"
         )
 
 
