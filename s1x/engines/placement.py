@@ -54,8 +54,8 @@ class Placement:
     def __str__(self) -> str:
         each = f" on each of {self.tensor * self.pipeline}" if self.tensor * self.pipeline > 1 else ""
         return (
-            f"{self.weights / GIB:,.1f} GiB of weights and {max(self.cache, 0) / GIB:,.1f} GiB of keys and values{each}: room for "
-            f"{self.tokens:,} tokens"
+            f"{self.weights / GIB:,.1f} GiB of weights and {max(self.cache, 0) / GIB:,.1f} GiB of keys and values{each}: room "
+            f"for {self.tokens:,} tokens"
         )
 
 

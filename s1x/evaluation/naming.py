@@ -14,7 +14,17 @@ from omegaconf import DictConfig, OmegaConf
 from ..cell import Cell
 from ..methods.base import Facts, facts
 
-NOT_KEYED = ("name", "stage", "store", "tracking", "report", "plan", "debug", "scale", "compat")  # settings that change no result
+NOT_KEYED = (
+    "name",
+    "stage",
+    "store",
+    "tracking",
+    "report",
+    "plan",
+    "debug",
+    "scale",
+    "compat",
+)  # settings that change no result
 TOKENS = ("dtype", "quantization", "lora", "arguments")  # of an engine: part of what a cell is called where they are set
 
 

@@ -18,7 +18,6 @@ from ..models.facts import KNOWN, model_facts
 from .forecast import Reads, forecast, model_of
 from .naming import identity
 
-
 FULL = 32  # streams that a GPU decodes at once from which its speed hardly depends on their number
 
 

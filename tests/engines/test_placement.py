@@ -129,8 +129,8 @@ def test_the_engine_chooses_where_there_are_gpus(monkeypatch, tmp_path, caplog):
     """A config of s1-32B's sizes, and devices that are said to be there; nothing is loaded."""
     caplog.set_level("INFO")
     config = {
-        "model_type": "qwen2", "hidden_size": 5120, "num_attention_heads": 40, "num_key_value_heads": 8, "num_hidden_layers": 64,
-        "intermediate_size": 27_648, "vocab_size": 152_064, "max_position_embeddings": 32_768,
+        "model_type": "qwen2", "hidden_size": 5120, "num_attention_heads": 40, "num_key_value_heads": 8,
+        "num_hidden_layers": 64, "intermediate_size": 27_648, "vocab_size": 152_064, "max_position_embeddings": 32_768,
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")

@@ -38,7 +38,7 @@ def engine(**settings):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"kv_cache_dtyp": "fp8"}, "arguments.kv_cache_dtyp=fp8: the installed vLLM has no such setting; did you mean kv_cache_dtype"),
+        ({"kv_cache_dtyp": "fp8"}, "kv_cache_dtyp=fp8: the installed vLLM has no such setting; did you mean kv_cache_dtype"),
         ({"speculative": {}}, "did you mean speculative_config"),
         ({"zzz": 1}, "its EngineArgs lists them"),
         ({"no": 1}, "has no such setting"),
