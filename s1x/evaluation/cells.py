@@ -19,6 +19,7 @@ from ..cell import Cell
 from ..chat import Chat, ChatFormat
 from ..files import beside, write_text
 from ..methods.base import Ask, check, facts
+from ..models.files import end_ids
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling, Trace
 from . import naming, samples
@@ -64,8 +65,9 @@ class Opened:
 
 
 def chat_of(cfg: DictConfig, tokenizer, context_length: int) -> Chat:
-    plain = OmegaConf.to_container(cfg.chat, resolve=True)
-    return Chat(ChatFormat(**plain | {k: tuple(plain[k]) for k in ("thinking_stop", "answer_stop")}), tokenizer, context_length)
+    """The cell's chat format on a tokenizer, with the ends of a turn that the model's files declare."""
+    format = ChatFormat(**OmegaConf.to_container(cfg.chat, resolve=True))
+    return Chat(format, tokenizer, context_length, end_ids(cfg.model.path, cfg.model.revision))
 
 
 def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[Opened]:

@@ -76,8 +76,8 @@ class Ask:
 
     @property
     def head(self) -> Ids:
-        """The prompt with the thinking start: where thinking begins."""
-        return self.prompt.ids + self.chat.thinking_start
+        """The prompt with the thinking start, which the chat template may have written: where thinking begins."""
+        return self.prompt.ids + self.prompt.thinking_start
 
     @property
     def room(self) -> int:
@@ -137,7 +137,7 @@ class Ask:
         """
         forced = last.reason != "stop" if forced is None else forced
         end = end or ("context" if last.reason == "context" else "forced" if forced else "natural")
-        trace = Trace(self.prompt.ids, [Segment("delimiter", self.chat.thinking_start), *segments], end=end, **facts)
+        trace = Trace(self.prompt.ids, [Segment("delimiter", self.prompt.thinking_start), *segments], end=end, **facts)
         closing = self.closing(last.ids, forced=forced)
         prefix = self.head + tuple(i for s in segments for i in s.ids) + closing
         if len(prefix) < self.chat.context_length:
@@ -147,7 +147,7 @@ class Ask:
 
     def unfinished(self, segments: Sequence[Segment] = (), *, end: End = "context", **facts: Any) -> Trace:
         """The trace of thinking that gets no answer."""
-        return Trace(self.prompt.ids, [Segment("delimiter", self.chat.thinking_start), *segments], end=end, **facts)
+        return Trace(self.prompt.ids, [Segment("delimiter", self.prompt.thinking_start), *segments], end=end, **facts)
 
     # --- where the model itself writes the answer delimiter, in the stream of its thinking ---
 
