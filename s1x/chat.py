@@ -6,6 +6,7 @@ neighbours (s1's harness does the same). What the template itself writes is enco
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -22,6 +23,10 @@ OURS = (
     *("conversation", "messages", "tokenize", "add_generation_prompt", "continue_final_message", "strftime_now"),
     *("padding", "truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask"),
 )  # arguments of apply_chat_template that are no business of a chat format
+
+
+class ThinkingClosed(ValueError):
+    """A chat template closed the thinking in the prompt of a method that wants to read it. The message is a sentence."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,12 @@ class Chat:
         return Stops(ids=ids | {self.single(text) for text in (needed if ids else texts)})
 
     @property
+    def unread_arguments(self) -> list[str]:
+        """Arguments that the chat template does not name, so that they can have no effect."""
+        template = str(getattr(self.tokenizer, "chat_template", None) or "")
+        return [a for a in self.format.arguments if template and not re.search(rf"\b{re.escape(str(a))}\b", template)]
+
+    @property
     def ends_turns(self) -> bool:
         """Whether a model's answer has an end of its own: a base model that is asked in plain text goes on with anything."""
         return has_template(self.tokenizer) and bool(self.format.answer_stop)
@@ -236,11 +247,11 @@ class Prompt:
     def thinking_start(self) -> Ids:
         """What is still to be written before thinking begins: nothing where the chat template has opened it.
 
-        Raises ValueError (a sentence) where the template closed it: thinking that begins behind its own end is none.
+        Raises ThinkingClosed where the template closed it: thinking that begins behind its own end is none.
         """
         if self.closed:
             given = ", ".join(f"chat.arguments.{k}={v}" for k, v in self.chat.format.arguments.items())
-            raise ValueError(
+            raise ThinkingClosed(
                 f"{given or f'chat={self.chat.format.name}'}: with this the model's chat template ends the thinking in the "
                 f"prompt ({self.rendered[-30:]!r}), so there is none to read; method=none answers at once"
             )

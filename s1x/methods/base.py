@@ -34,6 +34,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ..chat import ThinkingClosed
 from ..streams.types import GREEDY, Forbid, Ids, Method, Read, Role, Sampling, Segment, Span, Stops, Trace
 from .checks import Checks
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 class Ask:
     """One question as a method meets it, with the steps that most methods share.
 
-    until, max_answer_tokens: stop strings of the task, and tokens of an answer at most (None: what fits). answer_reserve:
+    until, max_answer_tokens: stop strings of the task where they count, and tokens of an answer at most (None: what fits). answer_reserve:
     tokens that a budget leaves for the answer (s1: 100). answer_of: from the ids of an answer to what it states, as strings
     compare (graders know better what is equal; None when nothing is stated).
     """
@@ -285,8 +286,21 @@ def _check(run: Any, at: str, checks: Checks) -> None:
     own.chat_tokens()
     if opened.declared.check is not None:
         opened.declared.check(opened.settings, own)
-    for key, value in opened.inner():
+    inner = dict(opened.inner())
+    for key, value in inner.items():
         _check(value, f"{at}.{key}", checks)
+    if checks.chat is not None and not inner:
+        _first_step(run, checks.chat)
+
+
+def _first_step(run: Any, chat: Chat) -> None:
+    """Take the first step of a method, which needs no model and tells whether there is thinking to read at all."""
+    try:
+        next(run(Ask(chat.prompt("?"), chat)))
+    except ThinkingClosed:
+        raise
+    except Exception:  # noqa: S110  whatever else it may be is said by the method's own cell
+        pass
 
 
 class _Opened(NamedTuple):

@@ -23,7 +23,8 @@ def none(ask: Ask, *, thinking: bool = True, max_tokens: int | None = None) -> M
     in the prompt, all is the answer.
     """
     if not thinking or not ask.own_delimiter or ask.prompt.closed:
-        read = ask.answer(ask.prompt.ids)
+        # a stop string within thinking ends nothing, and here the model may think: what is graded is cut afterwards
+        read = ask.answer(ask.prompt.ids, until=() if ask.own_delimiter and not ask.prompt.closed else None)
         span = yield Read(read.prefix, read.sampling, read.stop, max_tokens, role="answer")
         return Trace(ask.prompt.ids, [Segment("answer", span.ids, span.logprobs)], end="none")
     span = yield Read(ask.head, ask.sampling, ask.own_end, max_tokens)
