@@ -28,7 +28,11 @@ TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_en
 ASK = "{% if add_generation_prompt %}<|im_start|>assistant\n"
 OPENS = TURNS + ASK + "<think>\n{% endif %}"  # as templates of models that always think
 BARE = TURNS + ASK + "<think>{% endif %}"
-HYBRID = TURNS + ASK + "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+HYBRID = (
+    TURNS
+    + ASK
+    + "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
 SHUT = TURNS + ASK + "{% if thinking %}<think>{% else %}</think>{% endif %}{% endif %}"  # opened or shut, never left alone
 THINK = ChatFormat(
     "think",
@@ -133,7 +137,10 @@ def test_s1s_own_prompts_are_what_they_were():
 def test_thinking_that_the_template_closed_is_refused_or_respected(chat_of, template, arguments):
     chat = chat_of(template, arguments=arguments)
     ask = Ask(chat.prompt("1+1?"), chat)
-    for method in (partial(budget_forcing), partial(majority_voting, n=2, inner=partial(budget_forcing, max_thinking_tokens=9))):
+    for method in (
+        partial(budget_forcing),
+        partial(majority_voting, n=2, inner=partial(budget_forcing, max_thinking_tokens=9)),
+    ):
         with pytest.raises(ThinkingClosed, match="ends the thinking in the prompt"):
             check(method, context_length=4096, temperature=1, chat=chat)
     for method in (partial(none), partial(majority_voting, n=2, inner=partial(none))):
@@ -151,7 +158,9 @@ def test_thinking_that_the_template_closed_is_refused_or_respected(chat_of, temp
 def llama():
     """A tokenizer without <|im_end|>, as those of Llama's family."""
     tokenizer = tiny.build(["think answer Final Answer: 42 Let x be a number."] * 30)
-    state = json.loads(tokenizer.backend_tokenizer.to_str().replace("<|im_end|>", "<|eot|>").replace("<|im_start|>", "<|head|>"))
+    state = json.loads(
+        tokenizer.backend_tokenizer.to_str().replace("<|im_end|>", "<|eot|>").replace("<|im_start|>", "<|head|>")
+    )
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 

@@ -340,7 +340,11 @@ def bring(metric):
 @pytest.mark.parametrize(
     ("more", "settings", "message"),
     [
-        (bring(["bleu"]).replace("mean", "bleu"), {}, "task.metric=bleu: .* gives no number for one answer.* task file of your own"),
+        (
+            bring(["bleu"]).replace("mean", "bleu"),
+            {},
+            "task.metric=bleu: .* gives no number for one answer.* task file of your own",
+        ),
         (bring(["chrf"]).replace("mean", "chrf"), {}, "task.metric=chrf: .* gives no number"),
         (bring(["ter"]).replace("mean", "ter"), {}, "task.metric=ter: .* gives no number"),
         (
@@ -348,7 +352,11 @@ def bring(metric):
             {},
             "task.metric=bleu: .* gives no number for one answer, .*; choose halves",
         ),
-        (bring(["percent"]) + "process_results: !function capitals.percent\n", {}, "task.metric=percent: .* gives 100.0 for one"),
+        (
+            bring(["percent"]) + "process_results: !function capitals.percent\n",
+            {},
+            "task.metric=percent: .* gives 100.0 for one",
+        ),
     ],
 )
 def test_metrics_that_are_no_score_of_one_answer(tmp_path, offline, more, settings, message):

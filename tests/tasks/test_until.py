@@ -109,7 +109,9 @@ def bind(name):
         format = ChatFormat(**OmegaConf.to_container(compose("config", [f"chat={name}"]).chat, resolve=True))
     tokenizer = tiny.build(["think answer Final Answer: 42 Question: see boxed"] * 30)
     wanted = [*format.thinking_stop, *format.answer_stop]
-    tokenizer.add_special_tokens({"additional_special_tokens": [t for t in dict.fromkeys(wanted) if len(tokenizer.encode(t)) > 1]})
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": [t for t in dict.fromkeys(wanted) if len(tokenizer.encode(t)) > 1]}
+    )
     return Chat(format, tokenizer, 4096)
 
 
