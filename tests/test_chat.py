@@ -348,3 +348,30 @@ def test_what_is_graded_when_nobody_asked_for_thinking(chat_of, template, change
         run.send(Span(chat.encode(text), "stop", 0, 9, (0,)))
     trace: Trace = stop.value.value
     assert read.prefix == chat.prompt("x").ids and answer_text(trace, chat) == graded
+
+
+def test_a_whole_run_with_arguments_and_an_instruction(command, tmp_path):
+    """A hybrid model, thinking switched off: plain generation answers, budgets are refused; and a typo is said once."""
+    model = tmp_path / "hybrid"
+    shutil.copytree(TINY, model)
+    template = (TINY / "chat_template.jinja").read_text()
+    shut = "{% if add_generation_prompt and enable_thinking is false %}<|im_start|>think\n<|im_start|>answer\n{% endif %}"
+    (model / "chat_template.jinja").write_text(template + shut)
+    settings = [f"model.path={model}", "tracking=none", "task.limit=2", "chat.instruction='Be brief.'", "hydra.run.dir=out"]
+    status, said = command(*settings, "chat.arguments.enable_thinking=false")
+    assert status == 2 and "chat.arguments.enable_thinking=False: with this the model's chat template ends the thinking" in said
+    status, said = command(*settings, "method=none", "+chat.arguments.enable_thinking=false", "+chat.arguments.effort=high")
+    assert status == 0, said
+    assert (tmp_path / "out" / "run.log").read_text().count("chat.arguments.effort: the chat template of tiny-s1 reads no") == 1
+    cell = json.loads((tmp_path / "out" / "cell.json").read_text())
+    assert cell["thinking_tokens"]["max"] == 0 and cell["settings"]["chat.arguments.enable_thinking"] is False
+    assert cell["settings"]["chat.instruction"] == "Be brief."
+
+
+def test_the_budget_auto_of_the_reference_is_that_of_the_longest_question(chat_of):
+    chat = chat_of(OPENS)
+    short, long = (Ask(chat.prompt("x" * n), chat, longest=lambda: 200) for n in (1, 5))
+    assert len(short.head) < 190 and short.room_of_batch == short.room - 200 + len(short.head) == long.room_of_batch
+    assert Ask(chat.prompt("x"), chat).room_of_batch == short.room
+    limits = {c: next(budget_forcing(short, compat=c)).limit for c in (None, "s1")}
+    assert limits == {None: short.room, "s1": short.room_of_batch}

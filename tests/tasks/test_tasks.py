@@ -343,7 +343,7 @@ def bring(metric):
         (
             bring(["bleu"]).replace("mean", "bleu"),
             {},
-            "task.metric=bleu: .* gives no number for one answer.* task file of your own",
+            "task.metric=bleu: .* gives no number for one answer.* write a task file",
         ),
         (bring(["chrf"]).replace("mean", "chrf"), {}, "task.metric=chrf: .* gives no number"),
         (bring(["ter"]).replace("mean", "ter"), {}, "task.metric=ter: .* gives no number"),
