@@ -54,6 +54,11 @@ def main() -> int:
         os._exit(130)  # at once: a library's exit handlers may wait for the network
     except (SettingError, HydraException, OmegaConfBaseException) as error:
         return fail(error, str(error) if isinstance(error, SettingError) else explain(error), 2)
+    except ValueError as error:
+        if "Config group override" not in str(error):  # Hydra's own traceback for a group that is set to null
+            raise
+        typed = next((a for a in sys.argv[1:] if a.endswith("=null")), str(error))
+        return fail(error, f"{typed}: a group takes the name of one of its members (--help lists them), or is left out", 2)
     except (TrainingFailed, EngineError, StoreError) as error:
         return fail(error, str(error), 1)
     except OSError as error:
