@@ -79,7 +79,7 @@ def weights(folder: Path) -> list[Path]:
 def config(folder: Path) -> dict[str, Any]:
     """What config.json says."""
     try:
-        return json.loads((folder / "config.json").read_text())
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"model.path={folder}: config.json is not valid JSON ({error}).") from None
 

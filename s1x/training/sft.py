@@ -52,7 +52,7 @@ def train(job: Mapping[str, Any], observe: Observe) -> dict[str, Any] | None:
     facts = None
     if trainer.is_world_process_zero():
         rows = [{key: row[key] for key in ("step", *LOGGED)} for row in trainer.state.log_history if "loss" in row]
-        (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         facts = {
             "steps": trainer.state.global_step,
             "devices": job["devices"],
