@@ -3,8 +3,8 @@
 import logging
 import math
 import os
-import resource
 import random
+import resource
 import select
 import signal
 import subprocess
