@@ -18,6 +18,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from s1x import interrupts
 from s1x.cell import Cell
 from s1x.evaluation import plan
 from s1x.stages import STAGES, stages, together
@@ -54,6 +55,7 @@ class S1xLauncher(Launcher):
         if self.config.plan:
             plan.show([Cell(job.enter().task, sweep, sweep, n, job.overrides) for n, job in jobs.items()])
             return []
+        interrupts.begin()
         sweep.mkdir(parents=True, exist_ok=True)
         self.log_to(sweep)
 
