@@ -4,7 +4,7 @@ from s1x.metrics.cell import cell_record
 from s1x.metrics.compute import ModelFacts, forward_flops, line_flops
 
 CELL_KEYS = """
-cell_id job series model task method overrides seed temperature budget limit_tokens settings declared
+cell_id job series model task method overrides seed temperature budget limit_tokens settings declared until
 n_questions samples_per_question
 accuracy accuracy_ci95 thinking_tokens answer_tokens forced_end_rate waits_mean no_answer_rate path_tokens flops info
 """
