@@ -40,7 +40,7 @@ PACKAGES = {
 }
 QUESTION, THINKING, ANSWER = "What is 2 + 2?", "Two and two make four. So it is 4.", r"The answer is \boxed{4}."
 CUT = "Two and two make"  # what of THINKING a budget leaves
-HEAD, TAIL = 24, 100  # characters of a long line that are kept
+HEAD, TAIL = 30, 120  # characters of a long line that are kept
 
 _LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|"
@@ -58,8 +58,8 @@ class Family:
 
     template: its file or name, behind the package. tokens: its tokens beside the vocabulary's words, the end of the turn first.
     turn: thinking and answer as its models write them, with {thinking} and {answer}, where the template does not say.
-    arguments: of a prompt in which the model thinks; off: of one in which it does not ({system, arguments}); others: more of
-    its own settings. vocabulary: Qwen2.5's stands in where the family's own is in no package.
+    off: settings ({system, arguments}) with which it does not think; others: more of its own. beside: arguments that only this
+    edition of the template reads. vocabulary: Qwen2.5's stands in where the family's own is in no package.
     """
 
     chat: str
@@ -68,7 +68,7 @@ class Family:
     vocabulary: str = "Qwen2.5"
     own_vocabulary: bool = False
     turn: str | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
     off: Mapping[str, Any] | None = None
     others: tuple[Mapping[str, Any], ...] = ()
 
@@ -88,11 +88,11 @@ FAMILIES = {
         "qwen3-thinking", "unsloth/qwen3_thinking_template", f"{_CHATML} <think> </think>", own_vocabulary=True
     ),
     "QwQ-32B": Family(
-        "qwq", "llama/Qwen-QwQ-32B.jinja", f"{_CHATML} <think> </think>", own_vocabulary=True, arguments=_EDITED,
+        "qwq", "llama/Qwen-QwQ-32B.jinja", f"{_CHATML} <think> </think>", own_vocabulary=True, beside=_EDITED,
         turn="{thinking}\n</think>\n\n{answer}<|im_end|>",
     ),
     "DeepSeek-R1-Distill-Qwen": Family(
-        "r1", "llama/deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja", _R1, own_vocabulary=True, arguments=_EDITED,
+        "r1", "llama/deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja", _R1, own_vocabulary=True, beside=_EDITED,
         turn="{thinking}\n</think>\n\n{answer}<｜end▁of▁sentence｜>",
     ),
     "DeepSeek-R1-Distill-Llama": Family(
@@ -233,19 +233,20 @@ def recorded(family: Family, source: str) -> dict[str, Any]:
     def render(messages, case, ask=True):
         if case.get("system") is not None:
             messages = [{"role": "system", "content": case["system"]}, *messages]
-        arguments = {**family.arguments, **case.get("arguments", {})}
+        arguments = {**family.beside, **case["arguments"]}
         return tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=ask, strftime_now=lambda form: f"«{form}»", **arguments
         )
 
     asked = {"role": "user", "content": QUESTION}
-    thinks, off = {}, dict(family.off) if family.off else None
-    cases = [thinks, {"system": "Be brief."}, *([off] if off else []), *map(dict, family.others)]
+    own = dict(chat_format(family.chat).arguments)
+    cases = [{}, {"system": "Be brief."}, *([family.off] if family.off else []), *family.others]
+    cases = [{"system": case.get("system"), "arguments": own | dict(case.get("arguments", {}))} for case in cases]
     prompts = [{**case, "text": shortened(render([asked], case))} for case in cases]
     turn = family.turn
     if turn is None:
         said = {"role": "assistant", "content": ANSWER, "reasoning_content": THINKING, "thinking": THINKING}
-        prompt, whole = render([asked], thinks), render([asked, said], thinks, ask=False)
+        prompt, whole = render([asked], cases[0]), render([asked, said], cases[0], ask=False)
         if not whole.startswith(prompt) or THINKING not in whole:
             raise SystemExit(f"{family.template}: writes no turn with thinking; Family.turn must say it")
         turn = whole.removeprefix(prompt).partition(tokens[0])[0] + tokens[0]
@@ -260,7 +261,6 @@ def recorded(family: Family, source: str) -> dict[str, Any]:
         "vocabulary": family.vocabulary,
         "own_vocabulary": family.own_vocabulary,
         "tokens": tokens,
-        "arguments": family.arguments,
         "prompts": prompts,
         "off": family.off is not None,
         "turn": turn,
@@ -278,8 +278,9 @@ def texts(chat: str, family: Mapping[str, Any]) -> list[str]:
     own = [str(value) for value in vars(format).values() if isinstance(value, str)]
     prompts = [prompt["text"].replace("«%Y-%m-%d»", "2026-01-01 2025-12-31") for prompt in family["prompts"]]
     forced = [f"{CUT}{end}" for end in ("\n", ".", f"\n{format.thinking_end}{format.final_answer} 4")]
-    more = ["Wait", "\n\n", "Hmm", " 4", "4", *THINKING.split(), "Put the answer in a box.", "Final Answer:"]
-    return [*own, *prompts, family["turn"], *forced, THINKING, f" {THINKING}", ANSWER, *more]
+    more = ["Wait", " so", "\n\n", " 4", *THINKING.split(), "Put the answer in a box.", "Final Answer:"]
+    stops = [*format.thinking_stop, *format.answer_stop]
+    return [*own, *stops, *prompts, family["turn"], *forced, THINKING, f" {THINKING}", ANSWER, *more]
 
 
 # --- reading the record ---
@@ -309,9 +310,8 @@ class Recorded:
 
     def apply_chat_template(self, messages, tokenize=False, add_generation_prompt=True, strftime_now=None, **arguments) -> str:
         system = messages[0]["content"] if messages[0]["role"] == "system" else None
-        given = {k: v for k, v in arguments.items() if v != self.family["arguments"].get(k, not v)}
         for prompt in self.family["prompts"]:
-            if (prompt.get("system"), prompt.get("arguments", {})) == (system, given):
+            if (prompt["system"], prompt["arguments"]) == (system, arguments):
                 text = prompt["text"].replace(QUESTION, messages[-1]["content"])
                 return re.sub("«(.*?)»", lambda m: strftime_now(m[1]), text)
         raise KeyError(f"{self.family['template']}: not recorded with system={system!r} {arguments}")
@@ -332,6 +332,7 @@ def load() -> dict[str, Any]:
     return json.loads(RECORDED.read_text(encoding="utf-8"))
 
 
+@cache
 def chat_format(chat: str):
     """The format of `conf/chat`."""
     from hydra import compose, initialize_config_dir
@@ -343,6 +344,35 @@ def chat_format(chat: str):
     register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return ChatFormat(**OmegaConf.to_container(compose("config", [f"chat={chat}"]).chat, resolve=True))
+
+
+def table() -> str:
+    """docs/families.md's table."""
+    from s1x.chat import Chat
+    from s1x.methods.base import Ask
+
+    record, rows = load(), []
+    for name, family in record["families"].items():
+        chat = Chat(chat_format(family["chat"]), Recorded(name, record), 4096)
+        ask = Ask(chat.prompt(QUESTION), chat)
+        last = re.split(r"(?=<\|im_start\|>assistant|<\|start\|>assistant|<seed:bos>assistant|<SPECIAL_11>Assistant)", ask.prompt.rendered)
+        end = last[-1] if len(last) > 1 else ask.prompt.rendered.partition(QUESTION)[2]
+        opened = shown(chat, ask.prompt.thinking_start) or ("in the prompt" if chat.thinking_end else "-")
+        forced = chat.decode(ask.closing(chat.encode(CUT), forced=True))
+        cells = [name, f"`chat={family['chat']}`", code(end), opened, shown(chat, chat.thinking_end) or "-", code(forced)]
+        rows.append(f"| {' | '.join(cells)} | {code(family['tokens'][0])} |")
+    head = "| family | format | prompt ends | thinking opens | and closes | forced end | turn ends |"
+    return "\n".join([head, "|---" * 7 + "|", *rows]) + "\n"
+
+
+def shown(chat, ids) -> str:
+    """Tokens, with their ids where these are words of the family's own vocabulary."""
+    told = chat.tokenizer.family["own_vocabulary"]
+    return " ".join(code(chat.decode((i,))) + (f" {i}" if told and i < 1_000_000 else "") for i in ids)
+
+
+def code(text: str) -> str:
+    return "`" + text.replace("\n", "\\n").replace("|", "\\|") + "`"
 
 
 def main() -> None:
@@ -357,6 +387,11 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
             RECORDED.write_text(json.dumps(record(folder), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         print(f"{RECORDED}: {len(FAMILIES)} families")
+    elif options.write:
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(re.sub(r"\| family \|.*?\n(?!\|)", lambda _: table(), page, flags=re.DOTALL), encoding="utf-8")
+    else:
+        print(table(), end="")
 
 
 if __name__ == "__main__":
