@@ -264,6 +264,7 @@ def recorded(family: Family, source: str) -> dict[str, Any]:
         "prompts": prompts,
         "off": family.off is not None,
         "turn": turn,
+        "answered": shortened(render([asked, {"role": "assistant", "content": ANSWER}], cases[0], ask=False)),
     }
 
 
@@ -280,7 +281,7 @@ def texts(chat: str, family: Mapping[str, Any]) -> list[str]:
     forced = [f"{CUT}{end}" for end in ("\n", ".", f"\n{format.thinking_end}{format.final_answer} 4")]
     more = ["Wait", " so", "\n\n", " 4", *THINKING.split(), "Put the answer in a box.", "Final Answer:"]
     stops = [*format.thinking_stop, *format.answer_stop]
-    return [*own, *stops, *prompts, family["turn"], *forced, THINKING, f" {THINKING}", ANSWER, *more]
+    return [*own, *stops, *prompts, family["turn"], family["answered"], *forced, THINKING, f" {THINKING}", ANSWER, *more]
 
 
 # --- reading the record ---
@@ -312,8 +313,10 @@ class Recorded:
         system = messages[0]["content"] if messages[0]["role"] == "system" else None
         for prompt in self.family["prompts"]:
             if (prompt["system"], prompt["arguments"]) == (system, arguments):
-                text = prompt["text"].replace(QUESTION, messages[-1]["content"])
-                return re.sub("«(.*?)»", lambda m: strftime_now(m[1]), text)
+                text = prompt["text"]
+                if messages[-1]["role"] == "assistant":
+                    text = self.family["answered"].replace(ANSWER, messages.pop()["content"])
+                return re.sub("«(.*?)»", lambda m: strftime_now(m[1]), text.replace(QUESTION, messages[-1]["content"]))
         raise KeyError(f"{self.family['template']}: not recorded with system={system!r} {arguments}")
 
 
@@ -360,8 +363,9 @@ def table() -> str:
         opened = shown(chat, ask.prompt.thinking_start) or ("in the prompt" if chat.thinking_end else "-")
         forced = chat.decode(ask.closing(chat.encode(CUT), forced=True))
         cells = [name, f"`chat={family['chat']}`", code(end), opened, shown(chat, chat.thinking_end) or "-", code(forced)]
-        rows.append(f"| {' | '.join(cells)} | {code(family['tokens'][0])} |")
-    head = "| family | format | prompt ends | thinking opens | and closes | forced end | turn ends |"
+        own = family["turn"].rpartition(THINKING)[2]
+        rows.append(f"| {' | '.join(cells)} | {code(own)} |")
+    head = "| family | format | prompt ends | thinking opens | and closes | forced end | its own end and answer |"
     return "\n".join([head, "|---" * 7 + "|", *rows]) + "\n"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from s1x.chat import Chat
+from s1x.data.format import example
 from s1x.methods.base import Ask
 from s1x.methods.budget_forcing import budget_forcing
 from s1x.methods.early_exit import early_exit
@@ -199,6 +200,16 @@ def test_wait(name, chat):
     assert (trace.waits, trace.end) == (1, "natural")
     assert (*trace.prompt, *trace.ids(), chat.tokenizer.eos_token_id) == again
     assert answer_text(trace, chat).strip() == ANSWER
+
+
+@thinking
+def test_a_training_text_is_what_the_family_writes(name):
+    chat, said = make(name), "Answer: 4"
+    made = example({"question": QUESTION, "thinking": THINKING, "answer": said}, chat.tokenizer, chat.format)
+    turn = FAMILIES[name]["turn"].replace(ANSWER, said)
+    if name == "Phi-4-reasoning":  # on lines of their own, as everywhere but where a family is known to write otherwise
+        turn = turn.replace("<think>", "<think>\n").replace("</think>", "\n</think>")
+    assert made.prompt + made.completion.rstrip("\n") == prompt_of(name) + turn
 
 
 @pytest.mark.parametrize("name", OFF)
