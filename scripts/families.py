@@ -4,9 +4,9 @@
     python scripts/families.py record [--folder DIR]    fetch the templates, write tests/families/recorded.json
     python scripts/families.py table [--write]          docs/families.md's table, from what is recorded
 
-`record` takes templates and vocabularies out of packages (PACKAGES) that pip downloads into DIR (default: a temporary folder, some
-200 MB); none of them is kept here. What is kept: the prompts as rendered, long lines shortened; a turn with thinking, as the
-template writes it where it does; and how the vocabulary spells the words in them, so that tests need no vocabulary.
+`record` takes templates and vocabularies out of packages (PACKAGES) that pip downloads into DIR (default: a temporary folder,
+some 300 MB); none of them is kept here. What is kept: the prompts as rendered, long lines shortened; a turn with thinking, as
+the template writes it where it does; and how the vocabulary spells the words in them, so that tests need no vocabulary.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
 RECORDED = ROOT / "tests" / "families" / "recorded.json"
@@ -43,12 +45,13 @@ CUT = "Two and two make"  # what of THINKING a budget leaves
 HEAD, TAIL = 30, 120  # characters of a long line that are kept
 
 _LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|"
 WORDS = {  # how a vocabulary cuts text into words, within which alone it merges
     "Qwen2.5": _CONTRACTIONS + _LETTERS % r"\p{N}",
     "Llama 3": _CONTRACTIONS + _LETTERS % r"\p{N}{1,3}",
-    "Tekken": r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}"
-    r"\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "Tekken": rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 }
 
 
@@ -111,7 +114,7 @@ FAMILIES = {
     ),
     "Phi-4-reasoning": Family(
         "phi-4-reasoning", "axolotl/phi_4.jinja", f"{_CHATML} <|im_sep|> <think> </think>",
-        turn="<think>{thinking}</think>\n\n{answer}<|im_end|>",
+        turn="<think>\n{thinking}\n</think>\n\n{answer}<|im_end|>",
     ),
     "Magistral": Family(
         "magistral", "mistral/v13", "</s> <s> [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [INST] [/INST] [THINK] [/THINK]", "Tekken", True,
@@ -146,8 +149,8 @@ def fetch(folder: Path) -> None:
     """Download and unpack what PACKAGES names."""
     for name in ("llama", "unsloth", "axolotl"):
         if not (home := folder / name).is_dir():
-            kind = ["--no-binary" if name == "llama" else "--only-binary", ":all:" if name != "llama" else "llama-cpp-python"]
-            pip("download", "--no-deps", *kind, "--dest", str(folder / "downloads"), PACKAGES[name])
+            kind = "--no-binary=llama-cpp-python" if name == "llama" else "--only-binary=:all:"  # the wheel has no templates
+            pip("download", "--no-deps", kind, "--dest", str(folder / "downloads"), PACKAGES[name])
             archive = next((folder / "downloads").glob(f"{name}*"))
             if archive.suffix == ".whl":
                 zipfile.ZipFile(archive).extractall(home)
@@ -337,16 +340,14 @@ def load() -> dict[str, Any]:
 
 @cache
 def chat_format(chat: str):
-    """The format of `conf/chat`."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
+    """The format of `conf/chat`, put together as Hydra does it (which takes a second for each)."""
     from s1x.chat import ChatFormat
-    from s1x.config import register
 
-    register()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return ChatFormat(**OmegaConf.to_container(compose("config", [f"chat={chat}"]).chat, resolve=True))
+    def settings(name: str) -> dict[str, Any]:
+        said = yaml.safe_load((ROOT / "conf" / "chat" / f"{name}.yaml").read_text(encoding="utf-8"))
+        return {**(settings(said.pop("defaults")[0]) if "defaults" in said else {}), **said}
+
+    return ChatFormat(**settings(chat))
 
 
 def table() -> str:
@@ -358,14 +359,13 @@ def table() -> str:
     for name, family in record["families"].items():
         chat = Chat(chat_format(family["chat"]), Recorded(name, record), 4096)
         ask = Ask(chat.prompt(QUESTION), chat)
-        last = re.split(r"(?=<\|im_start\|>assistant|<\|start\|>assistant|<seed:bos>assistant|<SPECIAL_11>Assistant)", ask.prompt.rendered)
-        end = last[-1] if len(last) > 1 else ask.prompt.rendered.partition(QUESTION)[2]
+        end = ask.prompt.rendered.rpartition(QUESTION)[2]
         opened = shown(chat, ask.prompt.thinking_start) or ("in the prompt" if chat.thinking_end else "-")
         forced = chat.decode(ask.closing(chat.encode(CUT), forced=True))
         cells = [name, f"`chat={family['chat']}`", code(end), opened, shown(chat, chat.thinking_end) or "-", code(forced)]
         own = family["turn"].rpartition(THINKING)[2]
         rows.append(f"| {' | '.join(cells)} | {code(own)} |")
-    head = "| family | format | prompt ends | thinking opens | and closes | forced end | its own end and answer |"
+    head = "| family | format | behind the question | thinking opens | and closes | forced end | its own end and answer |"
     return "\n".join([head, "|---" * 7 + "|", *rows]) + "\n"
 
 

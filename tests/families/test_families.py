@@ -11,8 +11,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
+from omegaconf import OmegaConf
 
-from s1x.chat import Chat
+from s1x.chat import Chat, ChatFormat
 from s1x.data.format import example
 from s1x.methods.base import Ask
 from s1x.methods.budget_forcing import budget_forcing
@@ -21,6 +23,7 @@ from s1x.methods.none import none
 from s1x.tasks.answers import answer_text
 from scripts.families import ANSWER, CUT, PAGE, QUESTION, THINKING, Recorded, chat_format, load, table
 
+from ..conftest import CONF
 from ..streams import driver
 
 QWEN = Path(__file__).resolve().parents[3] / "shared" / "data" / "tokenizers" / "qwen2.5.tar.gz"
@@ -207,8 +210,6 @@ def test_a_training_text_is_what_the_family_writes(name):
     chat, said = make(name), "Answer: 4"
     made = example({"question": QUESTION, "thinking": THINKING, "answer": said}, chat.tokenizer, chat.format)
     turn = FAMILIES[name]["turn"].replace(ANSWER, said)
-    if name == "Phi-4-reasoning":  # on lines of their own, as everywhere but where a family is known to write otherwise
-        turn = turn.replace("<think>", "<think>\n").replace("</think>", "\n</think>")
     assert made.prompt + made.completion.rstrip("\n") == prompt_of(name) + turn
 
 
@@ -248,19 +249,21 @@ def test_what_a_family_can_be_told(name, settings, says):
 
 
 @pytest.mark.parametrize(("name", "model"), MODELS.items())
-def test_a_model_brings_its_chat_format(name, model, composed):
-    assert composed(f"model={model}").chat.name == FAMILIES[name]["chat"]
+def test_a_model_brings_its_chat_format(name, model):
+    said = yaml.safe_load((CONF / "model" / f"{model}.yaml").read_text(encoding="utf-8"))
+    assert said["defaults"] == [{"override /chat": FAMILIES[name]["chat"]}]
 
 
 def test_every_format_belongs_to_a_family_and_every_family_has_a_model():
-    conf = PAGE.parents[1] / "conf"
-    formats = {path.stem for path in (conf / "chat").glob("*.yaml")} - {"think"}
+    formats = {path.stem for path in (CONF / "chat").glob("*.yaml")} - {"think"}
     assert formats == {family["chat"] for family in FAMILIES.values()}
     assert set(FAMILIES) - set(MODELS) == {"s1, s1.1", "Qwen2.5"}  # these have models with the default chat
 
 
-def test_a_typed_format_wins_over_the_models(composed):
-    assert composed("chat=s1", "model=qwen3-8b", "scale=paper").chat.name == "s1"
+def test_hydra_makes_the_same_formats_and_what_is_typed_wins_over_the_models(composed):
+    made = ChatFormat(**OmegaConf.to_container(composed("model=gpt-oss-20b", "scale=paper").chat))
+    assert made == chat_format("gpt-oss")
+    assert composed("chat=s1", "model=gpt-oss-20b").chat.name == "s1"
 
 
 def test_no_thinking_typed(composed):
