@@ -56,6 +56,7 @@ class Chat:
     date: str | None = None
     thinking_start: str = MISSING
     thinking_end: str = MISSING
+    forced_break: str = MISSING
     final_answer: str = MISSING
     thinking_stop: list[str] = MISSING
     answer_stop: list[str] = MISSING
