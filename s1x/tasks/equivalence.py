@@ -49,6 +49,11 @@ class Judge:
             if key not in self._known:
                 self._known[key] = at_once(*key) or self._start().submit(*map(latex, key))
 
+    def decided(self, answer: str, target: str) -> bool:
+        """Whether `verdict` would return at once, for a pair that was submitted."""
+        found = self._known[canonical(answer), canonical(target)]
+        return not isinstance(found, Future) or found.done()
+
     def verdict(self, answer: str, target: str) -> Verdict:
         """ "same", "different", "unparsed" (no mathematics in `answer`), "timeout", or "ungraded" (could not be compared).
 
