@@ -51,8 +51,8 @@ Reply with one line, and nothing else: "Verdict: right" or "Verdict: wrong"."""
 @dataclass(frozen=True)
 class JudgeSettings:
     """`task.judge`. url: a server, up to its /v1. model: its name there. api_key_env: name of the environment variable that
-    holds the key. in_flight: requests at once. retries: further tries of a request that fails. timeout_s: seconds a request may
-    take. max_tokens: of a reply, thinking included. arguments: further fields of a request; those that are null are left out."""
+    holds the key. in_flight: requests at once. retries: further tries of a request that fails. timeout_s: seconds for
+    a request. max_tokens: of a reply, thinking included. arguments: further fields of a request; null leaves one out."""
 
     url: str
     model: str
@@ -208,7 +208,7 @@ class SecondReader:
         if not self._down_said:
             self._down_said = True
             log.warning(
-                f"task.judge.url={self.settings.url}: no verdict ({error}); where the judge gives none, that of the rules stands"
+                f"task.judge.url={self.settings.url}: no verdict ({error}); where the judge gives none, the rules' stands"
             )
 
 
