@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from typing import Literal
 
 from .notation import LONGEST, canonical, decimals, is_product, latex, value
-from .workers import Workers
+from .workers import Workers, sensible
 
 Verdict = Literal["same", "different", "unparsed", "timeout", "ungraded"]
 
@@ -36,7 +36,7 @@ class Judge:
 
     def __init__(self, seconds: float = SECONDS, workers: int | None = None):
         self.seconds = seconds
-        self.workers = workers or max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
+        self.workers = workers or sensible()
         self.ungraded = 0
         self._known: dict[tuple[str, str], Verdict | Future] = {}
         self._pool: Workers | None = None
