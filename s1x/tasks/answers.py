@@ -126,7 +126,7 @@ def math(text: str) -> str | None:
 def integer(text: str) -> str | None:
     """An answer that is an integer, whatever its spelling ("007", "$1,234$ dollars", "5.0"); None otherwise."""
     found = stated(text)
-    plain = canonical(text if found is None else found)
+    plain = canonical(text if found is None else found).removesuffix(r"\%")
     if re.fullmatch("-?[0-9]+", plain):
         return plain
     number = value(plain)

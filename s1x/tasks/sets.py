@@ -1,4 +1,4 @@
-r"""One spelling for sets of numbers: `x<2 or x>3`, `\{x \mid x > 2\}`, `x \in (2, \infty)` and `all real numbers` become intervals.
+r"""One spelling for sets of numbers: `x<2 or x>3`, `\{x \mid x > 2\}`, `x \in (2, \infty)`, `all real numbers` as intervals.
 
 Only where one variable is bounded by numbers, so that nothing is read into other relations.
 """
@@ -15,7 +15,9 @@ _MEMBER = re.compile(r"[a-zA-Z] ?\\in(?![a-zA-Z]) ?(?=[(\[\\])")
 _OR = re.compile(r" ?(?:\\text ?\{ ?or ?\}|\bor\b|\\lor(?![a-zA-Z])|\\cup(?![a-zA-Z])|\\vee(?![a-zA-Z])) ?")
 _AND = re.compile(r" ?(?:\\text ?\{ ?and ?\}|\band\b|\\land(?![a-zA-Z])|\\wedge(?![a-zA-Z])) ?")
 _INTERVAL = re.compile(r"[(\[][^()\[\]]*,[^()\[\]]*[)\]]")
-_REALS = re.compile(r"(?:all |the )*real numbers?|(?:[a-zA-Z] ?\\in )?\\mathbb ?\{?R\}?|\( ?- ?\\infty ?, ?\+?\\infty ?\)", re.IGNORECASE)
+_REALS = re.compile(
+    r"(?:all |the )*real numbers?|(?:[a-zA-Z] ?\\in )?\\mathbb ?\{?R\}?|\( ?- ?\\infty ?, ?\+?\\infty ?\)", re.IGNORECASE
+)
 _NUMBER = re.compile(r"(?:\\(?:frac|sqrt|pi|infty|cdot)(?![a-zA-Z])|[0-9.+\-*/^{}() ]|(?<![a-zA-Z])e(?![a-zA-Z]))+")
 
 
@@ -64,5 +66,9 @@ def _chain(text: str) -> tuple[str, tuple[str, str] | None, tuple[str, str] | No
             if len(at) != 1 or not all(map(_NUMBER.fullmatch, numbers)) or len(terms) == 3 and at != [1]:
                 return None
             i = at[0]
-            return terms[i], (terms[i - 1], kinds[i - 1]) if i else None, (terms[i + 1], kinds[i]) if i + 1 < len(terms) else None
+            return (
+                terms[i],
+                (terms[i - 1], kinds[i - 1]) if i else None,
+                (terms[i + 1], kinds[i]) if i + 1 < len(terms) else None,
+            )
     return None

@@ -1,8 +1,10 @@
 """Kinds of spelling that must not cost an answer, and values that no spelling may make equal."""
 
+import json
 import math
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -144,6 +146,17 @@ def test_spellings_of_one_value(judge, answer, target):
 def test_different_values_stay_different(judge, answer, target):
     assert judge.verdict(answer, target) in ("different", "unparsed")
     assert judge.verdict(target, answer) in ("different", "unparsed")
+
+
+def test_what_models_write_for_the_targets_of_benchmarks(judge):
+    """As read from a box, too."""
+    rows = [json.loads(line) for line in Path(__file__).with_name("spellings.jsonl").read_text("utf-8").splitlines()]
+    for form in ("{}", r"So we get \boxed{{{}}}."):
+        pairs = [(answers.math(form.format(row["answer"])) or row["answer"], row["target"]) for row in rows]
+        for pair in pairs:
+            judge.submit(*pair)
+        wrong = [pair for pair, row in zip(pairs, rows) if (judge.verdict(*pair) == "same") != row["same"]]
+        assert wrong == []
 
 
 def spellings(number: Fraction) -> st.SearchStrategy[str]:
