@@ -141,7 +141,8 @@ def _undress(text: str) -> str:
 # Words around a number
 
 _LEAD = re.compile(
-    r"(?:\\approx(?![a-zA-Z])|=|(?:approximately|about|exactly|roughly)(?![a-zA-Z])|(?:USD|EUR|GBP|INR|CHF|JPY|CNY|Rs\.?|US)(?= ?[0-9])"
+    r"(?:\\approx(?![a-zA-Z])|=|(?:approximately|about|exactly|roughly)(?![a-zA-Z])"
+    r"|(?:USD|EUR|GBP|INR|CHF|JPY|CNY|Rs\.?|US)(?= ?[0-9])"
     r"|(?:\\(?:text|mathrm)\{[A-Za-z ]{2,40}\}|[A-Za-z]{2,20}(?: [a-z]{1,20}){0,5}) ?= ?(?=[-0-9\\]))\s*",
     re.IGNORECASE,
 )

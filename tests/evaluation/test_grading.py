@@ -196,6 +196,22 @@ def test_a_task_that_fails_or_hangs_costs_its_own_cell(command, tmp_path, monkey
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
+def test_grading_that_takes_long_shows_how_far_it_is(command, tmp_path, monkeypatch):
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps({"question": f"{i}?", "answer": f"{i}x"}) + "\n" for i in range(6)))
+    bombs = iter(range(100))
+    monkeypatch.setattr("s1x.evaluation.samples.graded_text", lambda *_: rf"\boxed{{{next(bombs) % 6 + 2}^{{9^{{9^9}}}}}}")
+    monkeypatch.setattr("s1x.evaluation.progress.LOG_SECONDS", 0.2)
+    judge.close()
+    monkeypatch.setattr(judge, "seconds", 0.5)
+    try:
+        status, err = command("task.file=q.jsonl", *RUN)
+    finally:
+        judge.close()
+    assert status == 0 and "answers to grade" in log(tmp_path), err
+    (record,) = records(tmp_path).values()
+    assert record["graded_by"]["not_graded"] == 6 and "Not graded: 6 of 6" in log(tmp_path)
+
+
 def test_answers_that_could_not_be_compared_are_counted_and_said(command, tmp_path, monkeypatch):
     """A judge of ours whose workers die, again and again."""
     (tmp_path / "q.jsonl").write_text("".join(json.dumps({"question": f"{i}?", "answer": f"{i}x"}) + "\n" for i in range(3)))
