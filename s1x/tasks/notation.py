@@ -84,6 +84,7 @@ _SIZES = re.compile(r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limit
 _FRAC = re.compile(r"\\[dtc]?frac(?![a-zA-Z])\s*([0-9](?=\s*[0-9{])|\{[^{}]*\})\s*([0-9]|\{[^{}]*\})")
 _CONSTANT = re.compile(r"\\(?:mathrm|rm|text|operatorname) ?\{([ie])\}")
 _TEXT = re.compile(_DRESS + r"\{([^{}]*)\}")
+_BRACES = re.compile(r"\{((?:[^{}\\]|\\.|\{(?:[^{}\\]|\\.|\{[^{}]*\})*\})*)\}")  # nested three deep, in linear time
 _DOUBLE = re.compile(_DRESS + rf"\{{\s*({_DRESS}\{{[^{{}}]*\}})\s*\}}")
 
 
@@ -98,9 +99,12 @@ def _delimiters(text: str) -> str:
     return _CONTROL.sub(lambda m: " " if m[0] in ("$", r"\(", r"\)", r"\[", r"\]") else "" if m[0] == r"\$" else m[0], text)
 
 
+_END_OF_PROOF = re.compile(r"\s*(?:\\(?:blacksquare|square|qed|Box)|[∎■□])\s*$")
+
+
 def _ends(text: str) -> str:
     """Bold stars, quotation marks and a sentence's full stop around an answer."""
-    text = text.strip()
+    text = _END_OF_PROOF.sub("", text.strip())
     while text != (text := text.removeprefix("**").removesuffix("**").strip('`"“”').rstrip(".,;").strip()):
         pass
     return text
@@ -133,7 +137,7 @@ def _sizes(text: str) -> str:
 
 def _undress(text: str) -> str:
     r"""`\text{Evelyn}`, `\textbf{(B)}`, `\mathbf{\text{B}}`: dress around the whole answer."""
-    while match := _TEXT.fullmatch(text) or _DOUBLE.fullmatch(text):
+    while match := _TEXT.fullmatch(text) or _DOUBLE.fullmatch(text) or _BRACES.fullmatch(text):
         text = match[1].strip()
     return text
 
@@ -141,7 +145,8 @@ def _undress(text: str) -> str:
 # Words around a number
 
 _LEAD = re.compile(
-    r"(?:\\approx(?![a-zA-Z])|=|(?:approximately|about|exactly|roughly)(?![a-zA-Z])"
+    rf"(?:(?:{_DRESS}\{{)?(?:(?:so|thus|hence|therefore),? )?(?:the |my )?(?:final |correct )?answer(?: is)?[: ]\s*\}}?"
+    r"|\\approx(?![a-zA-Z])|=|(?:approximately|about|exactly|roughly)(?![a-zA-Z])"
     r"|(?:USD|EUR|GBP|INR|CHF|JPY|CNY|Rs\.?|US)(?= ?[0-9])"
     r"|(?:\\(?:text|mathrm)\{[A-Za-z ]{2,40}\}|[A-Za-z]{2,20}(?: [a-z]{1,20}){0,5}) ?= ?(?=[-0-9\\]))\s*",
     re.IGNORECASE,
@@ -192,7 +197,7 @@ _PERCENT = re.compile(rf"\s*(?:\\?%|(?:{_DRESS}\{{)?\s*per ?cent(?![a-zA-Z])\s*\
 
 
 def _lead(text: str) -> str:
-    r"""`\approx 600`, `= 5`, `about 12`, `USD 5`, `\text{Area} = 15`; `\frac{5}{13} = 0.385`, whose decimal is an addition."""
+    r"""`\approx 600`, `= 5`, `The answer is 12`, `USD 5`, `\text{Area} = 15`; `\frac{5}{13} = 0.385`, which adds a decimal."""
     text = match[1].strip() if (match := _ABOUT.fullmatch(text)) else text
     return text[match.end() :] if (match := _LEAD.match(text)) else text
 

@@ -295,6 +295,21 @@ PIECES = [
     r"\[",
 ]
 PIECES += ["a b ", "1,000", "√(", r"\frac", "1 ", "is ", r"\(", "\\", ". A", "option is ", "\n", "Answer: A, B ", "1/2 ", "²"]
+PIECES += [
+    "{}",
+    "{{}",
+    r"\{",
+    "the answer is ",
+    "1 million ",
+    r"\pm",
+    "x<",
+    "(1,",
+    "1.3",
+    r"\\[6pt]",
+    r"x \in ",
+    "5 to ",
+    r"\cup ",
+]
 
 
 @pytest.mark.parametrize("piece", PIECES)
