@@ -16,6 +16,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -49,6 +50,9 @@ class Chat:
 
     name: str = MISSING
     system: str | None = None
+    instruction: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    date: str | None = None
     thinking_start: str = MISSING
     thinking_end: str = MISSING
     final_answer: str = MISSING
@@ -128,7 +132,9 @@ class Config:
 def register() -> None:
     """Make known to Hydra: the schema, sweeper and launcher, and two resolvers: `${s1x:path}`, a file that ships with s1x, and
     `${task_name:task}`, what an lm-eval task or task file is called."""
-    ConfigStore.instance().store(name="s1x_schema", node=Config)
+    schema = OmegaConf.structured(Config)
+    OmegaConf.set_struct(schema.chat.arguments, False)  # any name, typed with or without +
+    ConfigStore.instance().store(name="s1x_schema", node=schema)
     OmegaConf.register_new_resolver("s1x", lambda path: str(PACKAGE / path), replace=True)
     OmegaConf.register_new_resolver("task_name", _task_name, replace=True)
     if find_spec("hydra_plugins") is None or find_spec("hydra_plugins.s1x_sweeps") is None:  # a checkout that is not installed
@@ -170,7 +176,7 @@ def check_typed(hydra: DictConfig) -> None:
     loader = GlobalHydra.instance().config_loader()
     typed = OverridesParser.create(config_loader=loader).parse_overrides(list(hydra.overrides.task))
     check_experiment(typed)
-    added = [o for o in typed if (o.is_add() or o.is_force_add()) and not loader.get_group_options(o.key_or_group)]
+    added = [o for o in typed if (o.is_add() or o.is_force_add()) and not _is_group(loader, o.key_or_group)]
     added = [o for o in added if not any(f"{o.key_or_group}.".startswith(f"{node}.") for node in OPEN)]
     if not added:
         return
@@ -181,6 +187,12 @@ def check_typed(hydra: DictConfig) -> None:
         node = OmegaConf.select(without, parent) if parent else without
         if not OmegaConf.is_dict(node) or name not in node.keys():
             raise SettingError(unknown(key, without))
+
+
+@cache
+def _is_group(loader: ConfigLoader, key: str) -> bool:
+    """Remembered, since each job of a sweep asks the same of the same loader."""
+    return bool(loader.get_group_options(key))
 
 
 def validate(cfg: DictConfig) -> None:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..cell import Cell
 from ..chat import Chat, ChatFormat
 from ..files import beside, write_text
 from ..methods.base import Ask, check, facts
+from ..models.files import end_ids
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling, Trace
 from ..tasks import Grading
@@ -44,6 +45,17 @@ class Opened:
     failed: bool = False
 
     @property
+    def until(self) -> tuple[str, ...]:
+        """The task's stop strings, where they count."""
+        return self.task.until if self.task.stops_count(self.chat.ends_turns) else ()
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest prompt of the task, thinking start included."""
+        prompts = [self.chat.prompt(question.text) for question in self.task.questions]
+        return max(len(p.ids) + (0 if p.closed else len(p.thinking_start)) for p in prompts)
+
+    @property
     def expected(self) -> int:
         return len(self.task.questions) * self.task.repeats
 
@@ -56,9 +68,10 @@ class Opened:
             prompt,
             self.chat,
             sampling,
-            until=self.task.until,
+            until=self.until,
             max_answer_tokens=cfg.answer.max_tokens,
             answer_reserve=cfg.answer.reserve,
+            longest=lambda: self.longest,
             answer_of=partial(self.answer_of, question),
         )
 
@@ -67,8 +80,9 @@ class Opened:
 
 
 def chat_of(cfg: DictConfig, tokenizer, context_length: int) -> Chat:
-    plain = OmegaConf.to_container(cfg.chat, resolve=True)
-    return Chat(ChatFormat(**plain | {k: tuple(plain[k]) for k in ("thinking_stop", "answer_stop")}), tokenizer, context_length)
+    """The cell's chat format on a tokenizer, with the ends of a turn that the model's files declare."""
+    format = ChatFormat(**OmegaConf.to_container(cfg.chat, resolve=True))
+    return Chat(format, tokenizer, context_length, end_ids(cfg.model.path, cfg.model.revision))
 
 
 def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[Opened]:
@@ -91,7 +105,20 @@ def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[O
             method, context_length=context_length, temperature=cfg.sampling.temperature, chat=chat, reserve=cfg.answer.reserve
         )
         opened.append(Opened(cell, chat, tasks[key], method))
+    for line in dict.fromkeys(line for o in opened for line in _notes(o)):
+        log.info(line)
     return opened
+
+
+def _notes(o: Opened) -> Iterator[str]:
+    """What was decided, or will have no effect, and should be seen before anything is generated."""
+    for name in o.chat.unread_arguments:
+        yield f"chat.arguments.{name}: the chat template of {o.cell.cfg.model.name} reads no such argument"
+    if o.task.until:
+        stops, rule = ", ".join(map(repr, o.task.until)), o.cell.cfg.task.get("until", "auto")
+        ends = "ends its answers" if o.chat.ends_turns else "has no end of an answer"
+        why = f"task.until=auto, and chat={o.chat.format.name} {ends}" if rule == "auto" else f"task.until={rule}"
+        yield f"{o.task.name}: {why}: its stops {stops} {'end answers' if o.until else 'are ignored'}"
 
 
 class Grader:
@@ -106,7 +133,7 @@ class Grader:
     def begin(self, o: Opened, question: Any, repeat: int, trace: Trace) -> None:
         """Take a trace. Raises what the task's own code raises."""
         gradings = [
-            o.task.start_grading(question, samples.graded_text(one, o.chat, o.task.until)) for one in trace.samples or [trace]
+            o.task.start_grading(question, samples.graded_text(one, o.chat, o.until)) for one in trace.samples or [trace]
         ]
         o.traces[question.doc_id, repeat] = samples.compact(trace), gradings
         self._open += [(o, grading) for grading in gradings if not grading.done()]
@@ -217,6 +244,7 @@ def finish(o: Opened) -> dict[str, Any]:
 
     lines = grade(o)
     meta = naming.identity(o.cell) | {"model_facts": _facts(o.cell.cfg), "columns": facts(o.method).columns}
+    meta["until"] = "task" if o.until else "none"
     record = cell_record(lines, meta)
     directory = o.cell.directory
     with beside(directory / f"samples_{o.task.name}.jsonl") as part, part.open("w", encoding="utf-8") as file:

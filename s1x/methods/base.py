@@ -34,6 +34,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ..chat import ThinkingClosed
 from ..streams.types import GREEDY, Forbid, Ids, Method, Read, Role, Sampling, Segment, Span, Stops, Trace
 from .checks import Checks
 
@@ -45,9 +46,10 @@ if TYPE_CHECKING:
 class Ask:
     """One question as a method meets it, with the steps that most methods share.
 
-    until, max_answer_tokens: stop strings of the task, and tokens of an answer at most (None: what fits). answer_reserve:
-    tokens that a budget leaves for the answer (s1: 100). answer_of: from the ids of an answer to what it states, as strings
-    compare (graders know better what is equal; None when nothing is stated).
+    until, max_answer_tokens: stop strings of the task where they count, and tokens of an answer at most (None: what fits).
+    answer_reserve: tokens that a budget leaves for the answer (s1: 100). answer_of: from the ids of an answer to what it
+    states, as strings compare (graders know better what is equal; None when nothing is stated). longest: tokens of the longest
+    `head` among the questions of the task (0: not known).
     """
 
     prompt: Prompt
@@ -57,6 +59,7 @@ class Ask:
     max_answer_tokens: int | None = None
     answer_reserve: int = 100
     answer_of: Callable[[Ids], str | None] = field(default=lambda ids: None, repr=False, compare=False)
+    longest: Callable[[], int] = field(default=lambda: 0, repr=False, compare=False)
 
     # --- other questions made of this one; noise, and so what is shared, stays that of the root ---
 
@@ -76,14 +79,19 @@ class Ask:
 
     @property
     def head(self) -> Ids:
-        """The prompt with the thinking start: where thinking begins."""
-        return self.prompt.ids + self.chat.thinking_start
+        """The prompt with the thinking start, which the chat template may have written: where thinking begins."""
+        return self.prompt.ids + self.prompt.thinking_start
 
     @property
     def room(self) -> int:
         """Tokens of thinking that fit when a forced end and `answer_reserve` tokens of answer must follow: s1's
         `max_tokens_thinking=auto`, but for this question and not for the longest one of a batch."""
         return self.room_after(self.head)
+
+    @property
+    def room_of_batch(self) -> int:
+        """`room` as the reference has it: of the longest question of the batch, which is the whole task."""
+        return self.room - max(0, self.longest() - len(self.head))
 
     def room_after(self, head: Ids) -> int:
         chat = self.chat
@@ -137,7 +145,7 @@ class Ask:
         """
         forced = last.reason != "stop" if forced is None else forced
         end = end or ("context" if last.reason == "context" else "forced" if forced else "natural")
-        trace = Trace(self.prompt.ids, [Segment("delimiter", self.chat.thinking_start), *segments], end=end, **facts)
+        trace = Trace(self.prompt.ids, [Segment("delimiter", self.prompt.thinking_start), *segments], end=end, **facts)
         closing = self.closing(last.ids, forced=forced)
         prefix = self.head + tuple(i for s in segments for i in s.ids) + closing
         if len(prefix) < self.chat.context_length:
@@ -147,7 +155,7 @@ class Ask:
 
     def unfinished(self, segments: Sequence[Segment] = (), *, end: End = "context", **facts: Any) -> Trace:
         """The trace of thinking that gets no answer."""
-        return Trace(self.prompt.ids, [Segment("delimiter", self.chat.thinking_start), *segments], end=end, **facts)
+        return Trace(self.prompt.ids, [Segment("delimiter", self.prompt.thinking_start), *segments], end=end, **facts)
 
     # --- where the model itself writes the answer delimiter, in the stream of its thinking ---
 
@@ -285,8 +293,21 @@ def _check(run: Any, at: str, checks: Checks) -> None:
     own.chat_tokens()
     if opened.declared.check is not None:
         opened.declared.check(opened.settings, own)
-    for key, value in opened.inner():
+    inner = dict(opened.inner())
+    for key, value in inner.items():
         _check(value, f"{at}.{key}", checks)
+    if checks.chat is not None and not inner:
+        _first_step(run, checks.chat)
+
+
+def _first_step(run: Any, chat: Chat) -> None:
+    """Take the first step of a method, which needs no model and tells whether there is thinking to read at all."""
+    try:
+        next(run(Ask(chat.prompt("?"), chat)))
+    except ThinkingClosed:
+        raise
+    except Exception:  # noqa: S110  whatever else it may be is said by the method's own cell
+        pass
 
 
 class _Opened(NamedTuple):

@@ -22,10 +22,10 @@ from .. import tracking
 from ..cell import Cell
 from ..errors import sentences
 from ..evaluation import plan
-from ..evaluation.cells import Grader, OnDone, Opened, jobs, open_cells
+from ..evaluation.cells import Grader, OnDone, Opened, chat_of, jobs, open_cells
 from ..evaluation.progress import Meter
 from ..evaluation.provenance import about
-from ..files import write_text
+from ..files import read_json, write_text
 from ..models.tokenizer import load_tokenizer
 from ..streams.scheduler import Scheduler
 
@@ -77,12 +77,10 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
 
     cfg = cells[0].cfg
     tokenizer = load_tokenizer(cfg.model)
-    stop_ids = tuple(
-        tokenizer.convert_tokens_to_ids(t) for t in dict.fromkeys([*cfg.chat.thinking_stop, *cfg.chat.answer_stop])
-    )
     settings, model = (OmegaConf.to_container(cfg[key], resolve=True) for key in ("engine", "model"))
     with sentences():
-        engine = build(settings, model, stop_ids)
+        chat = chat_of(cfg, tokenizer, 0)
+        engine = build(settings, model, tuple(sorted((chat.thinking_stops | chat.answer_stops).ids)))
     opened: list[Opened] = []
     store = Store(Path(cfg.store.dir).expanduser(), engine.fingerprint) if cfg.store.dir else MemoryStore()
     try:
@@ -117,7 +115,7 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
 def _write_run(sweep: Path, cells: list[Cell], totals: dict[str, int], seconds: float) -> None:
     """run.json: what this very run did, added to what earlier launches into the same directory did."""
     path = sweep / "run.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    before = read_json(path) or {}
     run = about(cells[0].cfg) | {key: value + before.get(key, 0) for key, value in totals.items()}
     run["wall_s"] = round(seconds + before.get("wall_s", 0), 2)
     write_text(path, json.dumps(run, indent=1) + "\n")

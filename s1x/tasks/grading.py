@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -117,7 +117,17 @@ def compared(task: Task, question: Question, answer: Any) -> tuple[str, str] | N
 
 
 def by_rules(task: Task, question: Question, answers: dict[str, Any]) -> Grade:
-    """The grade as the task itself gives it. Raises ValueError where its metric is no score."""
+    """The grade as the task itself gives it."""
+    metrics, answer = measured(task, question, answers), answers[task.filter]
+    missing = answer in MISSING
+    no_answer = bool(metrics.get("no_answer", missing))
+    reader = "none" if metrics.get("not_graded") else "rules"
+    extracted = None if missing else str(answer)
+    return Grade(scored(task, metrics), extracted, no_answer, metrics, answer, task.filter, reader)
+
+
+def measured(task: Task, question: Question, answers: dict[str, Any]) -> dict[str, float]:
+    """The numeric metrics of one response, from what each filter read of it."""
     metrics: dict[str, float] = {}
     for name in (task.filter, *(f for f in answers if f != task.filter)):
         with limited(lambda: f"task {task.name}: scoring the answer of question {question.doc_id}"):
@@ -125,17 +135,20 @@ def by_rules(task: Task, question: Question, answers: dict[str, Any]) -> Grade:
         for metric, value in found.items():
             if isinstance(value, bool | int | float) or hasattr(value, "item"):  # some metrics are not per question
                 metrics[metric if name == task.filter else f"{metric},{name}"] = float(value)
+    return metrics
+
+
+def scored(task: Task, metrics: Mapping[str, float]) -> float:
+    """The task's main metric. Raises ValueError where it is no score."""
     score = metrics.get(task.metric)
-    if score is None or not 0 <= score <= 1:
-        raise ValueError(
-            f"task.metric={task.metric}: task {task.name} gives {score} for one answer, which is no score from 0 to 1; "
-            f"choose another of {', '.join(metrics)}"
-        )
-    answer = answers[task.filter]
-    missing = answer in MISSING
-    no_answer = bool(metrics.get("no_answer", missing))
-    reader = "none" if metrics.get("not_graded") else "rules"
-    return Grade(score, None if missing else str(answer), no_answer, metrics, answer, task.filter, reader)
+    if score is not None and 0 <= score <= 1:
+        return score
+    others = [name for name, value in metrics.items() if name != task.metric and "," not in name and 0 <= value <= 1]
+    raise ValueError(
+        f"task.metric={task.metric}: task {task.name} gives {'no number' if score is None else score} for one answer, and "
+        "s1x needs a score from 0 to 1 for each; "
+        + (f"choose {' or '.join(others)}" if others else "none of its metrics is one: write a task file with one that is")
+    )
 
 
 class _Overtime(BaseException):

@@ -10,7 +10,7 @@ import difflib
 import importlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -36,10 +36,12 @@ def own_name(name: str) -> str:
     return lines.get(b"task", path.stem.encode()).decode()
 
 
-def build(name: str, *, file: str | None = None, split: str | None = None):
-    """The lm-eval Task `name`, with its questions from `file` or the data set's `split` where given.
+def build(name: str, *, file: str | None = None, split: str | None = None, num_fewshot: int | None = None):
+    """The lm-eval Task `name`, with its questions from `file` or the data set's `split`, and so many solved examples before
+    each, where given.
 
-    Raises ValueError (one sentence) when there is no such task, it does not generate, or its data cannot be had.
+    Raises ValueError (one sentence) when there is no such task, it is not one of text in and text out, or its data cannot be
+    had.
     """
     path = find(name)
     from lm_eval.tasks import TaskManager
@@ -48,7 +50,10 @@ def build(name: str, *, file: str | None = None, split: str | None = None):
     kind = config.get("output_type", "generate_until")
     if kind != "generate_until":
         raise ValueError(f"task.lm_eval={name} is a {kind} task; s1x generates answers, so only generate_until tasks work")
+    _check_text(name, config)
     config |= _data(name, config, file, split)
+    if num_fewshot is not None:
+        config["num_fewshot"] = num_fewshot
     local = file is not None or callable(config.get("custom_dataset"))
     with _quiet(), nullcontext() if local else sources.hub():
         try:
@@ -57,6 +62,7 @@ def build(name: str, *, file: str | None = None, split: str | None = None):
             raise ValueError(_failure(name, config, file, local, error)) from error
     if task.OUTPUT_TYPE != "generate_until":  # tasks written in Python say so only now
         raise ValueError(f"task.lm_eval={name} is a {task.OUTPUT_TYPE} task; s1x can run generate_until tasks only")
+    _check_text(name, vars(task.config))
     return task
 
 
@@ -83,6 +89,17 @@ def _read(path: Path, name: str) -> dict[str, Any]:
         raise ValueError(f"task.lm_eval={name}: the task file cannot be read ({reason})") from error
     finally:
         _yaml_loader._import_func_in_yml = theirs
+
+
+def _check_text(name: str, config: Mapping[str, Any]) -> None:
+    for key, what in (("doc_to_image", "images"), ("doc_to_audio", "sound"), ("doc_to_video", "video")):
+        if config.get(key):
+            raise ValueError(f"task.lm_eval={name} asks about {what} ({key}); s1x asks and answers in text only")
+    if prefix := config.get("gen_prefix"):
+        raise ValueError(
+            f"task.lm_eval={name} begins the answer itself (gen_prefix: {prefix!r}), which would stand before the thinking; "
+            "take a copy of its file without gen_prefix, and say in doc_to_text how the answer is to begin"
+        )
 
 
 def _load(manager, config: dict[str, Any]):

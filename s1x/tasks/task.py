@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import library, sources
-from .grading import MISSING, Grade, Grading, filtered
+from . import graders, library, sources
+from .grading import MISSING, Grade, Grading, filtered, measured, scored
 from .second import SecondReader, check_judge
+
+UNTIL = ("auto", "task", "none")
 
 DEFAULTS = {
     "name": None,
@@ -27,6 +29,8 @@ DEFAULTS = {
     "filter": None,
     "metric": None,
     "judge": None,
+    "until": "auto",
+    "num_fewshot": None,
     "questions": None,  # these two are for plan=true alone
     "thinking": None,
 }
@@ -47,7 +51,7 @@ class Question:
 
 
 class Task:
-    """A benchmark: `questions` in order, `until` (stop strings of the answer), and grading.
+    """A benchmark: `questions` in order, `until` (the task's stop strings), and grading.
 
     `lm_eval` is the lm-eval Task underneath, `metric` and `filter` name what `score` is. `judge` is the second reader, if any.
     """
@@ -60,11 +64,27 @@ class Task:
         self.generation: dict[str, Any] = dict(lm_task.config.generation_kwargs)
         self.max_answer_tokens: int = cfg["max_answer_tokens"] or self.generation.get("max_gen_toks", 256)
         self.generation["max_gen_toks"] = self.max_answer_tokens
-        until = self.generation.get("until") or []
-        self.until: tuple[str, ...] = (until,) if isinstance(until, str) else tuple(until)
+        self.until: tuple[str, ...] = _stops(self.generation.get("until"), self.name)
+        self._until_rule: str = cfg["until"]
         self.filter = _member("filter", cfg["filter"], [f.name for f in lm_task._filters])
         self.metric = _member("metric", cfg["metric"], list(lm_task.higher_is_better()))
-        self.questions: list[Question] = [self._question(i, doc) for i, doc in self._docs(cfg["limit"])]
+        docs = self._docs(cfg["limit"])
+        self._check_shots([doc for _, doc in docs], cfg)
+        self.questions: list[Question] = [self._question(i, doc) for i, doc in docs]
+
+    def stops_count(self, ends_turns: bool) -> bool:
+        """Whether `until` ends answers; ends_turns: whether the model's answers have an end of their own."""
+        return self._until_rule == "task" or (self._until_rule == "auto" and not ends_turns)
+
+    def check_grading(self) -> None:
+        """Grade two made-up responses to the first question. Raises ValueError when the metric is no score from 0 to 1."""
+        ours = self.lm_eval.config.process_results in (graders.grade_math, graders.grade_same)
+        for text in ("",) if ours else ("", self.questions[0].target):
+            try:
+                metrics = measured(self, self.questions[0], filtered(self, self.questions[0], text))
+            except Exception:  # noqa: S112  a made-up response may be one that a task's own code cannot take
+                continue
+            scored(self, metrics)
 
     def grade(self, responses: Iterable[tuple[Question, str]]) -> list[Grade]:
         """Grade (question, text of the answer) pairs, each on its own. Blocks until slow comparisons are done."""
@@ -108,6 +128,27 @@ class Task:
         docs = self.lm_eval.eval_docs
         return [(i, docs[i]) for i in range(min(len(docs), limit or len(docs)))]
 
+    def _check_shots(self, asked: Sequence[dict], cfg: Mapping[str, Any]) -> None:
+        """Raise ValueError where the solved examples before a question may be questions that are asked, with their answers.
+
+        A task's own choice to take them from the split that it asks stands as long as lm-eval leaves out the question itself.
+        """
+        task, source = self.lm_eval, getattr(self.lm_eval, "fewshot_cfg", None)
+        shots = task.config.num_fewshot or 0
+        given = next((f"task.{key}={cfg[key]}" for key in ("file", "split", "num_fewshot") if cfg[key]), f"task={self.name}")
+        left_out = source is not None and source.split is not None and source.split == task.config.test_split
+        if not shots or (left_out and not (cfg["file"] or cfg["split"])):
+            return
+        pool = list(task.fewshot_docs())
+        if len(pool) < shots:
+            raise ValueError(f"{given}: {shots} solved examples are to stand before each question, and there are {len(pool)}")
+        questions = {task.doc_to_text(doc) for doc in asked}
+        if any(task.doc_to_text(doc) in questions for doc in pool):
+            raise ValueError(
+                f"{given}: {self.name} takes the {shots} solved examples before each question from the very questions that are "
+                "asked; add task.num_fewshot=0, or a task file of your own with examples (fewshot_config: samples)"
+            )
+
     def _question(self, doc_id: int, doc: dict) -> Question:
         from lm_eval.utils import handle_non_serializable, hash_string
 
@@ -127,6 +168,11 @@ def check_task(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := sorted(set(cfg) - set(DEFAULTS)):
         raise ValueError(f"task.{unknown[0]}: there is no such setting; a task has {', '.join(DEFAULTS)}")
     cfg = {**DEFAULTS, **cfg}
+    if cfg["until"] not in UNTIL:
+        raise ValueError(f"task.until={cfg['until']}: must be one of {', '.join(UNTIL)}")
+    shots = cfg["num_fewshot"]
+    if shots is not None and (not isinstance(shots, int) or isinstance(shots, bool) or shots < 0):
+        raise ValueError(f"task.num_fewshot={shots}: must be a whole number, 0 or more, or null (the task's own)")
     for setting in ("limit", "repeats", "max_answer_tokens", "questions", "thinking"):
         value = cfg[setting]
         if value != DEFAULTS[setting] and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
@@ -149,12 +195,22 @@ def load_task(cfg: Mapping[str, Any], verdicts: Path | None = None) -> Task:
     Raises ValueError with one sentence that names the setting, also when the questions cannot be had or the judge not be asked.
     """
     cfg = check_task(cfg)
-    task = Task(library.build(cfg["lm_eval"] or cfg["name"], file=cfg["file"], split=cfg["split"]), cfg)
+    given = {key: cfg[key] for key in ("file", "split", "num_fewshot")}
+    task = Task(library.build(cfg["lm_eval"] or cfg["name"], **given), cfg)
+    task.check_grading()
     if judge := check_judge(cfg["judge"]):
         if not task.lm_eval.higher_is_better()[task.metric]:
             raise ValueError(f"task.judge: a judge says right or wrong, and of task.metric={task.metric} less is better")
         task.judge = SecondReader(judge, verdicts)
     return task
+
+
+def _stops(until: Any, name: str) -> tuple[str, ...]:
+    """A task's stop strings; an empty one stops nothing. Raises ValueError for anything but text."""
+    listed = [until] if isinstance(until, str) else list(until or ())
+    if wrong := [stop for stop in listed if not isinstance(stop, str)]:
+        raise ValueError(f"task {name}: its stops (generation_kwargs: until) must be text, not {wrong[0]!r}")
+    return tuple(dict.fromkeys(filter(None, listed)))
 
 
 def _member(setting: str, value: str | None, valid: Sequence[str]) -> str:
