@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CONCLUSION = 200  # characters
 _COLON = re.compile(r"answer[*_ \t]*:[*_\s]*", re.IGNORECASE)
 _IS = re.compile(
-    r"\banswer\s+(?:is|should be|must be|would be)\b(?:\s+(?:indeed|therefore|thus|simply|then))?[*_ \t]*:?[*_\s]*",
+    r"\banswer\s+(?:is|should be|must be|would be)\b(?:\s+(?:indeed|therefore|thus|simply|then))?[*_ \t]*:?[*_\s}]*",
     re.IGNORECASE,
 )
 _CHOICE = re.compile(r"(?:answer|option|choice)[*_ \t]*(?::|\b(?:is|should be|must be)\b[*_ \t]*:?)[*_\s]*", re.IGNORECASE)

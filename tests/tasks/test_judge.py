@@ -36,9 +36,9 @@ def same_words(key, answer):
 
 
 def test_it_is_asked_about_what_the_rules_call_different_or_cannot_read(tmp_path):
-    with JudgeServer(lambda key, answer: f"Verdict: {'right' if answer.endswith('three') else 'wrong'}") as server:
+    with JudgeServer(lambda key, answer: f"Verdict: {'right' if answer.endswith('thrice one') else 'wrong'}") as server:
         task = mathematics(tmp_path, ["3", "4", "5", "6"], settings(server))
-        texts = [r"\boxed{3}", r"\boxed{5}", r"\boxed{three}", "I end with three", "", "Answer: x", r"so \boxed{3.0}"]
+        texts = [r"\boxed{3}", r"\boxed{5}", r"\boxed{thrice one}", "I end with thrice one", "", "Answer: x", r"so \boxed{3.0}"]
         grades = task.grade([(task.questions[0], text) for text in texts])
         task.close()
     assert [g.score for g in grades] == [1, 0, 1, 1, 0, 0, 1]
@@ -46,7 +46,7 @@ def test_it_is_asked_about_what_the_rules_call_different_or_cannot_read(tmp_path
     assert [g.judge for g in grades] == [None, "different", "same", "same", None, "different", None]
     assert [g.no_answer for g in grades] == [False, False, False, False, True, False, False]
     assert [g.metrics["exact_match"] for g in grades] == [g.score for g in grades]
-    assert sorted(server.asked(body)[1] for body in server.requests) == ["5", "I end with three", "three", "x"]
+    assert sorted(server.asked(body)[1] for body in server.requests) == ["5", "I end with thrice one", "thrice one", "x"]
     assert {server.asked(body)[0] for body in server.requests} == {"3"}
     (body,) = [b for b in server.requests if server.asked(b)[1] == "5"]
     assert (body["model"], body["temperature"]) == ("judge", 0) and "Question 0?" in body["messages"][0]["content"]
@@ -55,7 +55,7 @@ def test_it_is_asked_about_what_the_rules_call_different_or_cannot_read(tmp_path
 def test_other_tasks_have_it_too(tmp_path):
     with JudgeServer(lambda key, answer: "Verdict: right") as server:
         task = mathematics(tmp_path, ["12", "B"], settings(server), lm_eval="tiny_math")
-        grades = task.grade([(task.questions[0], "Final Answer: twelve"), (task.questions[1], "Answer: the second one")])
+        grades = task.grade([(task.questions[0], "Final Answer: a dozen"), (task.questions[1], "Answer: the second one")])
         task.close()
     assert [(g.score, g.no_answer, g.reader) for g in grades] == [(1, False, "judge")] * 2
 
