@@ -80,6 +80,7 @@ class Answer:
 @dataclass
 class Store:
     dir: str | None = MISSING  # null: kept in memory, and gone with the process
+    accept: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -113,6 +114,7 @@ class Config:
     name: str = MISSING
     stage: Any = "evaluate"
     scale: Any = MISSING
+    compat: Any = None
     model: Model = field(default_factory=Model)
     chat: Chat = field(default_factory=Chat)
     task: Any = MISSING
@@ -219,6 +221,8 @@ def validate(cfg: DictConfig) -> None:
             raise SettingError(f"stage={name}: no data is chosen; add data=... (python run.py --help lists them)")
     if plain["store"]["dir"] is not None:
         check_writable("store.dir", plain["store"]["dir"])
+    elif plain["store"]["accept"]:
+        raise SettingError(f"store.accept={plain['store']['accept']}: store.dir=null keeps no streams to read; set store.dir")
     _check_method(plain)
 
 

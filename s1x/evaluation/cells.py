@@ -22,6 +22,7 @@ from ..chat import Chat, ChatFormat
 from ..files import beside, write_text
 from ..methods.base import Ask, check, facts
 from ..models.files import end_ids
+from ..models.tokenizer import check_ids
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling, Trace
 from ..tasks import Grading
@@ -105,9 +106,27 @@ def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[O
             method, context_length=context_length, temperature=cfg.sampling.temperature, chat=chat, reserve=cfg.answer.reserve
         )
         opened.append(Opened(cell, chat, tasks[key], method))
+    _check_ids(opened)
     for line in dict.fromkeys(line for o in opened for line in _notes(o)):
         log.info(line)
     return opened
+
+
+def _check_ids(opened: list[Opened]) -> None:
+    """Raises SettingError where a prompt or the chat format has ids that the model does not know."""
+    from ..engines.build import needs_model
+    from ..models.facts import model_facts
+
+    model, tokenizer = opened[0].cell.cfg.model, opened[0].chat.tokenizer
+    if not needs_model(opened[0].cell.cfg.engine):
+        return
+    rows = model_facts(model.path, model.revision)["vocab_size"]
+    if max(tokenizer.get_vocab().values(), default=0) < rows:
+        return
+    for chat, task in {(id(o.chat), id(o.task)): (o.chat, o.task) for o in opened}.values():
+        fixed = chat.thinking_start + chat.thinking_end + chat.final_answer
+        for question in task.questions:
+            check_ids(model.path, max((*fixed, *chat.prompt(question.text).ids)), rows)
 
 
 def _notes(o: Opened) -> Iterator[str]:

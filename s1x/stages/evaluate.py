@@ -72,8 +72,8 @@ def engine_groups(cells: list[Cell]) -> list[list[Cell]]:
 
 def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: dict[str, int]) -> None:
     from ..engines.build import build
+    from ..streams.accept import open_store
     from ..streams.memory import MemoryStore
-    from ..streams.store import Store
 
     cfg = cells[0].cfg
     tokenizer = load_tokenizer(cfg.model)
@@ -81,8 +81,9 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
     with sentences():
         chat = chat_of(cfg, tokenizer, 0)
         engine = build(settings, model, tuple(sorted((chat.thinking_stops | chat.answer_stops).ids)))
+        directory = Path(cfg.store.dir).expanduser() if cfg.store.dir else None
+        store = open_store(directory, engine.fingerprint, cfg.store.accept) if directory else MemoryStore()
     opened: list[Opened] = []
-    store = Store(Path(cfg.store.dir).expanduser(), engine.fingerprint) if cfg.store.dir else MemoryStore()
     try:
         with sentences():
             opened = open_cells(cells, tokenizer, engine.context_length)
