@@ -25,6 +25,7 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from .chat import ChatFormat
 from .errors import SettingError, one_experiment, sentences
 from .files import PACKAGE, check_writable, is_local
 from .hints import unknown
@@ -55,6 +56,7 @@ class Chat:
     date: str | None = None
     thinking_start: str = MISSING
     thinking_end: str = MISSING
+    forced_break: str = MISSING
     final_answer: str = MISSING
     thinking_stop: list[str] = MISSING
     answer_stop: list[str] = MISSING
@@ -212,6 +214,8 @@ def validate(cfg: DictConfig) -> None:
     if together(cfg):
         _check_task(json.dumps(plain["task"]))  # first: `answer` has its default from it
     _check_ranges(plain)
+    with sentences():
+        ChatFormat(**plain["chat"])
     for name in names:
         if name in ("data", "train") and plain["data"] is None and "recipe" not in plain["train"]:
             raise SettingError(f"stage={name}: no data is chosen; add data=... (python run.py --help lists them)")

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"errors", "files", "hints"},
+    {"errors", "files", "hints", "interrupts"},
     {"streams"},
     {"chat", "models", "cell"},
     {"methods", "engines", "metrics"},

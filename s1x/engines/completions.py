@@ -194,13 +194,23 @@ class Endpoint:
 
     async def score(self, request: dict[str, Any]) -> Scored:
         """Send a request of `scoring_body`. Raises Broken or Refused."""
+        return await self._whole(
+            "completions", request, lambda answer: _scored(answer, request["prompt"], "allowed_token_ids" in request)
+        )
+
+    async def chat(self, request: dict[str, Any]) -> str:
+        """Send a chat request; what the model said. Raises Broken or Refused."""
+        return await self._whole("chat/completions", request, lambda answer: answer["choices"][0]["message"]["content"] or "")
+
+    async def _whole(self, path: str, request: dict[str, Any], read: Callable[[dict[str, Any]], Any]) -> Any:
+        """Send a request that is answered in one piece; what `read` makes of the answer."""
         self.open += 1
         try:
             async with asyncio.timeout(self._first_s):
-                async with self.session.post(f"{self.url}/v1/completions", json=request, headers=self._headers) as answer:
+                async with self.session.post(f"{self.url}/v1/{path}", json=request, headers=self._headers) as answer:
                     await self._check(answer)
-                    return _scored(await answer.json(content_type=None), request["prompt"], "allowed_token_ids" in request)
-        except _FAILURES as error:
+                    return read(await answer.json(content_type=None))
+        except (*_FAILURES, IndexError) as error:
             raise self._broken(error) from None
         finally:
             self.open -= 1

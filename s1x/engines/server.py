@@ -77,8 +77,8 @@ class ServerEngine(ModelEngine):
         pause_s: float = 0.5,
         stream_interval: int = 8,
     ) -> None:
-        servers = tuple(u.rstrip("/").removesuffix("/v1") for u in ([urls] if isinstance(urls, str) else urls or []))
-        if not servers or not all(map(_is_address, servers)):
+        servers = tuple(map(address, [urls] if isinstance(urls, str) else urls or []))
+        if not servers or None in servers:
             raise ValueError(f"engine.urls={urls}: must be one or more addresses such as http://localhost:8000.")
         at_least_one(in_flight=in_flight, stream_interval=stream_interval)
         if api_key_env is not None and not os.environ.get(api_key_env):
@@ -202,9 +202,11 @@ def _list(said: dict[str, str | None]) -> str:
     return ", ".join(f"{url} runs {version or 'what it does not say'}" for url, version in said.items())
 
 
-def _is_address(url: str) -> bool:
+def address(url: str) -> str | None:
+    """A server's address without the /v1 that may end it; None where it is none."""
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none
-        return False
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except (ValueError, AttributeError):  # a port that is none, no text
+        return None
+    return url.rstrip("/").removesuffix("/v1") if valid else None

@@ -73,6 +73,8 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
 def keyed(cfg: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
+    if judge := plain["task"].get("judge"):
+        plain["task"]["judge"] = judge["model"]  # where it is reached, and how patiently, changes no verdict
     return {str(key): value for key, value in plain.items() if key not in NOT_KEYED}
 
 

@@ -94,7 +94,9 @@ def source(cfg: DictConfig, settings: Settings) -> Source:
         "base": base,
         "data": built.key,
         "control": [control, separator if control == "steps" else None],
-        "chat": {key: chat[key] for key in CHAT_KEYS} | {key: chat[key] for key in CHAT_OPTIONS if chat[key]},
+        "chat": {key: chat[key] for key in CHAT_KEYS}
+        | {key: chat[key] for key in CHAT_OPTIONS if chat[key]}
+        | ({} if chat["forced_break"] else {"forced_break": ""}),
         "train": settings.result() | {"max_length": length},
     }
     training = Training.of(content, settings.dir, settings.name)

@@ -1,4 +1,4 @@
-"""Settings of vLLM, each in an engine of its own (`pytest -m vllm`): one that is closed takes others of its process along."""
+"""Settings of vLLM, each in an engine of its own (`-m vllm`): an engine that is closed takes others of its process along."""
 
 from __future__ import annotations
 
