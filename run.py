@@ -11,6 +11,8 @@ if __name__ == "__main__":  # first of all: what follows takes seconds to load
 
     interrupts.listen()
 
+import errno
+import logging
 import os
 import sys
 import traceback
@@ -31,6 +33,7 @@ from s1x.streams.engine import EngineError
 from s1x.streams.store import StoreError
 
 register()
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 running = False  # set when the first job starts: an operating system's error before that is about the output directory
 
 
@@ -63,6 +66,7 @@ def main() -> int:
 
 def attempt() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
+    logging.raiseExceptions = False  # where the disk is full, the log is not what to talk about
     sys.argv[1:] = quietly(sys.argv[1:])
     try:
         run()
@@ -76,6 +80,8 @@ def attempt() -> int:
     except (TrainingFailed, EngineError, StoreError) as error:
         return fail(error, str(error), 1)
     except OSError as error:
+        if error.errno in FULL:
+            return fail(error, explain(error), 1)
         if running or error.filename is None:
             raise
         sentence = f"{error.filename}: {error.strerror}; set hydra.run.dir or hydra.sweep.dir to a place you can write to"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,10 @@ def sentences() -> Iterator[None]:
 def explain(error: BaseException) -> str:
     """One sentence that says which setting is wrong and what would be valid, as far as the error knows."""
     text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = error.filename or "hydra.run.dir, hydra.sweep.dir or store.dir"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return f"{where}: {error.strerror}" + "; free some, and the same command goes on" * full
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing(error.missing_cfg_file, list(error.options or ()))
     if match := re.match(r"Multiple values for experiment\..* experiment: (.+)'", text):

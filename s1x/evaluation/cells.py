@@ -194,7 +194,8 @@ class Grader:
         if o.failed:
             return
         o.failed = True
-        log.error(f"job {o.cell.job}: {type(error).__name__}: {error}", exc_info=error)
+        # of a full disk and the like, where in the code it was noticed says nothing
+        log.error(f"job {o.cell.job}: {type(error).__name__}: {error}", exc_info=not isinstance(error, OSError) and error)
         o.traces.clear()
         self._complete = [other for other in self._complete if other is not o]
         self.scheduler.drop(lambda job: isinstance(job.on_done, Arrival) and job.on_done.opened is o)
