@@ -163,9 +163,9 @@ def test_a_server_agrees_with_transformers_with_and_without_faults(chat, referen
     assert report("faults", broken, plain) == 1
 
 
-def test_what_the_server_would_fill_in_is_there_and_would_show(url, reference, connect, model):
+def test_what_the_server_would_fill_in_is_there_and_would_show(url, chat, connect):
     """The same prompt with a request that leaves out what ours say: the model's own generation_config.json speaks."""
-    prompt = list(reference[0].prompt)
+    prompt = list(chat.prompt(tiny.questions(1)[0]).ids)
 
     def ask(**said) -> list[int]:
         body = {"model": "tiny-s1", "prompt": prompt, "max_tokens": 60, "ignore_eos": True, "return_token_ids": True} | said
