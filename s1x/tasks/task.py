@@ -19,6 +19,7 @@ MISSING: tuple = (None, "", "[invalid]", [])  # what filters make of a response 
 DEFAULTS = {
     "name": None,
     "lm_eval": None,
+    "own": True,  # where s1x and lm-eval have a task of that name: s1x's
     "file": None,
     "split": None,
     "limit": None,
@@ -175,7 +176,7 @@ def check_task(cfg: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"task.{setting}={value}: must be a whole number of at least 1{also}")
     if not (cfg["lm_eval"] or cfg["name"]):
         raise ValueError(f"task.lm_eval=null: name a task: {', '.join(library.ours())}, or any generate_until task of lm-eval")
-    library.find(cfg["lm_eval"] or cfg["name"])
+    library.find(cfg["lm_eval"] or cfg["name"], own=cfg["own"])
     if cfg["name"] and "/" in cfg["name"]:
         raise ValueError(f"task.name={cfg['name']}: it becomes part of file names, so without '/'; for example task.name=mine")
     if cfg["file"]:
@@ -189,7 +190,8 @@ def load_task(cfg: Mapping[str, Any]) -> Task:
     Raises ValueError with one sentence that names the setting, also when the questions cannot be had.
     """
     cfg = check_task(cfg)
-    return Task(library.build(cfg["lm_eval"] or cfg["name"], file=cfg["file"], split=cfg["split"]), cfg)
+    name = cfg["lm_eval"] or cfg["name"]
+    return Task(library.build(name, own=cfg["own"], file=cfg["file"], split=cfg["split"]), cfg)
 
 
 def _member(setting: str, value: str | None, valid: Sequence[str]) -> str:

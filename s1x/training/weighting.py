@@ -8,9 +8,9 @@ from trl import SFTTrainer
 class SequenceTrainer(SFTTrainer):
     """A step's loss is the mean over its sequences of each one's mean over its learned tokens.
 
-    That is what s1 trained on: sixteen devices took one sequence each, and transformers 4.46 averaged over a device's tokens, then
-    over devices. Here it holds however a step is spread over devices, batches and accumulated passes. `sequences` is how many a
-    step has.
+    That is what s1 trained on: sixteen devices took one sequence each, and transformers 4.46 averaged over a device's tokens,
+    then over devices. Here it holds however a step is spread over devices, batches and accumulated passes. `sequences` is how
+    many a step has.
     """
 
     loss_is_scaled_for_ga = True  # by `sequences`, which counts those of all passes

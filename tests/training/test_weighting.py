@@ -74,7 +74,7 @@ def test_a_step_is_the_mean_that_its_setting_says(tmp_path, settings, sixteen, w
     )  # fmt: skip
     sixteen.save(tmp_path / "examples.parquet")
     job = {
-        "model": str(BASE), "revision": None, "tokenizer": None, "settings": asdict(own), "devices": ranks, "identity": "one step",
+        "model": str(BASE), "revision": None, "tokenizer": None, "settings": asdict(own), "devices": ranks, "identity": "one",
         "examples": str(tmp_path / "examples.parquet"), "folder": str(tmp_path), "deepspeed": with_zero if zero else None,
     }  # fmt: skip
     (tmp_path / "job.json").write_text(json.dumps(job))
