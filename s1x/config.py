@@ -49,6 +49,9 @@ class Chat:
 
     name: str = MISSING
     system: str | None = None
+    instruction: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    date: str | None = None
     thinking_start: str = MISSING
     thinking_end: str = MISSING
     final_answer: str = MISSING
@@ -128,7 +131,9 @@ class Config:
 def register() -> None:
     """Make known to Hydra: the schema, sweeper and launcher, and two resolvers: `${s1x:path}`, a file that ships with s1x, and
     `${task_name:task}`, what an lm-eval task or task file is called."""
-    ConfigStore.instance().store(name="s1x_schema", node=Config)
+    schema = OmegaConf.structured(Config)
+    OmegaConf.set_struct(schema.chat.arguments, False)  # any name, typed with or without +
+    ConfigStore.instance().store(name="s1x_schema", node=schema)
     OmegaConf.register_new_resolver("s1x", lambda path: str(PACKAGE / path), replace=True)
     OmegaConf.register_new_resolver("task_name", _task_name, replace=True)
     if find_spec("hydra_plugins") is None or find_spec("hydra_plugins.s1x_sweeps") is None:  # a checkout that is not installed

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..chat import ChatFormat
-from ..errors import SettingError
+from ..chat import ChatFormat, has_template, render
+from ..errors import SettingError, sentences
 
 CONTROLS = (None, "tokens", "steps")
 Span = tuple[int, int]
@@ -49,7 +49,7 @@ def example(
     if control not in CONTROLS:
         raise SettingError(f"data.control={control}: must be null, tokens or steps")
     thinking, slips = _stripped(record["thinking"] or "", record.get("slips") or ())
-    question = record["question"]
+    question = chat.question(record["question"])
     start = _line(chat.thinking_start)
     if control == "tokens":
         size = power_of_two(len(tokenizer(thinking, add_special_tokens=False)["input_ids"]))
@@ -58,7 +58,9 @@ def example(
         thinking, slips, size = _countdown(thinking, slips, step_separator, step_start)
         question += f"\n\nThink for up to {size} steps."
         start = ""  # the first countdown line opens the thinking
-    prompt, closing = turn(tokenizer, question, chat.system)
+    prompt, closing = turn(tokenizer, question, chat)
+    if start and chat.opened(prompt):  # the template has written it, with white space of its own
+        start = start.removeprefix(chat.thinking_start.strip()).removeprefix(prompt[len(prompt.rstrip()) :])
     completion = f"{start}{thinking}\n{_line(chat.thinking_end)}{answer_line(record['answer'] or '')}{closing}"
     return Example(prompt, completion, tuple((a + len(start), b + len(start)) for a, b in slips))
 
@@ -73,14 +75,23 @@ def power_of_two(n: int) -> int:
     return 1 << max(n - 1, 0).bit_length()
 
 
-def turn(tokenizer, question: str, system: str | None = None) -> tuple[str, str]:
-    """(the chat up to where the assistant's words begin, what closes its turn), both as the template writes them."""
+def turn(tokenizer, question: str, chat: ChatFormat) -> tuple[str, str]:
+    """(the chat up to where the assistant's words begin, what closes its turn), both as the template writes them.
+
+    Raises SettingError when the template refuses, or closes the thinking before it begins.
+    """
     messages = [{"role": "user", "content": question}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
-    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    if not has_template(tokenizer):
+        raise SettingError("model: its tokenizer has no chat template to train with; set model.tokenizer to one that has")
     said = "the assistant's words"  # templates may rewrite thinking, so the text itself never passes through them
-    whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": said}], tokenize=False)
+    with sentences():
+        prompt = render(tokenizer, chat, messages)
+        whole = render(tokenizer, chat, [*messages, {"role": "assistant", "content": said}], ask=False)
+    if chat.closed(prompt):
+        raise SettingError(
+            f"chat={chat.name}: the model's chat template ends the thinking in the prompt ({prompt[-30:]!r}), so none can be "
+            "trained behind it; set chat.arguments so that thinking is on"
+        )
     return prompt, whole.rpartition(said)[2]
 
 

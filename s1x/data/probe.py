@@ -10,6 +10,7 @@ import pyarrow as pa
 from omegaconf import DictConfig, OmegaConf
 
 from ..chat import Chat, ChatFormat
+from ..models.files import end_ids
 from ..models.tokenizer import load_tokenizer
 from . import asking, attempts, classify
 
@@ -19,7 +20,7 @@ def engine(cfg: DictConfig, model: Mapping[str, Any]):
     from ..engines.build import build
 
     model = {"revision": None, "tokenizer": None, **model}
-    stops = tuple(_tokenizer(model).convert_tokens_to_ids(list(cfg.chat.answer_stop)))
+    stops = tuple(sorted(_chat(cfg, model, 0).answer_stops.ids))
     return build(OmegaConf.to_container(cfg.engine, resolve=True), model, stops)
 
 
@@ -27,10 +28,9 @@ def solved(cfg: DictConfig, table: pa.Table, name: str, settings: Mapping[str, A
     """Per row: is model `name`'s one attempt right (None: not graded)? Questions that do not fit its context are unsolved."""
     from ..streams.store import Store
 
-    model, ends = settings["models"][name], tuple(cfg.chat.answer_stop)
+    model = settings["models"][name]
     opened = engine(cfg, model)
-    plain = ChatFormat("plain", thinking_start="", thinking_end="", thinking_stop=ends, answer_stop=ends)
-    chat = Chat(plain, _tokenizer(model), opened.context_length)
+    chat = _chat(cfg, model, opened.context_length)
     questions, solutions = table["question"].to_pylist(), table["solution"].to_pylist()
     fits = [i for i, q in enumerate(questions) if q and len(chat.prompt(q).ids) < opened.context_length]
     store = Store(Path(cfg.store.dir).expanduser(), opened.fingerprint)
@@ -55,5 +55,8 @@ def solved(cfg: DictConfig, table: pa.Table, name: str, settings: Mapping[str, A
     return attempts.grade(texts, solutions)
 
 
-def _tokenizer(model: Mapping[str, Any]) -> Any:
-    return load_tokenizer(model, "data.difficulty.models: path")
+def _chat(cfg: DictConfig, model: Mapping[str, Any], context_length: int) -> Chat:
+    ends = tuple(cfg.chat.answer_stop)
+    plain = ChatFormat("plain", thinking_start="", thinking_end="", thinking_stop=ends, answer_stop=ends)
+    tokenizer = load_tokenizer(model, "data.difficulty.models: path")
+    return Chat(plain, tokenizer, context_length, end_ids(model["path"], model.get("revision")))

@@ -19,6 +19,7 @@ from ..cell import Cell
 from ..chat import Chat, ChatFormat
 from ..files import beside, write_text
 from ..methods.base import Ask, check, facts
+from ..models.files import end_ids
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling, Trace
 from . import naming, samples
@@ -41,6 +42,11 @@ class Opened:
     failed: bool = False
 
     @property
+    def until(self) -> tuple[str, ...]:
+        """The task's stop strings, where they count."""
+        return self.task.until if self.task.stops_count(self.chat.ends_turns) else ()
+
+    @property
     def expected(self) -> int:
         return len(self.task.questions) * self.task.repeats
 
@@ -53,7 +59,7 @@ class Opened:
             prompt,
             self.chat,
             sampling,
-            until=self.task.until,
+            until=self.until,
             max_answer_tokens=cfg.answer.max_tokens,
             answer_reserve=cfg.answer.reserve,
             answer_of=partial(self.answer_of, question),
@@ -64,8 +70,9 @@ class Opened:
 
 
 def chat_of(cfg: DictConfig, tokenizer, context_length: int) -> Chat:
-    plain = OmegaConf.to_container(cfg.chat, resolve=True)
-    return Chat(ChatFormat(**plain | {k: tuple(plain[k]) for k in ("thinking_stop", "answer_stop")}), tokenizer, context_length)
+    """The cell's chat format on a tokenizer, with the ends of a turn that the model's files declare."""
+    format = ChatFormat(**OmegaConf.to_container(cfg.chat, resolve=True))
+    return Chat(format, tokenizer, context_length, end_ids(cfg.model.path, cfg.model.revision))
 
 
 def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[Opened]:
@@ -87,7 +94,20 @@ def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[O
             method, context_length=context_length, temperature=cfg.sampling.temperature, chat=chat, reserve=cfg.answer.reserve
         )
         opened.append(Opened(cell, chat, tasks[key], method))
+    for line in dict.fromkeys(line for o in opened for line in _notes(o)):
+        log.info(line)
     return opened
+
+
+def _notes(o: Opened) -> Iterator[str]:
+    """What was decided, or will have no effect, and should be seen before anything is generated."""
+    for name in o.chat.unread_arguments:
+        yield f"chat.arguments.{name}: the chat template of {o.cell.cfg.model.name} reads no such argument"
+    if o.task.until:
+        stops, rule = ", ".join(map(repr, o.task.until)), o.cell.cfg.task.get("until", "auto")
+        ends = "ends its answers" if o.chat.ends_turns else "has no end of an answer"
+        why = f"task.until=auto, and chat={o.chat.format.name} {ends}" if rule == "auto" else f"task.until={rule}"
+        yield f"{o.task.name}: {why}: its stops {stops} {'end answers' if o.until else 'are ignored'}"
 
 
 def jobs(opened: list[Opened], scheduler: Scheduler, on_done: OnDone, meter: Meter) -> Iterator[Job]:
@@ -128,7 +148,7 @@ class Arrival:
                 raise TypeError(f"a method must return a Trace, not {type(trace).__name__}")
             o.traces[self.question.doc_id, self.repeat] = trace
             for one in trace.samples or [trace]:
-                o.task.start_grading(self.question, samples.graded_text(one, o.chat, o.task.until))
+                o.task.start_grading(self.question, samples.graded_text(one, o.chat, o.until))
             samples.compact(trace)
             self.meter.arrived(o.cell)
             if len(o.traces) < o.expected:
@@ -160,6 +180,7 @@ def finish(o: Opened) -> dict[str, Any]:
 
     lines = grade(o)
     meta = naming.identity(o.cell) | {"model_facts": _facts(o.cell.cfg), "columns": facts(o.method).columns}
+    meta["until"] = "task" if o.until else "none"
     record = cell_record(lines, meta)
     directory = o.cell.directory
     with beside(directory / f"samples_{o.task.name}.jsonl") as part, part.open("w", encoding="utf-8") as file:
@@ -175,7 +196,7 @@ def grade(o: Opened) -> list[dict[str, Any]]:
     """The lines of a complete cell, in question order."""
     by_id = {q.doc_id: q for q in o.task.questions}
     items = [(by_id[doc], repeat, trace) for (doc, repeat), trace in sorted(o.traces.items())]
-    asked = [(q, samples.graded_text(one, o.chat, o.task.until)) for q, _, t in items for one in t.samples or [t]]
+    asked = [(q, samples.graded_text(one, o.chat, o.until)) for q, _, t in items for one in t.samples or [t]]
     graded = iter(zip(asked, o.task.grade(asked), strict=True))
     lines = []
     for question, repeat, trace in items:

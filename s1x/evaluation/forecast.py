@@ -117,8 +117,7 @@ def forecast(cell: Cell) -> Reads:
     for key in ("questions", "thinking"):
         if cfg.task[key] is None:
             raise SettingError(f"task.{key}=null: plan=true needs to know it of {cfg.task.name}; add task.{key}=NUMBER")
-    strings = {k: tuple(v) if isinstance(v, list) else v for k, v in _plain(cfg.chat).items()}
-    chat = Chat(ChatFormat(**strings), Words(), plan["context"])
+    chat = Chat(ChatFormat(**_plain(cfg.chat)), Words(), plan["context"])
     method = method_of(cfg)
     most = facts(method).limits[1]
     questions = min(cfg.task.questions, cfg.task.limit or math.inf)

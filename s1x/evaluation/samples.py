@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..chat import Chat
-from ..streams.types import Trace
+from ..streams.types import Trace, first_stop
 from ..tasks import Grade, Question, Task, answer_text
 from . import votes
 
 
 def graded_text(trace: Trace, chat: Chat, until: Sequence[str]) -> str:
-    """The text that is graded: what follows the thinking, cut before the task's first stop string."""
+    """The text that is graded: what follows the thinking, cut before the first stop string in what the model itself wrote."""
     text = answer_text(trace, chat)
-    ends = [at for stop in until if stop and (at := text.find(stop)) >= 0]
-    return text[: min(ends)] if ends else text
+    written = chat.decode(trace.segments[-1].ids) if trace.segments and trace.segments[-1].kind == "answer" else ""
+    at = first_stop(text, until, max(0, len(text) - len(written)))
+    return text[:at] if at >= 0 else text
 
 
 def compact(trace: Trace) -> Trace:

@@ -34,6 +34,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ..chat import ThinkingClosed
 from ..streams.types import GREEDY, Forbid, Ids, Method, Read, Role, Sampling, Segment, Span, Stops, Trace
 from .checks import Checks
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 class Ask:
     """One question as a method meets it, with the steps that most methods share.
 
-    until, max_answer_tokens: stop strings of the task, and tokens of an answer at most (None: what fits). answer_reserve:
+    until, max_answer_tokens: stop strings of the task where they count, and tokens of an answer at most (None: what fits). answer_reserve:
     tokens that a budget leaves for the answer (s1: 100). answer_of: from the ids of an answer to what it states, as strings
     compare (graders know better what is equal; None when nothing is stated).
     """
@@ -76,8 +77,8 @@ class Ask:
 
     @property
     def head(self) -> Ids:
-        """The prompt with the thinking start: where thinking begins."""
-        return self.prompt.ids + self.chat.thinking_start
+        """The prompt with the thinking start, which the chat template may have written: where thinking begins."""
+        return self.prompt.ids + self.prompt.thinking_start
 
     @property
     def room(self) -> int:
@@ -137,7 +138,7 @@ class Ask:
         """
         forced = last.reason != "stop" if forced is None else forced
         end = end or ("context" if last.reason == "context" else "forced" if forced else "natural")
-        trace = Trace(self.prompt.ids, [Segment("delimiter", self.chat.thinking_start), *segments], end=end, **facts)
+        trace = Trace(self.prompt.ids, [Segment("delimiter", self.prompt.thinking_start), *segments], end=end, **facts)
         closing = self.closing(last.ids, forced=forced)
         prefix = self.head + tuple(i for s in segments for i in s.ids) + closing
         if len(prefix) < self.chat.context_length:
@@ -147,7 +148,7 @@ class Ask:
 
     def unfinished(self, segments: Sequence[Segment] = (), *, end: End = "context", **facts: Any) -> Trace:
         """The trace of thinking that gets no answer."""
-        return Trace(self.prompt.ids, [Segment("delimiter", self.chat.thinking_start), *segments], end=end, **facts)
+        return Trace(self.prompt.ids, [Segment("delimiter", self.prompt.thinking_start), *segments], end=end, **facts)
 
     # --- where the model itself writes the answer delimiter, in the stream of its thinking ---
 
@@ -285,8 +286,21 @@ def _check(run: Any, at: str, checks: Checks) -> None:
     own.chat_tokens()
     if opened.declared.check is not None:
         opened.declared.check(opened.settings, own)
-    for key, value in opened.inner():
+    inner = dict(opened.inner())
+    for key, value in inner.items():
         _check(value, f"{at}.{key}", checks)
+    if checks.chat is not None and not inner:
+        _first_step(run, checks.chat)
+
+
+def _first_step(run: Any, chat: Chat) -> None:
+    """Take the first step of a method, which needs no model and tells whether there is thinking to read at all."""
+    try:
+        next(run(Ask(chat.prompt("?"), chat)))
+    except ThinkingClosed:
+        raise
+    except Exception:  # noqa: S110  whatever else it may be is said by the method's own cell
+        pass
 
 
 class _Opened(NamedTuple):

@@ -89,9 +89,9 @@ class Checks:
                 )
 
     def chat_tokens(self) -> None:
-        """The model has the tokens of the chat format (a ValueError here says which it lacks)."""
+        """The model has the tokens of the chat format, and its template takes a question (a ValueError says what is amiss)."""
         if self.chat is not None:
-            _ = self.chat.thinking_stops, self.chat.answer_stops
+            _ = self.chat.thinking_stops, self.chat.answer_stops, self.chat.prompt("?").ids
 
 
 def _shown(value: Any) -> str:

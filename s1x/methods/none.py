@@ -19,10 +19,12 @@ def none(ask: Ask, *, thinking: bool = True, max_tokens: int | None = None) -> M
     thinking: append the thinking start to the prompt. s1's own command forgets it, and its model often does not open
     thinking by itself (about 20 points on AIME24; simplescaling/s1 PR 100). False is for base models: then, and where the
     chat format has no delimiter, the whole output is the answer.
-    max_tokens bounds the whole output, answer.max_tokens what follows the thinking.
+    max_tokens bounds the whole output, answer.max_tokens what follows the thinking. Where the chat template closes the thinking
+    in the prompt, all is the answer.
     """
-    if not thinking or not ask.own_delimiter:
-        read = ask.answer(ask.prompt.ids)
+    if not thinking or not ask.own_delimiter or ask.prompt.closed:
+        # a stop string within thinking ends nothing, and here the model may think: what is graded is cut afterwards
+        read = ask.answer(ask.prompt.ids, until=() if ask.own_delimiter and not ask.prompt.closed else None)
         span = yield Read(read.prefix, read.sampling, read.stop, max_tokens, role="answer")
         return Trace(ask.prompt.ids, [Segment("answer", span.ids, span.logprobs)], end="none")
     span = yield Read(ask.head, ask.sampling, ask.own_end, max_tokens)

@@ -12,7 +12,7 @@ from .intervals import accuracy_interval, question_means
 
 IDENTITY = (
     "cell_id", "job", "series", "model", "task", "method", "overrides", "seed", "temperature", "budget", "limit_tokens",
-    "settings", "declared",
+    "settings", "declared", "until",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ TOKENIZER_FILES = (
     "merges.txt",
     "added_tokens.json",
 )
+GENERATION = "generation_config.json"
 _NETWORK_SECONDS = 5
 
 
@@ -50,7 +51,7 @@ def locate(model: str, revision: str | None = None) -> ModelFiles:
 def _hub(model: str, revision: str | None) -> ModelFiles:
     from huggingface_hub import snapshot_download
 
-    wanted = ["config.json", *TOKENIZER_FILES, "*.jinja"]
+    wanted = ["config.json", GENERATION, *TOKENIZER_FILES, "*.jinja"]
     for offline in (True, False):
         try:
             folder = Path(
@@ -78,10 +79,32 @@ def weights(folder: Path) -> list[Path]:
 
 def config(folder: Path) -> dict[str, Any]:
     """What config.json says."""
+    return _read(folder, "config.json")
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
     try:
-        return json.loads((folder / "config.json").read_text())
+        return json.loads((folder / name).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"model.path={folder}: config.json is not valid JSON ({error}).") from None
+        raise ValueError(f"model.path={folder}: {name} is not valid JSON ({error}).") from None
+
+
+def end_ids(model: str, revision: str | None = None) -> frozenset[int]:
+    """The ids that end a turn by the model's generation_config.json, or by its config.json where there is none (as `generate`
+    takes them); without those that its vocabulary does not have. Empty where there are no such files."""
+    try:
+        folder = locate(model, revision).folder
+    except FileNotFoundError:  # whoever needs the model says so
+        return frozenset()
+    said = config(folder)
+    text = said.get("text_config") or said
+    if (folder / GENERATION).is_file():
+        ends = _read(folder, GENERATION).get("eos_token_id")
+    else:
+        ends = said.get("eos_token_id", text.get("eos_token_id"))
+    rows = text.get("vocab_size")
+    ends = ends if isinstance(ends, list) else [ends]
+    return frozenset(i for i in ends if isinstance(i, int) and 0 <= i < (rows if isinstance(rows, int) else i + 1))
 
 
 def quantization(config: dict[str, Any]) -> str | None:

@@ -21,7 +21,7 @@ from .. import tracking
 from ..cell import Cell
 from ..errors import sentences
 from ..evaluation import plan
-from ..evaluation.cells import OnDone, jobs, open_cells
+from ..evaluation.cells import OnDone, chat_of, jobs, open_cells
 from ..evaluation.progress import Meter
 from ..evaluation.provenance import about
 from ..files import write_text
@@ -72,12 +72,10 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
 
     cfg = cells[0].cfg
     tokenizer = load_tokenizer(cfg.model)
-    stop_ids = tuple(
-        tokenizer.convert_tokens_to_ids(t) for t in dict.fromkeys([*cfg.chat.thinking_stop, *cfg.chat.answer_stop])
-    )
     settings, model = (OmegaConf.to_container(cfg[key], resolve=True) for key in ("engine", "model"))
     with sentences():
-        engine = build(settings, model, stop_ids)
+        chat = chat_of(cfg, tokenizer, 0)
+        engine = build(settings, model, tuple(sorted((chat.thinking_stops | chat.answer_stops).ids)))
     store = Store(Path(cfg.store.dir).expanduser(), engine.fingerprint) if cfg.store.dir else MemoryStore()
     try:
         with sentences():

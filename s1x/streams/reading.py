@@ -8,7 +8,7 @@ from math import isnan, nan
 from typing import Any, Protocol
 
 from .frames import half
-from .types import Fold, Read, Span, Stops
+from .types import Fold, Read, Span, Stops, first_stop
 
 Decode = Callable[[tuple[int, ...]], str]
 
@@ -215,7 +215,7 @@ class Reader:
         if not any(s in tail for s in strings):
             return None
         text = decode(tuple(tokens[start : i + 1]))
-        at = min((text.find(s) for s in strings if s in text), default=-1)
+        at = first_stop(text, strings)
         if at < 0:
             return None
         keep = i + 1

@@ -55,7 +55,8 @@ GREEDY = Sampling()
 
 @dataclass(frozen=True)
 class Stops:
-    """Where a read may end: single ids, id sequences, strings. The scheduler matches them, engines only see `ids` as a hint."""
+    """Where a read may end: single ids, id sequences, strings (`first_stop` says where one stands). The scheduler matches
+    them, engines only see `ids` as a hint."""
 
     ids: frozenset[int] = frozenset()
     sequences: tuple[Ids, ...] = ()
@@ -63,6 +64,17 @@ class Stops:
 
     def __or__(self, other: Stops) -> Stops:
         return Stops(self.ids | other.ids, self.sequences + other.sequences, self.strings + other.strings)
+
+
+def first_stop(text: str, strings: Iterable[str], start: int = 0) -> int:
+    """Where the first of the stop `strings` begins in what was written from `start` on; -1 where none does.
+
+    As in lm-eval 0.4.13 white space at the beginning is passed over; and a stop at the very beginning is none, since nothing
+    has been written that it could end.
+    """
+    begin = len(text) - len(text[start:].lstrip())
+    found = (text.find(s, begin + len(s) if text.startswith(s, begin) else begin) for s in strings)
+    return min((at for at in found if at >= 0), default=-1)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ def answer_text(trace: Trace, chat: Chat) -> str:
     text = chat.decode(tuple(i for s in after for i in s.ids))
     if end in text:
         return text.rpartition(end)[2]
-    return "" if text.lstrip().startswith((start, *chat.format.thinking_stop)) else text
+    unfinished = text.lstrip().startswith(tuple(filter(None, (start, *chat.format.thinking_stop))))
+    return "" if unfinished or (not thinking and chat.opened(tuple(trace.prompt))) else text
 
 
 def _boxes(text: str) -> Iterator[tuple[int, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -35,12 +35,12 @@ def own_name(name: str) -> str:
     return lines.get(b"task", path.stem.encode()).decode()
 
 
-def build(name: str, *, own: bool = True, file: str | None = None, split: str | None = None):
-    """The lm-eval Task `name`, with its questions from `file` or the data set's `split` where given.
+def build(name: str, *, own: bool = True, file: str | None = None, split: str | None = None, num_fewshot: int | None = None):
+    """The lm-eval Task `name`, with its questions from `file` or the data set's `split`, and so many solved examples before
+    each, where given. `own`: where s1x and lm-eval have a task of that name, s1x's.
 
-    `own`: where s1x and lm-eval have a task of that name, s1x's.
-
-    Raises ValueError (one sentence) when there is no such task, it does not generate, or its data cannot be had.
+    Raises ValueError (one sentence) when there is no such task, it is not one of text in and text out, or its data cannot be
+    had.
     """
     path = find(name, own=own)
     from lm_eval.tasks import TaskManager
@@ -50,7 +50,10 @@ def build(name: str, *, own: bool = True, file: str | None = None, split: str | 
     kind = config.get("output_type", "generate_until")
     if kind != "generate_until":
         raise ValueError(f"task.lm_eval={name} is a {kind} task; s1x generates answers, so only generate_until tasks work")
+    _check_text(name, config)
     config |= _data(name, config, file, split)
+    if num_fewshot is not None:
+        config["num_fewshot"] = num_fewshot
     local = file is not None or callable(config.get("custom_dataset"))
     with _quiet(), nullcontext() if local else sources.hub():
         try:
@@ -60,7 +63,19 @@ def build(name: str, *, own: bool = True, file: str | None = None, split: str | 
             raise ValueError(_failure(typed, config, file, local, error)) from error
     if task.OUTPUT_TYPE != "generate_until":  # tasks written in Python say so only now
         raise ValueError(f"task.lm_eval={name} is a {task.OUTPUT_TYPE} task; s1x can run generate_until tasks only")
+    _check_text(name, vars(task.config))
     return task
+
+
+def _check_text(name: str, config: Mapping[str, Any]) -> None:
+    for key, what in (("doc_to_image", "images"), ("doc_to_audio", "sound"), ("doc_to_video", "video")):
+        if config.get(key):
+            raise ValueError(f"task.lm_eval={name} asks about {what} ({key}); s1x asks and answers in text only")
+    if prefix := config.get("gen_prefix"):
+        raise ValueError(
+            f"task.lm_eval={name} begins the answer itself (gen_prefix: {prefix!r}), which would stand before the thinking; "
+            "take a copy of its file without gen_prefix, and say in doc_to_text how the answer is to begin"
+        )
 
 
 def _load(manager, config: dict[str, Any]):

@@ -15,6 +15,7 @@ from typing import Any
 from . import library, sources
 
 MISSING: tuple = (None, "", "[invalid]", [])  # what filters make of a response without an answer
+UNTIL = ("auto", "task", "none")
 
 DEFAULTS = {
     "name": None,
@@ -27,6 +28,8 @@ DEFAULTS = {
     "max_answer_tokens": None,
     "filter": None,
     "metric": None,
+    "until": "auto",
+    "num_fewshot": None,
     "questions": None,  # these two are for plan=true alone
     "thinking": None,
 }
@@ -62,7 +65,7 @@ class Grade:
 
 
 class Task:
-    """A benchmark: `questions` in order, `until` (stop strings of the answer), and grading.
+    """A benchmark: `questions` in order, `until` (the task's stop strings), and grading.
 
     `lm_eval` is the lm-eval Task underneath, `metric` and `filter` name what `score` is.
     """
@@ -74,11 +77,30 @@ class Task:
         self.generation: dict[str, Any] = dict(lm_task.config.generation_kwargs)
         self.max_answer_tokens: int = cfg["max_answer_tokens"] or self.generation.get("max_gen_toks", 256)
         self.generation["max_gen_toks"] = self.max_answer_tokens
-        until = self.generation.get("until") or []
-        self.until: tuple[str, ...] = (until,) if isinstance(until, str) else tuple(until)
+        self.until: tuple[str, ...] = _stops(self.generation.get("until"), self.name)
+        self._until_rule: str = cfg["until"]
         self.filter = _member("filter", cfg["filter"], [f.name for f in lm_task._filters])
         self.metric = _member("metric", cfg["metric"], list(lm_task.higher_is_better()))
-        self.questions: list[Question] = [self._question(i, doc) for i, doc in self._docs(cfg["limit"])]
+        docs = self._docs(cfg["limit"])
+        self._check_shots([doc for _, doc in docs], cfg)
+        self.questions: list[Question] = [self._question(i, doc) for i, doc in docs]
+
+    def stops_count(self, ends_turns: bool) -> bool:
+        """Whether `until` ends answers; ends_turns: whether the model's answers have an end of their own."""
+        return self._until_rule == "task" or (self._until_rule == "auto" and not ends_turns)
+
+    def check_grading(self) -> None:
+        """Grade two made-up responses to the first question. Raises ValueError when the metric is no score from 0 to 1."""
+        from .graders import grade_math, grade_same
+
+        ours = self.lm_eval.config.process_results in (grade_math, grade_same)
+        for text in ("",) if ours else ("", self.questions[0].target):
+            try:
+                filtered = self._filtered(self.questions[0], text)
+                metrics = self._metrics(self.questions[0], filtered)
+            except Exception:  # noqa: S112  a made-up response may be one that a task's own code cannot take
+                continue
+            self._score(metrics)
 
     def grade(self, responses: Iterable[tuple[Question, str]]) -> list[Grade]:
         """Grade (question, text of the answer) pairs, each on its own. Blocks until slow comparisons are done."""
@@ -117,6 +139,27 @@ class Task:
         docs = self.lm_eval.eval_docs
         return [(i, docs[i]) for i in range(min(len(docs), limit or len(docs)))]
 
+    def _check_shots(self, asked: Sequence[dict], cfg: Mapping[str, Any]) -> None:
+        """Raise ValueError where the solved examples before a question may be questions that are asked, with their answers.
+
+        A task's own choice to take them from the split that it asks stands as long as lm-eval leaves out the question itself.
+        """
+        task, source = self.lm_eval, getattr(self.lm_eval, "fewshot_cfg", None)
+        shots = task.config.num_fewshot or 0
+        given = next((f"task.{key}={cfg[key]}" for key in ("file", "split", "num_fewshot") if cfg[key]), f"task={self.name}")
+        left_out = source is not None and source.split is not None and source.split == task.config.test_split
+        if not shots or (left_out and not (cfg["file"] or cfg["split"])):
+            return
+        pool = list(task.fewshot_docs())
+        if len(pool) < shots:
+            raise ValueError(f"{given}: {shots} solved examples are to stand before each question, and there are {len(pool)}")
+        questions = {task.doc_to_text(doc) for doc in asked}
+        if any(task.doc_to_text(doc) in questions for doc in pool):
+            raise ValueError(
+                f"{given}: {self.name} takes the {shots} solved examples before each question from the very questions that are "
+                "asked; add task.num_fewshot=0, or a task file of your own with examples (fewshot_config: samples)"
+            )
+
     def _question(self, doc_id: int, doc: dict) -> Question:
         from lm_eval.utils import handle_non_serializable, hash_string
 
@@ -144,21 +187,34 @@ class Task:
             judge.submit(filtered[self.filter], question.target)
 
     def _grade(self, question: Question, filtered: dict[str, Any]) -> Grade:
+        metrics = self._metrics(question, filtered)
+        score, answer = self._score(metrics), filtered[self.filter]
+        missing = answer in MISSING
+        no_answer = bool(metrics.get("no_answer", missing))
+        return Grade(score, None if missing else str(answer), no_answer, metrics, answer, self.filter)
+
+    def _metrics(self, question: Question, filtered: dict[str, Any]) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for name in (self.filter, *(f for f in filtered if f != self.filter)):
             for metric, value in self.lm_eval.process_results(question.doc, [filtered[name]]).items():
                 if isinstance(value, bool | int | float) or hasattr(value, "item"):  # some metrics are not per question
                     metrics[metric if name == self.filter else f"{metric},{name}"] = float(value)
+        return metrics
+
+    def _score(self, metrics: Mapping[str, float]) -> float:
         score = metrics.get(self.metric)
-        if score is None or not 0 <= score <= 1:
-            raise ValueError(
-                f"task.metric={self.metric}: task {self.name} gives {score} for one answer, which is no score from 0 to 1; "
-                f"choose another of {', '.join(metrics)}"
+        if score is not None and 0 <= score <= 1:
+            return score
+        others = [name for name, value in metrics.items() if name != self.metric and "," not in name and 0 <= value <= 1]
+        raise ValueError(
+            f"task.metric={self.metric}: task {self.name} gives {'no number' if score is None else score} for one answer, and "
+            "s1x needs a score from 0 to 1 for each; "
+            + (
+                f"choose {' or '.join(others)}"
+                if others
+                else "it has no metric that is one, so give a task file of your own one"
             )
-        answer = filtered[self.filter]
-        missing = answer in MISSING
-        no_answer = bool(metrics.get("no_answer", missing))
-        return Grade(score, None if missing else str(answer), no_answer, metrics, answer, self.filter)
+        )
 
 
 def check_task(cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,6 +225,11 @@ def check_task(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := sorted(set(cfg) - set(DEFAULTS)):
         raise ValueError(f"task.{unknown[0]}: there is no such setting; a task has {', '.join(DEFAULTS)}")
     cfg = {**DEFAULTS, **cfg}
+    if cfg["until"] not in UNTIL:
+        raise ValueError(f"task.until={cfg['until']}: must be one of {', '.join(UNTIL)}")
+    shots = cfg["num_fewshot"]
+    if shots is not None and (not isinstance(shots, int) or isinstance(shots, bool) or shots < 0):
+        raise ValueError(f"task.num_fewshot={shots}: must be a whole number, 0 or more, or null (the task's own)")
     for setting in ("limit", "repeats", "max_answer_tokens", "questions", "thinking"):
         value = cfg[setting]
         if value != DEFAULTS[setting] and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
@@ -190,8 +251,18 @@ def load_task(cfg: Mapping[str, Any]) -> Task:
     Raises ValueError with one sentence that names the setting, also when the questions cannot be had.
     """
     cfg = check_task(cfg)
-    name = cfg["lm_eval"] or cfg["name"]
-    return Task(library.build(name, own=cfg["own"], file=cfg["file"], split=cfg["split"]), cfg)
+    given = {key: cfg[key] for key in ("own", "file", "split", "num_fewshot")}
+    task = Task(library.build(cfg["lm_eval"] or cfg["name"], **given), cfg)
+    task.check_grading()
+    return task
+
+
+def _stops(until: Any, name: str) -> tuple[str, ...]:
+    """A task's stop strings; an empty one stops nothing. Raises ValueError for anything but text."""
+    listed = [until] if isinstance(until, str) else list(until or ())
+    if wrong := [stop for stop in listed if not isinstance(stop, str)]:
+        raise ValueError(f"task {name}: its stops (generation_kwargs: until) must be text, not {wrong[0]!r}")
+    return tuple(dict.fromkeys(filter(None, listed)))
 
 
 def _member(setting: str, value: str | None, valid: Sequence[str]) -> str:

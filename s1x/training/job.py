@@ -20,7 +20,8 @@ from .examples import Encoded, check, encode_all
 from .settings import Settings
 from .trained import Training
 
-CHAT_KEYS = ("system", "thinking_start", "thinking_end")  # what of a chat format is in a training text
+CHAT_KEYS = ("system", "thinking_start", "thinking_end")  # what of a chat format is in a training text; and where set,
+CHAT_OPTIONS = ("instruction", "arguments", "date")
 
 
 def settings_of(cfg: DictConfig) -> Settings:
@@ -49,9 +50,8 @@ class Source:
     def encode(self) -> Encoded:
         """Tokenize all records. Raises SettingError when tokenizer, model and chat format do not belong together."""
         tokenizer = load_tokenizer(self.model)
-        stops = {key: tuple(self.chat[key]) for key in ("thinking_stop", "answer_stop")}
-        chat = Chat(ChatFormat(**self.chat | stops), tokenizer, self.facts["context_length"])
         with sentences():
+            chat = Chat(ChatFormat(**self.chat), tokenizer, self.facts["context_length"])
             chat.thinking_stops, chat.answer_stops  # each must be one token, or evaluation could never see it
         encoded = encode_all(
             self.records,
@@ -99,7 +99,7 @@ def source(cfg: DictConfig, settings: Settings) -> Source:
         "base": base,
         "data": built.key,
         "control": [control, separator if control == "steps" else None],
-        "chat": {key: chat[key] for key in CHAT_KEYS},
+        "chat": {key: chat[key] for key in CHAT_KEYS} | {key: chat[key] for key in CHAT_OPTIONS if chat[key]},
         "train": settings.result() | {"max_length": length},
     }
     training = Training.of(content, settings.dir, settings.name)
