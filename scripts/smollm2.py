@@ -26,7 +26,8 @@ def main(folder: Path) -> None:
     (file,) = [Path(str(package.locate_file(f))) for f in package.files or [] if f.suffix == ".gguf"]
     tokenizer = tokenizer_of(GGUFReader(file))
     read = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-    config = read.config.__class__.from_dict(read.config.to_dict())
+    kept = {key: value for key, value in read.config.to_dict().items() if key != "quantization_config"}  # no longer
+    config = read.config.__class__.from_dict(kept)
     config.bos_token_id, config.eos_token_id, config.pad_token_id = 1, 2, 2
     model = LlamaForCausalLM(config)  # a fresh one: the model as it was read does not save
     model.load_state_dict(read.state_dict())
