@@ -6,6 +6,11 @@ imported before that.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # first of all: what follows takes seconds to load
+    from s1x import interrupts
+
+    interrupts.listen()
+
 import os
 import sys
 import traceback
@@ -17,6 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from s1x import interrupts
 from s1x.callbacks import failures
 from s1x.config import check_typed, register, validate
 from s1x.errors import SettingError, TrainingFailed, explain
@@ -33,6 +39,7 @@ def run(cfg: DictConfig) -> float | None:
     """Run the stages of one job; the value is its accuracy when it evaluates."""
     global running
     running = True
+    interrupts.begin()
     try:
         check_typed(HydraConfig.get())
         validate(cfg)
@@ -44,16 +51,28 @@ def run(cfg: DictConfig) -> float | None:
 
 
 def main() -> int:
-    """Run, and turn whatever goes wrong into a sentence and an exit status: 2 wrong input, 1 failure, 130 interrupted."""
+    """Run, and turn whatever goes wrong into a sentence and an exit status: 2 wrong input, 1 failure, 128 + n for signal n."""
+    try:
+        return attempt()
+    except KeyboardInterrupt as stop:
+        interrupts.leave(stop if isinstance(stop, interrupts.Stopped) else interrupts.Stopped(2))
+    finally:
+        if stopped := interrupts.asked():
+            interrupts.leave(stopped)
+
+
+def attempt() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
     sys.argv[1:] = quietly(sys.argv[1:])
     try:
         run()
-    except KeyboardInterrupt:
-        print("\nStopped. What was generated so far is kept: the same command goes on from here.", file=sys.stderr, flush=True)
-        os._exit(130)  # at once: a library's exit handlers may wait for the network
     except (SettingError, HydraException, OmegaConfBaseException) as error:
         return fail(error, str(error) if isinstance(error, SettingError) else explain(error), 2)
+    except ValueError as error:
+        if "Config group override" not in str(error):  # Hydra's own traceback for a group that is set to null
+            raise
+        typed = next((a for a in sys.argv[1:] if a.endswith("=null")), str(error))
+        return fail(error, f"{typed}: a group takes the name of one of its members (--help lists them), or is left out", 2)
     except (TrainingFailed, EngineError, StoreError) as error:
         return fail(error, str(error), 1)
     except OSError as error:

@@ -114,12 +114,12 @@ def render(tokenizer, format: ChatFormat, messages: Sequence[Mapping[str, str]],
             )
         return "\n\n".join(message["content"] for message in messages)
     template = str(getattr(tokenizer, "chat_template", ""))
-    extra: dict[str, Any] = {"strftime_now": format.today.strftime} if "strftime_now" in template else {}
+    told: dict[str, Any] = {"strftime_now": format.today.strftime} if "strftime_now" in template else {}
     if format.date and "date_string" in template:
-        extra["date_string"] = format.today.strftime("%d %b %Y")
+        told["date_string"] = format.today.strftime("%d %b %Y")
     try:
         return tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=ask, **extra, **format.arguments
+            list(messages), tokenize=False, add_generation_prompt=ask, **told | dict(format.arguments)
         )
     except Exception as error:  # a template may raise what it likes
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -16,6 +16,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -175,7 +176,7 @@ def check_typed(hydra: DictConfig) -> None:
     loader = GlobalHydra.instance().config_loader()
     typed = OverridesParser.create(config_loader=loader).parse_overrides(list(hydra.overrides.task))
     check_experiment(typed)
-    added = [o for o in typed if (o.is_add() or o.is_force_add()) and not loader.get_group_options(o.key_or_group)]
+    added = [o for o in typed if (o.is_add() or o.is_force_add()) and not _is_group(loader, o.key_or_group)]
     added = [o for o in added if not any(f"{o.key_or_group}.".startswith(f"{node}.") for node in OPEN)]
     if not added:
         return
@@ -186,6 +187,12 @@ def check_typed(hydra: DictConfig) -> None:
         node = OmegaConf.select(without, parent) if parent else without
         if not OmegaConf.is_dict(node) or name not in node.keys():
             raise SettingError(unknown(key, without))
+
+
+@cache
+def _is_group(loader: ConfigLoader, key: str) -> bool:
+    """Remembered, since each job of a sweep asks the same of the same loader."""
+    return bool(loader.get_group_options(key))
 
 
 def validate(cfg: DictConfig) -> None:

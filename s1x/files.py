@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .errors import SettingError
 
@@ -39,10 +42,23 @@ def is_local(path: str) -> bool:
 
 
 def check_writable(key: str, directory: str | Path) -> None:
-    """Raise SettingError unless `directory` can be made or written to."""
+    """Raise SettingError unless `directory` can be made or written to. Tries it: permissions alone do not tell."""
     folder = Path(directory).expanduser().absolute()
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        reason = "is not a directory" if not folder.is_dir() else "cannot be written"
-        raise SettingError(f"{key}={directory}: {folder} {reason}; choose a place you can write to")
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            raise SettingError(f"{key}={directory}: {folder} is not a directory; choose a place you can write to")
+        os.rmdir(tempfile.mkdtemp(prefix=".s1x-", dir=folder))
+    except OSError as error:
+        shown = directory if len(str(directory)) <= 120 else f"{str(directory)[:100]}..."
+        where = f"{folder} cannot be written" if len(str(folder)) <= 120 else "it cannot be made"
+        raise SettingError(f"{key}={shown}: {where} ({error.strerror}); choose a place you can write to") from error
+
+
+def read_json(path: Path) -> Any:
+    """What a file of ours holds; None where there is none, or a full disk has cut it off."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None

@@ -56,6 +56,7 @@ WRONG = {
     "experiment=budget_sweep": "add one with +experiment=",
     "method=budgetforcing": "did you mean budget_forcing?",
     "task=lm_eval": "task.lm_eval: has no value yet; add task.lm_eval=...",
+    "data=null": "data=null: a group takes the name of one of its members",
     "task=nope": "task=nope: there is no such task; choose one of ",
     "seeed=1": "seeed: there is no such setting; did you mean seed?",
     "method.foo=1": "method.foo: there is no such setting; choose one of ",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from s1x.errors import SettingError
-from s1x.files import beside, check_writable, is_local, write_text
+from s1x.files import beside, check_writable, is_local, read_json, write_text
 
 ROOT = Path(__file__).parents[1]
 
@@ -86,3 +86,36 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SettingError, match="store.dir=.*file/below: .*file is not a directory; choose"):
         check_writable("store.dir", tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("/proc/x", "/proc cannot be written"),
+        ("/sys/kernel/a/b", "/sys/kernel cannot be written"),
+        ("/dev/null/store", "/dev/null is not a directory"),
+        ("{tmp}/" + 300 * "n", "File name too long"),
+        ("{tmp}/" + 130 * "\N{SNOWMAN}" + "/deeper", "File name too long"),
+        ("{tmp}" + 900 * "/part", "File name too long"),
+    ],
+)
+def test_places_that_cannot_be_written_are_one_sentence(tmp_path, place, says):
+    with pytest.raises(SettingError) as error:
+        check_writable("store.dir", place.format(tmp=tmp_path))
+    assert str(error.value).startswith("store.dir=") and says in str(error.value) and len(str(error.value)) < 450
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_can_be_written_stays_as_it_was(tmp_path):
+    check_writable("store.dir", tmp_path / "not" / "there" / "yet")
+    check_writable("store.dir", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", [None, "", "{", '{"a": 1', "\xff"])
+def test_a_file_that_a_full_disk_cut_off_is_as_good_as_none(tmp_path, text):
+    if text is not None:
+        (tmp_path / "run.json").write_bytes(text.encode("latin-1"))
+    assert read_json(tmp_path / "run.json") is None
+    write_text(tmp_path / "run.json", '{"a": 1}')
+    assert read_json(tmp_path / "run.json") == {"a": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import textwrap
 
 import pytest
@@ -32,6 +33,7 @@ def mine(tmp_path, monkeypatch):
     yaml = "_target_: mymine.mymine\n_partial_: true\ntokens: 24\nfails: never\n"
     (tmp_path / "conf" / "method" / "mymine.yaml").write_text(yaml, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("mymine", None)  # another test's
     return [f"hydra.searchpath=[file://{tmp_path}/conf]", "engine=scripted", "tracking=none", "task.limit=12", "store.dir=s"]
 
 

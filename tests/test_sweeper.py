@@ -34,8 +34,9 @@ def cells(composed):
         sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=Callbacks())
         sweeper.config = config
         found = sweeper.cells(list(config.hydra.overrides.task))
-        assert [c.hydra.job.num for c in found.values()] == list(range(len(found)))
-        return [dict(o.split("=", 1) for o in overrides if o not in NO_LOCAL) for overrides in found], list(found.values())
+        configs = [job.config for job in found.values()]
+        assert [c.hydra.job.num for c in configs] == list(range(len(found)))
+        return [dict(o.split("=", 1) for o in overrides if o not in NO_LOCAL) for overrides in found], configs
 
     return expand
 

@@ -49,7 +49,7 @@ def run(cfg: DictConfig) -> None:
         finally:
             engine.close()
     path = Path(HydraConfig.get().runtime.output_dir) / "bench_engine.json"
-    path.write_text(json.dumps(figures, indent=1) + "\n")
+    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     show(figures)
     print(f"written to {path}")
 

@@ -44,7 +44,7 @@ def evaluate(cells: list[Cell], sweep: Path, on_done: OnDone) -> None:
             alone.append(_run(place) | _compare(cell.directory, place))
     figures = summarise(together, alone, sweep)
     figures["ties"] = [d for a in alone for d in a["differences"]]
-    (sweep / "sharing.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (sweep / "sharing.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     show(figures)
 
 
@@ -60,7 +60,7 @@ def _raise(cell: Cell, outcome: Any) -> None:
 
 
 def _run(directory: Path) -> dict[str, Any]:
-    return json.loads((directory / "run.json").read_text())
+    return json.loads((directory / "run.json").read_text(encoding="utf-8"))
 
 
 def _compare(one: Path, other: Path) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _compare(one: Path, other: Path) -> dict[str, Any]:
 
 
 def _rows(directory: Path) -> list[dict[str, Any]]:
-    return [json.loads(row) for row in next(directory.glob("samples_*.jsonl")).read_text().splitlines()]
+    return [json.loads(row) for row in next(directory.glob("samples_*.jsonl")).read_text(encoding="utf-8").splitlines()]
 
 
 def _gap(config: DictConfig, question: str, left: list[int], right: list[int], at: int) -> float | None:

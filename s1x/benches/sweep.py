@@ -63,7 +63,7 @@ def run(cfg: DictConfig) -> None:
     ways["shared"] |= {key: (ways["shared"][key] + again[key]) / 2 for key in (*SECONDS, "wall_s")}
     figures = summarise(ways, len(cells))
     path = Path(HydraConfig.get().runtime.output_dir) / "bench_sweep.json"
-    path.write_text(json.dumps(figures, indent=1) + "\n")
+    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     show(figures)
     print(f"written to {path}")
 

@@ -60,7 +60,8 @@ def example(
         start = ""  # the first countdown line opens the thinking
     prompt, closing = turn(tokenizer, question, chat)
     if start and chat.opened(prompt):  # the template has written it, with white space of its own
-        start = start.removeprefix(chat.thinking_start.strip()).removeprefix(prompt[len(prompt.rstrip()) :])
+        space, there = start.removeprefix(chat.thinking_start.strip()), prompt[len(prompt.rstrip()) :]
+        start = space.removeprefix(there) if space.startswith(there) else ""
     completion = f"{start}{thinking}\n{_line(chat.thinking_end)}{answer_line(record['answer'] or '')}{closing}"
     return Example(prompt, completion, tuple((a + len(start), b + len(start)) for a, b in slips))
 

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -46,6 +46,12 @@ class Opened:
         """The task's stop strings, where they count."""
         return self.task.until if self.task.stops_count(self.chat.ends_turns) else ()
 
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest prompt of the task, thinking start included."""
+        prompts = [self.chat.prompt(question.text) for question in self.task.questions]
+        return max(len(p.ids) + (0 if p.closed else len(p.thinking_start)) for p in prompts)
+
     @property
     def expected(self) -> int:
         return len(self.task.questions) * self.task.repeats
@@ -62,6 +68,7 @@ class Opened:
             until=self.until,
             max_answer_tokens=cfg.answer.max_tokens,
             answer_reserve=cfg.answer.reserve,
+            longest=lambda: self.longest,
             answer_of=partial(self.answer_of, question),
         )
 

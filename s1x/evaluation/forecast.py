@@ -122,16 +122,16 @@ def forecast(cell: Cell) -> Reads:
     most = facts(method).limits[1]
     questions = min(cfg.task.questions, cfg.task.limit or math.inf)
     simulated = min(questions, SIMULATED)
+    model, sampling, seed = model_of(cfg), _plain(cfg.sampling), cfg.seed
+    limits = {"max_answer_tokens": cfg.answer.max_tokens, "answer_reserve": cfg.answer.reserve}
     reads: Reads = {}
     for number in range(simulated):
         mean = cfg.task.thinking * lognormal(NORMAL.inv_cdf((number + 0.5) / simulated), plan["spread"][0])
         prompt = chat.prompt(f"{cfg.task.name} {number}")
         for repeat in range(cfg.task.repeats):
-            s = _plain(cfg.sampling)
-            world = World(chat, model_of(cfg), plan, mean, math.inf if most is None else most)
-            sampling = Sampling.of(prompt.ids, seed=cfg.seed, index=repeat, **s)
-            limits = {"max_answer_tokens": cfg.answer.max_tokens, "answer_reserve": cfg.answer.reserve}
-            world.run(method(Ask(prompt, chat, sampling, **limits)))
+            world = World(chat, model, plan, mean, math.inf if most is None else most)
+            drawn = Sampling.of(prompt.ids, seed=seed, index=repeat, **sampling)
+            world.run(method(Ask(prompt, chat, drawn, **limits)))
             for key, tokens in world.reads.items():
                 reads[key] = max(reads.get(key, 0), tokens * questions / simulated)
     return reads

@@ -19,7 +19,7 @@ NOT_KEYED = ("name", "stage", "store", "tracking", "report", "plan", "debug", "s
 
 def method_of(cfg: Mapping[str, Any] | DictConfig) -> Callable:
     """The method of a configuration with its settings, ready to be asked. ValueError when it is none."""
-    node = OmegaConf.to_container(cfg, resolve=True)["method"] if isinstance(cfg, DictConfig) else cfg["method"]
+    node = OmegaConf.to_container(cfg.method, resolve=True) if isinstance(cfg, DictConfig) else cfg["method"]
     if not isinstance(node, dict) or "_target_" not in node:
         raise ValueError(f"method={node}: must be a method of conf/method, or a node with the _target_ of one")
     try:

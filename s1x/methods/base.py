@@ -46,9 +46,10 @@ if TYPE_CHECKING:
 class Ask:
     """One question as a method meets it, with the steps that most methods share.
 
-    until, max_answer_tokens: stop strings of the task where they count, and tokens of an answer at most (None: what fits). answer_reserve:
-    tokens that a budget leaves for the answer (s1: 100). answer_of: from the ids of an answer to what it states, as strings
-    compare (graders know better what is equal; None when nothing is stated).
+    until, max_answer_tokens: stop strings of the task where they count, and tokens of an answer at most (None: what fits).
+    answer_reserve: tokens that a budget leaves for the answer (s1: 100). answer_of: from the ids of an answer to what it
+    states, as strings compare (graders know better what is equal; None when nothing is stated). longest: tokens of the longest
+    `head` among the questions of the task (0: not known).
     """
 
     prompt: Prompt
@@ -58,6 +59,7 @@ class Ask:
     max_answer_tokens: int | None = None
     answer_reserve: int = 100
     answer_of: Callable[[Ids], str | None] = field(default=lambda ids: None, repr=False, compare=False)
+    longest: Callable[[], int] = field(default=lambda: 0, repr=False, compare=False)
 
     # --- other questions made of this one; noise, and so what is shared, stays that of the root ---
 
@@ -85,6 +87,11 @@ class Ask:
         """Tokens of thinking that fit when a forced end and `answer_reserve` tokens of answer must follow: s1's
         `max_tokens_thinking=auto`, but for this question and not for the longest one of a batch."""
         return self.room_after(self.head)
+
+    @property
+    def room_of_batch(self) -> int:
+        """`room` as the reference has it: of the longest question of the batch, which is the whole task."""
+        return self.room - max(0, self.longest() - len(self.head))
 
     def room_after(self, head: Ids) -> int:
         chat = self.chat

@@ -51,9 +51,11 @@ def budget_forcing(
     the stop.
     string: put in place of an ignored end (null: nothing). An end is ignored only while `string` and one more token fit.
     compat: "s1" does what the reference harness does (vllm_causallms.py): every round gets the full maximum, a cut follows,
-    stop tokens are masked at the start of the first round too, and the minimum is a mask without effect beside `ignore_end`.
+    stop tokens are masked at the start of the first round too, the minimum is a mask without effect beside `ignore_end`, and
+    "auto" is what fits with the longest question of the task.
     """
-    room, number = ask.room, max_thinking_tokens if isinstance(max_thinking_tokens, int) else None
+    room = ask.room_of_batch if compat == "s1" else ask.room
+    number = max_thinking_tokens if isinstance(max_thinking_tokens, int) else None
     fits = number is None or number <= room or compat == "s1"
     limit = room if max_thinking_tokens == "auto" or not fits else number
     if limit is not None and limit < 1:

@@ -72,7 +72,7 @@ def _cache_file() -> Path:
 
 def _read_cache() -> dict[str, str]:
     try:
-        known = json.loads(_cache_file().read_text())
+        known = json.loads(_cache_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}

@@ -24,7 +24,7 @@ from ..evaluation import plan
 from ..evaluation.cells import OnDone, chat_of, jobs, open_cells
 from ..evaluation.progress import Meter
 from ..evaluation.provenance import about
-from ..files import write_text
+from ..files import read_json, write_text
 from ..models.tokenizer import load_tokenizer
 from ..streams.scheduler import Scheduler
 
@@ -101,7 +101,7 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
 def _write_run(sweep: Path, cells: list[Cell], totals: dict[str, int], seconds: float) -> None:
     """run.json: what this very run did, added to what earlier launches into the same directory did."""
     path = sweep / "run.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    before = read_json(path) or {}
     run = about(cells[0].cfg) | {key: value + before.get(key, 0) for key, value in totals.items()}
     run["wall_s"] = round(seconds + before.get("wall_s", 0), 2)
     write_text(path, json.dumps(run, indent=1) + "\n")

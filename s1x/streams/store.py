@@ -18,6 +18,7 @@ cut may lose the newest frames.
 
 from __future__ import annotations
 
+import errno
 import logging
 import mmap
 import os
@@ -233,6 +234,7 @@ class Store:
                     position = end
                 file.end = position
         except OSError as error:
+            self._no_descriptors(error)
             self._warn(file, file.end, f"it cannot be read: {error.strerror}")
 
     def _frame(self, at: int) -> Frame | None:
@@ -250,8 +252,8 @@ class Store:
                 *_, count, flags, _ = HEAD.unpack_from(data)
                 whole = min(Frame.size(count, flags), file.end - position)
                 data += os.pread(fd, max(0, whole - len(data)), position + len(data))
-        except OSError:
-            pass  # a file that went away or cannot be read is as good as damaged
+        except OSError as error:
+            self._no_descriptors(error)  # a file that went away or cannot be read is as good as damaged
         frame = Frame.parse(data)
         if frame is None:
             self._warn(file, position, "this frame is left out")
@@ -261,6 +263,11 @@ class Store:
         if not file.warned:
             log.warning("The store's file %s is damaged at byte %d; %s.", self.directory / file.name, position, consequence)
         file.warned = True
+
+    def _no_descriptors(self, error: OSError) -> None:
+        """Too many files are open in this process or on this machine: nothing is wrong with the store's."""
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise StoreError(f"store.dir={self.root} cannot be read ({error.strerror}); raise the limit (ulimit -n)") from error
 
     def _close_readers(self) -> None:
         while self._readers:

@@ -209,11 +209,7 @@ class Task:
         raise ValueError(
             f"task.metric={self.metric}: task {self.name} gives {'no number' if score is None else score} for one answer, and "
             "s1x needs a score from 0 to 1 for each; "
-            + (
-                f"choose {' or '.join(others)}"
-                if others
-                else "it has no metric that is one, so give a task file of your own one"
-            )
+            + (f"choose {' or '.join(others)}" if others else "none of its metrics is one: write a task file with one that is")
         )
 
 

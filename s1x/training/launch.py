@@ -18,7 +18,7 @@ from ..models.device import cuda_devices
 from .ranks import Ranks
 from .sft import Observe
 
-POLL_SECONDS, GRACE_SECONDS = 0.2, 15.0
+POLL_SECONDS, GRACE_SECONDS = 0.2, 45.0  # grace: ranks write a checkpoint when told to stop; torchrun gives them 30 s
 
 
 def run(job: dict[str, Any], ranks: Ranks, observe: Observe = lambda row: None) -> dict[str, Any] | None:
@@ -27,9 +27,9 @@ def run(job: dict[str, Any], ranks: Ranks, observe: Observe = lambda row: None) 
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     file = scratch / "job.json"
-    file.write_text(json.dumps(job | {"pid": os.getpid(), "host": os.uname().nodename}, indent=1))
+    file.write_text(json.dumps(job | {"pid": os.getpid(), "host": os.uname().nodename}, indent=1), encoding="utf-8")
     log = scratch / "ranks.log"
-    with log.open("w") as output:
+    with log.open("w", encoding="utf-8") as output:
         agent = subprocess.Popen(
             ranks.command(file), stdout=output, stderr=subprocess.STDOUT, env=environment(ranks), start_new_session=True
         )
@@ -40,7 +40,7 @@ def run(job: dict[str, Any], ranks: Ranks, observe: Observe = lambda row: None) 
     if agent.returncode != 0:
         raise TrainingFailed(_reason(scratch, agent.returncode, log))
     facts = scratch / "facts.json"
-    return json.loads(facts.read_text()) if facts.is_file() else None
+    return json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else None
 
 
 def environment(ranks: Ranks) -> dict[str, str]:
@@ -60,7 +60,7 @@ def _follow(agent: subprocess.Popen, progress: Path, observe: Observe) -> None:
     while True:
         ended = agent.poll() is not None
         if progress.is_file():
-            with progress.open() as lines:
+            with progress.open(encoding="utf-8") as lines:
                 lines.seek(at)
                 while (line := lines.readline()).endswith("\n"):
                     at = lines.tell()
@@ -81,9 +81,10 @@ def _end(agent: subprocess.Popen) -> None:
 
 def _reason(scratch: Path, status: int, log: Path) -> str:
     """One sentence from the error of the rank that failed first."""
-    errors = sorted((json.loads(f.read_text()) for f in scratch.glob("error-*.json")), key=lambda e: e["time"])
+    errors = sorted((json.loads(f.read_text(encoding="utf-8")) for f in scratch.glob("error-*.json")), key=lambda e: e["time"])
     if not errors:
-        killed = "; a rank may have been killed for lack of memory" if "SIGKILL" in log.read_text() else ""
+        said = log.read_text(encoding="utf-8", errors="replace")
+        killed = "; a rank may have been killed for lack of memory" if "SIGKILL" in said else ""
         return f"The training's ranks ended with status {status}{killed}; their log is {log}"
     first = errors[0]
     return f"The training failed on rank {first['rank']} ({first['host']}): {first['error']}; the log of all ranks is {log}"

@@ -14,11 +14,13 @@ import time
 import traceback
 from pathlib import Path
 
+from .. import interrupts
 from ..files import write_text
 
 
 def main(file: Path) -> int:
-    job = json.loads(file.read_text())
+    interrupts.listen()
+    job = json.loads(file.read_text(encoding="utf-8"))
     rank, scratch = int(os.environ["RANK"]), file.parent
     _end_with([os.getppid()] + ([job["pid"]] if job["host"] == os.uname().nodename else []))
     try:
@@ -28,8 +30,11 @@ def main(file: Path) -> int:
             _without_gpus()
         from .sft import train
 
-        with (scratch / "progress.jsonl").open("a") as progress:
+        interrupts.begin()
+        with (scratch / "progress.jsonl").open("a", encoding="utf-8") as progress:
             facts = train(job, lambda row: print(json.dumps(row), file=progress, flush=True))
+    except interrupts.Stopped as stop:
+        return stop.status
     except BaseException as error:
         report = {"rank": rank, "host": os.uname().nodename, "time": time.time(), "error": f"{type(error).__name__}: {error}"}
         write_text(scratch / f"error-{rank}.json", json.dumps(report))

@@ -16,6 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from .. import interrupts
 from ..files import write_text
 from ..models.tokenizer import load_tokenizer
 from .examples import UNLEARNED, Encoded, order
@@ -45,13 +46,14 @@ def train(job: Mapping[str, Any], observe: Observe) -> dict[str, Any] | None:
     before = about(checkpoint)["seconds"] if checkpoint else 0.0
     trainer = _trainer(job, settings, arguments, tokenizer, encoded, observe, before)
     began = time.monotonic()
-    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    with interrupts.patiently():
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     seconds = before + time.monotonic() - began
     _save(trainer, job, settings, tokenizer, folder)
     facts = None
     if trainer.is_world_process_zero():
         rows = [{key: row[key] for key in ("step", *LOGGED)} for row in trainer.state.log_history if "loss" in row]
-        (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         facts = {
             "steps": trainer.state.global_step,
             "devices": job["devices"],
@@ -201,6 +203,10 @@ def _watch(observe: Observe, tokens: list[int], identity: str, before: float):
         def on_train_begin(self, args, state, control, **_):
             self.began = time.monotonic() - before
 
+        def on_step_end(self, args, state, control, **_):
+            if _anyone(interrupts.asked() is not None):  # of all ranks: they are told at different moments
+                control.should_save = control.should_training_stop = True
+
         def on_save(self, args, state, control, **_):
             PartialState().wait_for_everyone()  # only now have all ranks written their part
             if state.is_world_process_zero:
@@ -215,6 +221,16 @@ def _watch(observe: Observe, tokens: list[int], identity: str, before: float):
                 observe(row | {"memory_gb": _peak_memory() / 1e9, "time": time.time()})
 
     return Watch()
+
+
+def _anyone(here: bool) -> bool:
+    """Whether any rank says so."""
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import reduce
+
+    state = PartialState()
+    return here if state.num_processes == 1 else bool(reduce(torch.tensor(float(here), device=state.device)).item())
 
 
 def _peak_memory() -> int:

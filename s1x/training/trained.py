@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError
-from ..files import write_text
+from ..files import read_json, write_text
 
 RECIPE_VERSION = 1  # raise it when a change of this code changes what is trained
 COMPLETE = "COMPLETE"  # the file that a checkpoint gets last: {"of": Training.identity, "seconds": trained so far}
@@ -107,7 +107,4 @@ def last_checkpoint(checkpoints: Path) -> Path | None:
 
 def about(checkpoint: Path) -> dict[str, Any]:
     """What a complete checkpoint says of itself: `of` which training it is, and `seconds` trained until then."""
-    try:
-        return json.loads((checkpoint / COMPLETE).read_text())
-    except ValueError:
-        return {"of": "unknown", "seconds": 0.0}
+    return read_json(checkpoint / COMPLETE) or {"of": "unknown", "seconds": 0.0}

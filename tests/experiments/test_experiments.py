@@ -38,17 +38,13 @@ OF_THEIR_OWN = [
 def planned(cells):  # noqa: F811
     """The cells of an experiment: planned("budget_sweep", "scale=paper")."""
 
+    from hydra_plugins.s1x_sweeps._jobs import Job
+
     def expand(name, *overrides):
         _, configs = cells(None, f"+experiment={name}", "plan=true", *overrides)
-        return [_cell(config) for config in configs]
+        return [Cell(Job(c).task, Path(), Path(), c.hydra.job.num, list(c.hydra.overrides.task)) for c in configs]
 
     return expand
-
-
-def _cell(config):
-    from hydra_plugins.s1x_sweeps._jobs import task_config
-
-    return Cell(task_config(config), Path(), Path(), config.hydra.job.num, list(config.hydra.overrides.task))
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -49,8 +49,11 @@ def read(r: Read, model, context_length, decode):
                 return Span(tuple(got[: -len(q)]), "stop", r.start, len(tokens), q)
         if r.stop.strings:
             text = decode(tuple(got))
-            if any(s in text for s in r.stop.strings):
-                at, string = min((text.find(s), s) for s in r.stop.strings if s in text)
+            written = len(text) - len(text.lstrip())  # white space holds no stop, and what is written first is none
+            found = [(at, s) for s in r.stop.strings for at in range(written + 1, len(text)) if text.startswith(s, at)]
+            found = [(at, s) for at, s in found if not (text.startswith(s, written) and at < written + len(s))]
+            if found:
+                at, string = min(found)
                 keep = 0
                 while len(decode(tuple(got[:keep]))) < at:
                     keep += 1

@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import random
+import resource
 import select
 import signal
 import subprocess
@@ -408,3 +409,30 @@ def test_sigkill_at_random_instants_loses_nothing_that_was_flushed(tmp_path):
         assert v in (1, 2)
         assert branch == tuple(p + (v * 10**6 if p >= 50 else 0) for p in range(len(branch)))
     print(f"{torn} torn tails")
+
+
+def test_too_many_open_files_is_not_damage(tmp_path, caplog):
+    with Store(tmp_path, "model") as store:
+        store.append(A, [1, 2])
+    reader = Store(tmp_path, "model")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))
+    try:
+        held = [os.dup(0) for _ in range(64) if _free()]
+        for look in (lambda: reader.load(A), lambda: Store(tmp_path, "model")):
+            with pytest.raises((StoreError, OSError), match="Too many open files"):
+                look()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in held:
+            os.close(fd)
+    assert not caplog.records and ids_of(reader, A) == (1, 2)
+
+
+def _free() -> bool:
+    """Whether this process may open another file."""
+    try:
+        os.close(os.dup(0))
+    except OSError:
+        return False
+    return True

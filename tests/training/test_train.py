@@ -56,6 +56,21 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_weights(four_steps, tmp_pat
     assert ours.keys() == whole.keys() and all((ours[k] == whole[k]).all() for k in whole)  # bit for bit
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_told_to_stop_it_writes_a_checkpoint_first(four_steps, tmp_path, number):
+    process = start(tmp_path, "train.save_every=2")
+    wait_for(checkpoint(tmp_path, 2), process)
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+    said = (tmp_path / "output").read_text()
+    assert "with a checkpoint first" in said and said.endswith("the same command goes on from here.\n")
+    assert checkpoint(tmp_path, 3)()
+    run(tmp_path, "train.save_every=2")
+    assert facts(tmp_path)["resumed_at"] == 3
+    ours, whole = weights(model(tmp_path)), weights(model(four_steps[0]))
+    assert all((ours[k] == whole[k]).all() for k in whole)
+
+
 def test_ctrl_c_stops_and_a_checkpoint_of_another_training_is_refused(tmp_path):
     process = start(tmp_path)
     wait_for(checkpoint(tmp_path, 1), process)

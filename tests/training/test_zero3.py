@@ -92,13 +92,14 @@ def test_lora_on_two_ranks_saves_the_merged_model(tmp_path):
     assert merged.keys() == base.keys() and changed and all("proj.weight" in k for k in changed)
 
 
-def test_ctrl_c_ends_all_ranks(tmp_path):
-    process = start(tmp_path, *TWENTY, *TWO)
-    wait_for(lambda: list(tmp_path.glob("models/*/ranks-0/progress.jsonl")), process)
+def test_ctrl_c_ends_all_ranks_and_keeps_their_steps(tmp_path):
+    process = start(tmp_path, *TWENTY, *TWO, "train.save_every=1000")
+    wait_for(lambda: any(f.read_text() for f in tmp_path.glob("models/*/ranks-0/progress.jsonl")), process)
     ranks = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does; the ranks have a group of their own
-    assert process.wait(40) == 130
+    assert process.wait(60) == 130
     assert not any(map(alive, ranks)) and "Stopped." in (tmp_path / "output").read_text()
+    assert list(tmp_path.glob("models/*/checkpoints/checkpoint-*/COMPLETE"))
 
 
 def test_a_rank_that_fails_is_one_clear_sentence(tmp_path):

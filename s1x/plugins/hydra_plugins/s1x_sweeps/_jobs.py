@@ -1,8 +1,11 @@
-"""What sweeper and launcher share: composing a job's configuration and checking many of them at once."""
+"""What sweeper and launcher share: jobs, composing them, and checking many of them at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext
@@ -12,35 +15,51 @@ from s1x.config import check_typed, validate
 from s1x.errors import SettingError
 
 
-def compose(context: HydraContext, sweep: DictConfig, overrides: Sequence[str], number: int) -> DictConfig:
-    """The configuration of job `number` of the sweep configured by `sweep`, `hydra` node included.
+@dataclass
+class Job:
+    """A job of a sweep: its configuration as Hydra composed it, `hydra` node included."""
 
-    Raises SettingError when an override makes up a setting.
-    """
+    config: DictConfig
+
+    @cached_property
+    def task(self) -> DictConfig:
+        """The configuration without its `hydra` node. Made once: a copy costs as much as composing it."""
+        task = OmegaConf.masked_copy(self.config, [key for key in self.config if key != "hydra"])
+        OmegaConf.set_struct(task, True)
+        return task
+
+    @property
+    def overrides(self) -> list[str]:
+        return list(self.config.hydra.overrides.task)
+
+    def enter(self) -> Job:
+        """Make this the job that HydraConfig and `${hydra:...}` speak of."""
+        HydraConfig.instance().set_config(self.config)
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """All settings, resolved: jobs with the same ones are the same."""
+        return OmegaConf.to_container(self.enter().task, resolve=True)
+
+
+def compose(context: HydraContext, sweep: DictConfig, overrides: Sequence[str], number: int) -> Job:
+    """Job `number` of the sweep configured by `sweep`. Raises SettingError when an override makes up a setting."""
     config = context.config_loader.load_sweep_config(sweep, list(overrides))
     check_typed(config.hydra)
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = number
-    return config
+    return Job(config)
 
 
-def task_config(config: DictConfig) -> DictConfig:
-    """A job's configuration without its `hydra` node, which stays reachable through HydraConfig."""
-    HydraConfig.instance().set_config(config)
-    task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    OmegaConf.set_struct(task, True)
-    return task
-
-
-def check(configs: Iterable[DictConfig]) -> None:
+def check(jobs: Iterable[Job]) -> None:
     """Validate all jobs before the first one starts.
 
     Raises SettingError with one sentence per distinct problem.
     """
     problems: dict[str, None] = {}
-    for config in configs:
+    for job in jobs:
         try:
-            validate(task_config(config))
+            validate(job.enter().task)
         except SettingError as error:
             problems[str(error)] = None
     if problems:

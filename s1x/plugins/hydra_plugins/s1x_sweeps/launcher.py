@@ -18,11 +18,12 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from s1x import interrupts
 from s1x.cell import Cell
 from s1x.evaluation import plan
 from s1x.stages import STAGES, stages, together
 
-from ._jobs import check, compose, task_config
+from ._jobs import Job, check, compose
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +39,11 @@ ConfigStore.instance().store(group="hydra/launcher", name="s1x", node=S1xLaunche
 class S1xLauncher(Launcher):
     """Runs the jobs of a sweep in this process (see the module).
 
-    `composed` holds the configurations that the sweeper has composed and checked already, by their overrides.
+    `composed` holds the jobs that the sweeper has composed and checked already, by their overrides.
     """
 
     def __init__(self) -> None:
-        self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.composed: dict[tuple[str, ...], Job] = {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
@@ -52,22 +53,23 @@ class S1xLauncher(Launcher):
         sweep = Path(self.config.hydra.sweep.dir).absolute()
         jobs = self.compose_all(job_overrides, initial_job_idx)
         if self.config.plan:
-            plan.show([Cell(task_config(c), sweep, sweep, n, list(c.hydra.overrides.task)) for n, c in jobs.items()])
+            plan.show([Cell(job.enter().task, sweep, sweep, n, job.overrides) for n, job in jobs.items()])
             return []
+        interrupts.begin()
         sweep.mkdir(parents=True, exist_ok=True)
         self.log_to(sweep)
 
-        cells = {number: cell_of(config, sweep) for number, config in jobs.items()}
+        cells = {number: cell_of(job, sweep) for number, job in jobs.items()}
         returns: dict[int, JobReturn] = {}
 
         def finish(cell: Cell, outcome: Any) -> None:
             """End a job the way Hydra does: `outcome` is its cell record, or the exception that ended it."""
-            returns[cell.job] = self.end_job(jobs[cell.job], outcome)
+            returns[cell.job] = self.end_job(jobs[cell.job].config, outcome)
 
         joint = {number: cell for number, cell in cells.items() if together(cell.cfg)}
-        for number, config in jobs.items():
+        for number, job in jobs.items():
             if number not in joint:
-                returns[number] = self.run(config, self.task_function)
+                returns[number] = self.run(job.config, self.task_function)
         ready = [cell for cell in joint.values() if self.prepare(cell, jobs[cell.job], finish)]
         if ready:
             log.info(f"{len(ready)} cell{'s' * (len(ready) > 1)} -> {sweep}")
@@ -75,21 +77,21 @@ class S1xLauncher(Launcher):
             STAGES[name].load().evaluate(ready, sweep, finish)
         return [returns[number] for number in jobs]
 
-    def compose_all(self, job_overrides: Sequence[Sequence[str]], first: int) -> dict[int, DictConfig]:
-        """The configurations of all jobs by their numbers, checked (by the sweeper, or else here)."""
+    def compose_all(self, job_overrides: Sequence[Sequence[str]], first: int) -> dict[int, Job]:
+        """All jobs by their numbers, checked (by the sweeper, or else here)."""
         jobs, unchecked = {}, []
         for number, overrides in enumerate(job_overrides, first):
-            config = self.composed.pop(tuple(overrides), None)
-            if config is None:
-                config = compose(self.hydra_context, self.config, overrides, number)
-                unchecked.append(config)
-            jobs[number] = config
+            job = self.composed.pop(tuple(overrides), None)
+            if job is None:
+                job = compose(self.hydra_context, self.config, overrides, number)
+                unchecked.append(job)
+            jobs[number] = job
         check(unchecked)
         return jobs
 
-    def prepare(self, cell: Cell, config: DictConfig, finish: Any) -> bool:
+    def prepare(self, cell: Cell, job: Job, finish: Any) -> bool:
         """Run the stages of a job that come before its evaluation; False when one failed (and ended the job)."""
-        HydraConfig.instance().set_config(config)
+        job.enter()
         for name in stages(cell.cfg):
             if STAGES[name].together:
                 return True
@@ -127,15 +129,16 @@ class S1xLauncher(Launcher):
         configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)
 
 
-def cell_of(config: DictConfig, sweep: Path) -> Cell:
-    """The cell of a composed job; the job learns its output directory."""
-    HydraConfig.instance().set_config(config)
-    directory = sweep / str(OmegaConf.select(config, "hydra.sweep.subdir"))
-    set_output_dir(config, directory)
-    cell = Cell(task_config(config), directory, sweep, config.hydra.job.num, list(config.hydra.overrides.task))
+def cell_of(job: Job, sweep: Path) -> Cell:
+    """The cell of a job, which learns its output directory."""
+    job.enter()
+    directory = sweep / str(OmegaConf.select(job.config, "hydra.sweep.subdir"))
+    set_output_dir(job.config, directory)
+    job.enter()
+    cell = Cell(job.task, directory, sweep, job.config.hydra.job.num, job.overrides)
     (directory / ".hydra").mkdir(parents=True, exist_ok=True)  # a job that never ends is seen as such by the report
     OmegaConf.save(cell.cfg, directory / ".hydra" / "config.yaml")
-    OmegaConf.save(config.hydra.overrides.task, directory / ".hydra" / "overrides.yaml")
+    OmegaConf.save(job.config.hydra.overrides.task, directory / ".hydra" / "overrides.yaml")
     return cell
 
 

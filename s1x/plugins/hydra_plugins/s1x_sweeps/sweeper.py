@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from s1x.callbacks import failures
@@ -30,7 +30,7 @@ from s1x.config import check_experiment
 from s1x.errors import SettingError, explain
 from s1x.files import check_writable
 
-from ._jobs import check, compose, task_config
+from ._jobs import Job, check, compose
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +75,8 @@ class GridSweeper(BasicSweeper):
                 failures.append(f"job {job.hydra_cfg.hydra.job.num} failed: {explain(job._return_value)}")
         return returns
 
-    def cells(self, arguments: list[str]) -> dict[tuple[str, ...], DictConfig]:
-        """The distinct cells: the overrides of each and its composed configuration, numbered from 0.
+    def cells(self, arguments: list[str]) -> dict[tuple[str, ...], Job]:
+        """The distinct cells: the overrides of each and its job, numbered from 0.
 
         Raises SettingError when no grid fits the command line.
         """
@@ -88,7 +88,7 @@ class GridSweeper(BasicSweeper):
         if self.grids and len(typed.get("scale", ())) > 1:
             raise SettingError("scale: the grids of an experiment take their values from one scale; run once for each")
 
-        cells: dict[tuple[str, ...], DictConfig] = {}
+        cells: dict[tuple[str, ...], Job] = {}
         seen: set[str] = set()
         left_out, reasons = [], {}
         for grid in self.grids or [{}]:
@@ -124,16 +124,16 @@ class GridSweeper(BasicSweeper):
             found[key] = choices(parser, key, value)
         return found
 
-    def compose_grid(self, grid: Choices, first: int, seen: set[str]) -> dict[tuple[str, ...], DictConfig]:
+    def compose_grid(self, grid: Choices, first: int, seen: set[str]) -> dict[tuple[str, ...], Job]:
         """The cells of one grid that are not in `seen` (which grows), numbered from `first`."""
-        cells: dict[tuple[str, ...], DictConfig] = {}
+        cells: dict[tuple[str, ...], Job] = {}
         identities = set(seen)
         for overrides in itertools.product(*grid.values()):
-            config = compose(self.hydra_context, self.config, overrides, first + len(cells))
-            identity = json.dumps(OmegaConf.to_container(task_config(config), resolve=True), sort_keys=True)
+            job = compose(self.hydra_context, self.config, overrides, first + len(cells))
+            identity = json.dumps(job.identity(), sort_keys=True)
             if identity not in identities:
                 identities.add(identity)
-                cells[overrides] = config
+                cells[overrides] = job
         seen |= identities
         return cells
 

@@ -1,0 +1,107 @@
+"""Being told to stop: Ctrl-C, and the signals by which terminals, shells and clusters end a command, all end it alike.
+
+Until `begin`, while modules load and configurations are composed, the process just ends with a sentence: nothing is open, and
+libraries swallow exceptions there. From then on `Stopped` is raised in the main thread, so whatever is open flushes and closes
+on its way out. Children inherit that SIGUSR1 and SIGUSR2 (a cluster's warnings, sent to
+every process of a job) are blocked, so a warning does not kill them before this process has ended them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # kill by default, and are sent to children as well
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(KeyboardInterrupt):
+    """The signal that ended the command; `status` is what a shell expects of it, 128 and its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+
+    def __str__(self) -> str:
+        how = "" if self.status == 130 else f" ({self.args[0]})"
+        return f"Stopped{how}. What was generated so far is kept: the same command goes on from here."
+
+
+class _State:
+    """Of the process. `asked`: what it was told first; `patient`: a block waits for a good moment to obey; `warning`: a blocked
+    signal that SIGTERM stands for."""
+
+    listening = begun = patient = False
+    asked: Stopped | None = None
+    warning: int | None = None
+
+
+def listen() -> None:
+    """Take the signals over; the first thing a command does. Signals that it was started to ignore (nohup) stay ignored."""
+    _State.listening = True
+    for number in ENDS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _take)
+    signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
+    threading.Thread(target=_pass_on, daemon=True).start()
+
+
+def begin() -> None:
+    """From here on a signal raises `Stopped` in the main thread."""
+    _State.begun = True
+
+
+@contextmanager
+def patiently() -> Iterator[None]:
+    """In this block the first signal only sets `asked()`; it is raised at the block's end, and a second one at once."""
+    _State.patient = True
+    try:
+        yield
+    finally:
+        _State.patient = False
+    if _State.asked:
+        raise _State.asked
+
+
+def asked() -> Stopped | None:
+    """The signal by which the command was told to stop, also where a library swallowed the exception."""
+    return _State.asked
+
+
+def leave(stop: Stopped) -> None:
+    """Say it and end, at once: a library's exit handlers may wait for the network, or for children that are gone."""
+    for number in ENDS if _State.listening else ():
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        print(f"\n{stop}", file=sys.stderr, flush=True)
+    except OSError:
+        pass  # the terminal is gone
+    os._exit(stop.status)
+
+
+def _take(number: int, _: object) -> None:
+    if number == signal.SIGTERM and _State.warning:
+        number, _State.warning = _State.warning, None
+    again, _State.asked = _State.asked, _State.asked or Stopped(number)
+    if not _State.begun:
+        leave(_State.asked)
+    if not again and not _State.patient:
+        raise _State.asked
+    if not again:
+        os.write(2, b"\nStopping, with a checkpoint first; Ctrl-C stops at once.\n")  # print is not for handlers
+    elif number == signal.SIGINT:  # clusters repeat themselves; a person who does so does not want to wait
+        if not _State.patient:
+            leave(again)
+        _State.patient = False
+        raise again
+
+
+def _pass_on() -> None:
+    """Hand a blocked warning to the main thread, which is to be woken from whatever it waits for."""
+    while True:
+        _State.warning = signal.sigwait(WARNINGS)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)

@@ -1,0 +1,100 @@
+"""Told to stop, in every phase and by every signal; and other locales."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from .conftest import NO_LOCAL
+
+ROOT = Path(__file__).parents[1]
+SLOW = ["engine=scripted", "engine.tokens_per_poll=1", "task.limit=200", "method.string=Wait"]
+
+
+def start(place: Path, *settings: str, experiment: str = "budget_sweep", **how) -> subprocess.Popen:
+    own = [f"store.dir={place / 'store'}", f"hydra.sweep.dir={place / 'out'}", "tracking=none", *NO_LOCAL]
+    return subprocess.Popen(
+        [sys.executable, "run.py", f"+experiment={experiment}", *own, *settings],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # what runs in the background may ignore it
+        **how,
+    )
+
+
+def stop(process: subprocess.Popen, number: int) -> tuple[str, float]:
+    """What it said, and how many seconds it took."""
+    began = time.monotonic()
+    os.killpg(process.pid, number)  # to all its processes, as terminals and clusters do
+    said, _ = process.communicate(timeout=30)
+    return said, time.monotonic() - began
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
+def test_while_it_generates(tmp_path, number):
+    """What the engine has handed over is kept: the second run decodes the rest, and its results are those of one run."""
+    sign = signal.Signals[number]
+    process = start(tmp_path, *SLOW)
+    while not list((tmp_path / "store").rglob("*.streams")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    said, seconds = stop(process, sign)
+    assert process.returncode == 128 + sign, said
+    assert said.endswith("the same command goes on from here.\n") and "Traceback" not in said
+    assert seconds < 10  # a second on a quiet machine
+    assert not [p for p in Path("/proc").glob("[0-9]*") if _session(p) == process.pid]  # no child is left
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGUSR2"])
+@pytest.mark.parametrize("after", [0.3, 1.0])
+def test_while_it_starts(tmp_path, number, after):
+    process = start(tmp_path, *SLOW)
+    time.sleep(after)
+    said, _ = stop(process, signal.Signals[number])
+    assert process.returncode == 128 + signal.Signals[number], said
+    assert said.count("\n") <= 3 and "Traceback" not in said
+
+
+def test_a_signal_that_the_shell_ignores_stays_ignored(tmp_path):
+    """As under nohup."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from s1x import interrupts as i; i.listen(); i.begin(); input(); print('there')"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGHUP, signal.SIG_IGN),
+    )
+    time.sleep(0.5)
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate("\n", timeout=20)[0] == "there\n" and process.returncode == 0
+
+
+def test_without_a_locale_every_file_is_utf_8(tmp_path):
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    process = start(tmp_path, "engine=scripted", "task.limit=4", experiment="wait_sweep", env=os.environ | plain)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert not page.isascii() and page.rstrip().endswith("</html>")
+    assert json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["cells"]
+
+
+def _session(process: Path) -> int | None:
+    try:
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return int(fields[3]) if fields[0] != "Z" else None
