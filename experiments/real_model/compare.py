@@ -98,9 +98,9 @@ def audit(row: dict[str, Any], of: dict[str, Any], tokenizer) -> list[str]:
         must(len(thinking) == most, f"forced at {len(thinking)} of {most}")
     if row["info"].get("agreed"):
         must(row["end"] == "forced" and len(thinking) % limits["every"] == 0, f"agreed at {len(thinking)}")
-    text = tokenizer.decode(answer)
+    text = tokenizer.decode(ids_of(row))  # a format without delimiters: all of it is read, the last number counts
     numbers = re.findall(r"-?[$0-9.,]{2,}|-?[0-9]+", text)  # lm-eval's flexible-extract
-    must((row["extracted"] or None) == (numbers[-1] if numbers else None), f"{row['extracted']!r} read from {text!r}")
+    must((row["extracted"] or None) == (numbers[-1] if numbers else None), f"{row['extracted']!r} read from {text[-80:]!r}")
     return faults
 
 
@@ -108,12 +108,14 @@ def forward(row: dict[str, Any], of: dict[str, Any], model, tokenizer) -> list[s
     """Ids of a greedy trace that the model would not have written at their place, by one forward pass over all of it."""
     import torch
 
-    messages = [{"role": "user", "content": row["prompt"]}]
+    messages = [{"role": "user", "content": f"{row['prompt']}\n\n{of['chat']['instruction']}"}]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     prompt = tokenizer.encode(text, add_special_tokens=False)
     logits = model(torch.tensor([prompt + ids_of(row)])).logits[0]
     end_of_turn, at, faults = tokenizer.eos_token_id, len(prompt), []
-    last = [s for s in row["segments"] if s["kind"] in ("thinking", "answer")]
+    if len(prompt) != row["prompt_tokens"]:
+        faults.append(f"question {row['doc_id']}: a prompt of {len(prompt)} tokens counted as {row['prompt_tokens']}")
+    last = [s for s in row["segments"] if s["kind"] == "thinking"][-1]
     for number, segment in enumerate(row["segments"]):
         written = segment["kind"] in ("thinking", "answer")
         follows = number and row["segments"][number - 1]["kind"] in ("thinking", "injected") and segment["kind"] == "thinking"
@@ -124,11 +126,14 @@ def forward(row: dict[str, Any], of: dict[str, Any], model, tokenizer) -> list[s
             if written and scores.max() - scores[token] > TIE:
                 faults.append(f"question {row['doc_id']}: id {token} at {at - len(prompt)} is not what the model writes")
             at += 1
-        if segment["kind"] == "thinking":
-            ends = bool(logits[at - 1].max() - logits[at - 1, end_of_turn] <= TIE)
-            natural = row["end"] == "natural" or segment is not [s for s in last if s["kind"] == "thinking"][-1]
-            if natural and not ends:
-                faults.append(f"question {row['doc_id']}: thinking ends at {at - len(prompt)} where the model goes on")
+        if written:
+            over = (
+                row["end"] == "natural" or segment is not last
+                if segment["kind"] == "thinking"
+                else len(segment["ids"]) < of["answer"]
+            )
+            if over and logits[at - 1].max() - logits[at - 1, end_of_turn] > TIE:
+                faults.append(f"question {row['doc_id']}: {segment['kind']} ends at {at - len(prompt)} where the model goes on")
     return faults
 
 
