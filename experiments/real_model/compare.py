@@ -4,7 +4,7 @@
 
 FOLDER holds model/, transformers/ and vllm/ (scripts/real_model.sh). Compared are ids and scores of every trace.
 Audited is every trace of transformers, from the sample files and the model's tokenizer alone; and, for the first QUESTIONS
-(default 10) of every greedy cell, each id by a plain forward pass of the model: what a cell wrote must be what the model would
+(default 5) of every greedy cell, each id by a plain forward pass of the model: what a cell wrote must be what the model would
 have written next. Writes report.json and report.md; exit status 1 when the audit finds something.
 """
 
@@ -21,7 +21,7 @@ ENGINES = ("transformers", "vllm")
 TIE = 1e-3  # logits nearer than that are a tie of float32
 
 
-def main(folder: Path, questions: int = 10) -> int:
+def main(folder: Path, questions: int = 5) -> int:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
