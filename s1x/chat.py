@@ -34,7 +34,8 @@ class ChatFormat:
     """The strings of a chat format; the defaults are s1's (paper appendix D, s1's harness).
 
     thinking_start opens the thinking, unless the chat template has opened it; thinking_end closes it when the model stopped by
-    itself; final_answer is appended to thinking_end when a budget cut it. thinking_stop and answer_stop are single tokens of
+    itself. Where a budget cut it, forced_break stands before (its first newline only where the thinking ends with none) and
+    final_answer behind. thinking_stop and answer_stop are single tokens of
     the model; one that a tokenizer lacks does not count there, except the one that ends the thinking.
     arguments go to the chat template (enable_thinking, reasoning_effort, ...); date (YYYY-MM-DD) is what it takes for today,
     `TODAY` where it is None; instruction is added to every question after a blank line.
@@ -49,12 +50,13 @@ class ChatFormat:
     date: str | None = None
     thinking_start: str = "<|im_start|>think"
     thinking_end: str = "<|im_start|>answer"
+    forced_break: str = "\n"
     final_answer: str = "\nFinal Answer:"
     thinking_stop: tuple[str, ...] = ("<|im_start|>", "<|im_end|>")
     answer_stop: tuple[str, ...] = ("<|im_end|>",)
 
     def __post_init__(self) -> None:
-        for key in ("thinking_start", "thinking_end", "final_answer"):
+        for key in ("thinking_start", "thinking_end", "forced_break", "final_answer"):
             if not isinstance(getattr(self, key), str):
                 raise ValueError(f"chat.{key}={getattr(self, key)}: must be text, or empty text for none")
         for key in ("system", "instruction"):
@@ -170,9 +172,10 @@ class Chat:
     def final_answer(self) -> Ids:
         return self.encode(self.format.final_answer)
 
-    @cached_property
-    def newline(self) -> Ids:
-        return self.encode("\n")
+    @property
+    def frame(self) -> int:
+        """Tokens that a forced end needs; the newline before it is not counted, as in s1."""
+        return len(self.encode(self.format.forced_break.strip("\n"))) + len(self.thinking_end) + len(self.final_answer)
 
     @cached_property
     def thinking_stops(self) -> Stops:

@@ -25,6 +25,7 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from .chat import ChatFormat
 from .errors import SettingError, one_experiment, sentences
 from .files import PACKAGE, check_writable, is_local
 from .hints import unknown
@@ -55,6 +56,7 @@ class Chat:
     date: str | None = None
     thinking_start: str = MISSING
     thinking_end: str = MISSING
+    forced_break: str = MISSING
     final_answer: str = MISSING
     thinking_stop: list[str] = MISSING
     answer_stop: list[str] = MISSING
@@ -78,6 +80,7 @@ class Answer:
 @dataclass
 class Store:
     dir: str | None = MISSING  # null: kept in memory, and gone with the process
+    accept: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -111,6 +114,7 @@ class Config:
     name: str = MISSING
     stage: Any = "evaluate"
     scale: Any = MISSING
+    compat: Any = None
     model: Model = field(default_factory=Model)
     chat: Chat = field(default_factory=Chat)
     task: Any = MISSING
@@ -210,11 +214,15 @@ def validate(cfg: DictConfig) -> None:
     if together(cfg):
         _check_task(json.dumps(plain["task"]))  # first: `answer` has its default from it
     _check_ranges(plain)
+    with sentences():
+        ChatFormat(**plain["chat"])
     for name in names:
         if name in ("data", "train") and plain["data"] is None and "recipe" not in plain["train"]:
             raise SettingError(f"stage={name}: no data is chosen; add data=... (python run.py --help lists them)")
     if plain["store"]["dir"] is not None:
         check_writable("store.dir", plain["store"]["dir"])
+    elif plain["store"]["accept"]:
+        raise SettingError(f"store.accept={plain['store']['accept']}: store.dir=null keeps no streams to read; set store.dir")
     _check_method(plain)
 
 

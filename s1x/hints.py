@@ -28,6 +28,8 @@ def unknown(key: str, cfg: DictConfig) -> str:
     meant = _nearest(key, [setting for setting in known if not parent or setting.startswith(f"{parent}.")])
     if not (meant or parent) and (group := _close(key, [path.name for path in CONF.iterdir() if path.is_dir()])):
         meant = f"{'' if group in known else '+'}{group}=..."
+    if OmegaConf.is_dict(node := OmegaConf.select(cfg, key.rpartition(".")[0])) and not node:
+        return f"{key}: is not there yet; write +{key}=..."
     hint = f"did you mean {meant}?" if meant else f"choose one of {', '.join(sorted(_below(parent, known)))}"
     return f"{key}: there is no such setting; {hint}"
 

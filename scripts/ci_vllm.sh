@@ -16,4 +16,4 @@ if [ ! -e "$venv/ready" ]; then # an interrupted installation starts again
     "$venv/bin/pip" uninstall --quiet --disable-pip-version-check --yes torchvision torchaudio torchcodec
     touch "$venv/ready"
 fi
-"$venv/bin/python" -m pytest -n 0 -m vllm tests/engines tests/training "${@:2}"
+"$venv/bin/python" -m pytest -n 0 -m vllm tests/engines tests/tasks tests/training "${@:2}"

@@ -328,6 +328,28 @@ def test_arguments_of_any_name(composed, plus):
 
 
 @pytest.mark.parametrize(
+    ("template", "text", "again"),
+    [
+        (HYBRID, "<think>\nhm", True),  # the model opened it
+        (OPENS, "hm", True),  # the template did
+        (HYBRID, "It is 5.", False),
+        (HYBRID, "", False),
+    ],
+)
+def test_a_stop_string_within_thinking_that_nobody_asked_for_ends_nothing(chat_of, template, text, again):
+    chat = chat_of(template)
+    run = none(Ask(chat.prompt("x"), chat, until=("\n\n",)), thinking=False, max_tokens=99)
+    first = next(run)
+    assert (first.stop.strings, first.limit) == (("\n\n",), 99)
+    try:
+        second = run.send(Span(chat.encode(text), "stop", 0, 9, chat.encode("\n\n")))
+    except StopIteration:
+        assert not again
+    else:
+        assert again and (second.prefix, second.stop.strings, second.limit) == (first.prefix, (), 99)
+
+
+@pytest.mark.parametrize(
     ("template", "changes", "text", "graded"),
     [
         (HYBRID, {"thinking_start": ""}, "so \\boxed{5}", "so \\boxed{5}"),

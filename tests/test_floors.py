@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"errors", "files", "hints"},
+    {"errors", "files", "hints", "interrupts"},
     {"streams"},
     {"chat", "models", "cell"},
     {"methods", "engines", "metrics"},
@@ -37,7 +37,18 @@ BESIDE = {
     ("plugins", "config"),
 }
 BESIDE |= {("tasks", "tiny"), ("callbacks", "config"), ("plugins", "callbacks")}
-LINE = ["types", "engine", "frames", "store", "memory", "reading", "shared", "running", "scheduler"]  # of streams, from below
+LINE = [
+    "types",
+    "engine",
+    "frames",
+    "store",
+    "accept",
+    "memory",
+    "reading",
+    "shared",
+    "running",
+    "scheduler",
+]  # of streams, from below
 PORT = ("engines", "streams")  # engines see of streams their port and the types, nothing else
 
 MODULES = [ROOT / "run.py", *sorted((ROOT / "s1x").rglob("*.py"))]

@@ -50,7 +50,7 @@ def example(
         raise SettingError(f"data.control={control}: must be null, tokens or steps")
     thinking, slips = _stripped(record["thinking"] or "", record.get("slips") or ())
     question = chat.question(record["question"])
-    start = _line(chat.thinking_start)
+    start = _line(chat, chat.thinking_start)
     if control == "tokens":
         size = power_of_two(len(tokenizer(thinking, add_special_tokens=False)["input_ids"]))
         question += f"\n\nThink for up to {size} tokens."
@@ -62,7 +62,8 @@ def example(
     if start and chat.opened(prompt):  # the template has written it, with white space of its own
         space, there = start.removeprefix(chat.thinking_start.strip()), prompt[len(prompt.rstrip()) :]
         start = space.removeprefix(there) if space.startswith(there) else ""
-    completion = f"{start}{thinking}\n{_line(chat.thinking_end)}{answer_line(record['answer'] or '')}{closing}"
+    end = _line(chat, f"\n{chat.thinking_end}" if chat.forced_break else chat.thinking_end)
+    completion = f"{start}{thinking}{end}{answer_line(record['answer'] or '')}{closing}"
     return Example(prompt, completion, tuple((a + len(start), b + len(start)) for a, b in slips))
 
 
@@ -77,7 +78,8 @@ def power_of_two(n: int) -> int:
 
 
 def turn(tokenizer, question: str, chat: ChatFormat) -> tuple[str, str]:
-    """(the chat up to where the assistant's words begin, what closes its turn), both as the template writes them.
+    """(the chat up to where the assistant's words begin, what closes its turn), both as the template writes them; the format's
+    first end of an answer where it writes none (GLM's turns end where the next begins).
 
     Raises SettingError when the template refuses, or closes the thinking before it begins.
     """
@@ -93,7 +95,8 @@ def turn(tokenizer, question: str, chat: ChatFormat) -> tuple[str, str]:
             f"chat={chat.name}: the model's chat template ends the thinking in the prompt ({prompt[-30:]!r}), so none can be "
             "trained behind it; set chat.arguments so that thinking is on"
         )
-    return prompt, whole.rpartition(said)[2]
+    closing = whole.rpartition(said)[2]
+    return prompt, closing if closing.strip() or not chat.answer_stop else chat.answer_stop[0]
 
 
 def encode(example: Example, tokenizer) -> dict[str, list[int]]:
@@ -108,9 +111,10 @@ def encode(example: Example, tokenizer) -> dict[str, list[int]]:
     return {"input_ids": prompt + encoded["input_ids"], "completion_mask": [0] * len(prompt) + learned}
 
 
-def _line(delimiter: str) -> str:
-    """A delimiter followed by a newline (paper appendix D), unless it brings its own or is empty."""
-    return delimiter if not delimiter or delimiter.endswith("\n") else f"{delimiter}\n"
+def _line(chat: ChatFormat, delimiter: str) -> str:
+    """A delimiter followed by a newline (paper appendix D), unless it brings its own or the format writes none."""
+    bare = not delimiter.strip() or delimiter.endswith("\n") or not chat.forced_break
+    return delimiter if bare else f"{delimiter}\n"
 
 
 def _stripped(text: str, spans: Sequence[Sequence[int]]) -> tuple[str, list[Span]]:

@@ -26,14 +26,14 @@ def engine(cfg: DictConfig, model: Mapping[str, Any]):
 
 def solved(cfg: DictConfig, table: pa.Table, name: str, settings: Mapping[str, Any]) -> list[bool | None]:
     """Per row: is model `name`'s one attempt right (None: not graded)? Questions that do not fit its context are unsolved."""
-    from ..streams.store import Store
+    from ..streams.accept import open_store
 
     model = settings["models"][name]
     opened = engine(cfg, model)
     chat = _chat(cfg, model, opened.context_length)
     questions, solutions = table["question"].to_pylist(), table["solution"].to_pylist()
     fits = [i for i, q in enumerate(questions) if q and len(chat.prompt(q).ids) < opened.context_length]
-    store = Store(Path(cfg.store.dir).expanduser(), opened.fingerprint)
+    store = open_store(Path(cfg.store.dir).expanduser(), opened.fingerprint, cfg.store.accept)
     try:
         texts: list[str | None] = [None] * len(questions)
         tried = attempts.attempts(

@@ -13,9 +13,10 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from ..models.device import cuda_devices
+from ..models.device import cuda_devices, device_memory
 from ..models.facts import model_facts
 from ..streams.engine import Engine
+from .placement import placed
 from .replicas import Replicas, device_groups
 
 _OURS = ("_target_", "name", "replicas")  # settings that no engine sees
@@ -47,8 +48,12 @@ def context_length(engine: Mapping[str, Any], model: Mapping[str, Any]) -> int:
     """
     if "context_length" in engine:
         return engine["context_length"]
-    known = model_facts(model["path"], model["revision"])["context_length"]
-    return min(known, engine.get("max_model_len") or known)
+    facts = _facts(engine, model)
+    return min(facts["longest_context"], engine.get("max_model_len") or facts["context_length"])
+
+
+def _facts(engine: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    return model_facts(model["path"], model["revision"], (engine.get("arguments") or {}).get("hf_overrides"))
 
 
 def _class(engine: Mapping[str, Any]) -> type:
@@ -63,8 +68,11 @@ def _class(engine: Mapping[str, Any]) -> type:
 def _replicas(engine: Mapping[str, Any], model: Mapping[str, Any], stop_ids: tuple[int, ...]) -> Engine:
     """`engine.replicas` processes, each with its share of the visible devices."""
     n = engine["replicas"]
-    size = engine.get("tensor_parallel_size", 1) * engine.get("pipeline_parallel_size", 1)
     count = cuda_devices() if needs_model(engine) and engine.get("device") != "cpu" else 0
+    if "tensor_parallel_size" in engine and engine["tensor_parallel_size"] is None:
+        chosen = placed(engine, _facts(engine, model), count // n, device_memory()).tensor if count >= n else 1
+        engine = {**engine, "tensor_parallel_size": chosen}
+    size = engine.get("tensor_parallel_size", 1) * engine.get("pipeline_parallel_size", 1)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
     devices = device_groups(visible.split(",") if count else [], n, size)
     return Replicas(partial(build, {**engine, "replicas": 1}, model, stop_ids), n, devices)

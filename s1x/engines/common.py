@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import count
 from typing import Any, ClassVar
 
 from ..models.facts import model_facts
 from ..models.fingerprint import fingerprint
-from ..models.tokenizer import padded_ids
+from ..models.tokenizer import check_ids, padded_ids
 from ..streams.engine import Chunk, Counters, Open, Rows, Scoring
 
 
@@ -16,11 +17,12 @@ class ModelEngine:
     """The engine protocol's plain part for an engine that runs a model of files, whose sampler may know ids without a token.
 
     model: folder or hub id. revision: of a hub model. tokenizer: where it differs from the model. max_model_len: tokens per
-    stream, prefix included (None: the model's). The constructor reads small files only and raises one-sentence errors.
+    stream, prefix included (None: the model's). keyed: further settings that decide what is written. overrides: of what
+    config.json says. The constructor reads small files only and raises one-sentence errors.
     """
 
     name: ClassVar[str]  # in fingerprints: what is stored is found again by it
-    packages: ClassVar[Sequence[str]] = ()  # whose major version decides what is written; the first that is installed
+    packages: ClassVar[Sequence[str]] = ()  # whose version decides what is written; the first that is installed
     scores: frozenset[str] = frozenset()
 
     def __init__(
@@ -34,26 +36,38 @@ class ModelEngine:
         dtype: str,
         quantization: str | None = None,
         trust_remote_code: bool = False,
+        keyed: Mapping[str, Any] | None = None,
+        overrides: Mapping[str, Any] | None = None,
     ) -> None:
         self.model, self.revision, self.tokenizer = model, revision, tokenizer
-        self.facts: dict[str, Any] = model_facts(model, revision)
-        longest = self.facts["context_length"]
+        self.facts: dict[str, Any] = model_facts(model, revision, overrides)
+        longest = self.facts["longest_context"]
         if max_model_len is not None and not 1 <= max_model_len <= longest:
             raise ValueError(f"engine.max_model_len={max_model_len} is out of range; {model} takes 1 to {longest} tokens.")
-        self.context_length: int = max_model_len or longest
+        self.context_length: int = max_model_len or self.facts["context_length"]
         self.dtype, self.capacity, self.trust_remote_code = dtype, capacity, trust_remote_code
-        self.fingerprint = fingerprint(
-            self.name,
-            model,
-            revision=revision,
-            tokenizer=tokenizer,
-            dtype=dtype,
-            quantization=quantization,
-            packages=self.packages,
-        )
+        self.quantization, self.keyed = quantization, keyed
         self.counters = Counters()
         self.padded = range(0)  # ids without a token, known once the first request has come
         self._handles = count()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(
+            self.name,
+            self.model,
+            revision=self.revision,
+            tokenizer=self.tokenizer,
+            dtype=self.dtype,
+            quantization=self.quantization,
+            packages=self.packages,
+            version=self.version_there(),
+            arguments=self.keyed,
+        )
+
+    def version_there(self) -> str | None:
+        """The version of what runs the model, where it is not one of `packages`."""
+        return None
 
     def admit(self, request: Open | Scoring) -> int:
         """A handle for a request that makes sense. Raises ValueError for others."""
@@ -65,6 +79,7 @@ class ModelEngine:
             self.padded = padded_ids(self.model, self.revision, self.tokenizer, self.trust_remote_code)
         if isinstance(request, Scoring) and max(request.ids) >= self.padded.start:
             raise ValueError(f"Scoring.ids holds {max(request.ids)}; this model's tokens end before {self.padded.start}.")
+        check_ids(self.model, max(request.ids if isinstance(request, Scoring) else request.prefix), self.facts["vocab_size"])
         return next(self._handles)
 
 

@@ -6,7 +6,10 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +22,26 @@ from .parts import Part
 
 log = logging.getLogger(__name__)
 
+_VERSION_S, _VERSION_BYTES = 10.0, 1 << 12  # patience with, and length of, the answer to what version a server has
 _AGAIN = {408, 409, 425, 429}  # and every 5xx: the same request may succeed later
+# What may change tokens beside temperature, seed and stops, at the value that changes none. A server fills in what a request
+# leaves out, from the model's generation_config.json or from its own command line; so nothing is left out.
+NEUTRAL: dict[str, Any] = {
+    "n": 1,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "min_tokens": 0,
+    "stop": [],
+    "stop_token_ids": [],
+    "bad_words": [],
+    "logit_bias": {},
+    "watermarking": False,
+    "ignore_eos": True,
+}
 _FAILURES = (aiohttp.ClientError, OSError, TimeoutError, ValueError, TypeError, KeyError, AttributeError)
 
 
@@ -39,6 +61,7 @@ class Refused(Exception):
     """The server understood and said no; the message is its reason."""
 
 
+EXTENSIONS = frozenset(NEUTRAL) - {"n", "top_p", "presence_penalty", "frequency_penalty", "stop", "logit_bias", "ignore_eos"}
 Patiently = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
 
@@ -52,15 +75,23 @@ class Event(NamedTuple):
 
 
 def body(
-    model: str, part: Part, sampling: Sampling, *, logprobs: bool, priority: int | None, interval: int = 1
+    model: str,
+    part: Part,
+    sampling: Sampling,
+    *,
+    logprobs: bool,
+    priority: int | None,
+    interval: int = 1,
+    unknown: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The request of a part. Nothing but its own stop ids may end it: `ignore_eos`. interval: tokens per event (vLLM 0.32)."""
+    """The request of a part. Nothing but its own stop ids may end it: `ignore_eos`. interval: tokens per event (vLLM 0.32).
+    unknown: fields that the server refuses, left out while they say nothing."""
     request: dict[str, Any] = {
+        **{name: value for name, value in NEUTRAL.items() if name not in unknown},
         "model": model,
         "prompt": list(part.prefix),
         "max_tokens": part.limit,
         "temperature": sampling.temperature,
-        "ignore_eos": True,
         "return_token_ids": True,
         "skip_special_tokens": False,
         "stream": True,
@@ -84,11 +115,11 @@ def body(
 def scoring_body(model: str, prompt: Ids, drawn: int | None, priority: int | None) -> dict[str, Any]:
     """The request for log-probabilities of the ids of a prompt, and of one that is drawn for want of room: none else may be."""
     request: dict[str, Any] = {
+        **NEUTRAL,
         "model": model,
         "prompt": list(prompt),
         "max_tokens": 1,
         "temperature": 0.0,
-        "ignore_eos": True,
         "return_token_ids": True,
         "prompt_logprobs": 0,
     }
@@ -108,10 +139,12 @@ class Scored(NamedTuple):
 
 
 class Abilities(NamedTuple):
-    """What a server can do besides what it must: take priorities, return log-probabilities of prompts."""
+    """What a server can do besides what it must: take priorities, return log-probabilities of prompts. `unknown`: fields of a
+    request that it refuses."""
 
     priorities: bool
     scores: bool
+    unknown: frozenset[str] = frozenset()
 
 
 class Endpoint:
@@ -161,13 +194,23 @@ class Endpoint:
 
     async def score(self, request: dict[str, Any]) -> Scored:
         """Send a request of `scoring_body`. Raises Broken or Refused."""
+        return await self._whole(
+            "completions", request, lambda answer: _scored(answer, request["prompt"], "allowed_token_ids" in request)
+        )
+
+    async def chat(self, request: dict[str, Any]) -> str:
+        """Send a chat request; what the model said. Raises Broken or Refused."""
+        return await self._whole("chat/completions", request, lambda answer: answer["choices"][0]["message"]["content"] or "")
+
+    async def _whole(self, path: str, request: dict[str, Any], read: Callable[[dict[str, Any]], Any]) -> Any:
+        """Send a request that is answered in one piece; what `read` makes of the answer."""
         self.open += 1
         try:
             async with asyncio.timeout(self._first_s):
-                async with self.session.post(f"{self.url}/v1/completions", json=request, headers=self._headers) as answer:
+                async with self.session.post(f"{self.url}/v1/{path}", json=request, headers=self._headers) as answer:
                     await self._check(answer)
-                    return _scored(await answer.json(content_type=None), request["prompt"], "allowed_token_ids" in request)
-        except _FAILURES as error:
+                    return read(await answer.json(content_type=None))
+        except (*_FAILURES, IndexError) as error:
             raise self._broken(error) from None
         finally:
             self.open -= 1
@@ -255,6 +298,31 @@ def _end_with_connection(answer: aiohttp.ClientResponse) -> None:
         closed.add_done_callback(tell)
 
 
+def served_version(url: str, key: str | None) -> str | None:
+    """The version of the vLLM at `url` (`GET /version`); None where the server does not say.
+
+    Raises EngineError when nobody answers.
+    """
+    request = urllib.request.Request(f"{url}/version", headers={"Authorization": f"Bearer {key}"} if key else {})
+    for pause in (0.5, 2.0, None):
+        try:
+            with urllib.request.urlopen(request, timeout=_VERSION_S) as answer:
+                return str(json.loads(answer.read(_VERSION_BYTES))["version"])
+        except urllib.error.HTTPError as error:
+            if error.code < 500 and error.code not in _AGAIN:
+                return None
+        except (ValueError, KeyError, TypeError):
+            return None  # something else stands there
+        except OSError:
+            pass
+        if pause:
+            time.sleep(pause)
+    raise EngineError(
+        f"engine.urls={url}: nobody answers, and what is stored is found by the version of the server; start it, or say its "
+        "version with engine.version=..., such as 0.32.0."
+    )
+
+
 async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: int, patiently: Patiently) -> Abilities:
     """Find out what a server can do. `patiently` tries a question again when it breaks.
 
@@ -265,9 +333,9 @@ async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: i
     not return token ids or cannot forbid ids.
     """
 
-    async def two_tokens(banned: frozenset[int], priority: int | None) -> list[int]:
+    async def two_tokens(banned: frozenset[int]) -> list[int]:
         part = Part(prefix=(1,), limit=2, banned=banned, stop_ids=frozenset(), seed=None)
-        asked = body(model_id, part, GREEDY, logprobs=False, priority=priority)
+        asked = body(model_id, part, GREEDY, logprobs=False, priority=priority, unknown=unknown)
         async with aclosing(endpoint.complete(asked)) as events:
             return [token async for event in events for token in event.ids]
 
@@ -286,22 +354,30 @@ async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: i
                 f"engine.max_model_len={context_length}: the server at {endpoint.url} takes {longest} tokens at most; "
                 f"set engine.max_model_len={longest}."
             )
-        try:
-            priority = 1
-            ids = await patiently(lambda: two_tokens(frozenset(), 1))
-        except Refused:
-            priority = None
-            ids = await patiently(lambda: two_tokens(frozenset(), None))
+        ids, refusal = [], None
+        for priority, unknown in ((1, frozenset()), (None, frozenset()), (None, EXTENSIONS)):
+            try:
+                ids = await patiently(lambda: two_tokens(frozenset()))
+                break
+            except Refused as error:
+                refusal = error
+        else:
+            raise refusal or Refused("no request")
+        if unknown:
+            log.warning(
+                "engine.urls=%s: the server refuses %s (%s); whatever it sets of them by itself stays set.",
+                endpoint.url, ", ".join(sorted(unknown)), refusal,
+            )  # fmt: skip
         if not ids:
             raise EngineError(
                 f"engine.urls={endpoint.url}: the server does not return token ids (return_token_ids); "
                 "s1x needs one that does, such as vllm serve from version 0.11 on."
             )
-        if set(ids) & set(await patiently(lambda: two_tokens(frozenset(ids), priority))):
+        if set(ids) & set(await patiently(lambda: two_tokens(frozenset(ids)))):
             raise EngineError(f"engine.urls={endpoint.url}: the server ignores logit_bias, which s1x needs to forbid tokens.")
     except Refused as error:
         raise EngineError(f"engine.urls={endpoint.url}: the server refused a request ({error}).") from None
-    return Abilities(priority is not None, await _scores(endpoint, model_id, priority))
+    return Abilities(priority is not None, await _scores(endpoint, model_id, priority), unknown)
 
 
 async def _scores(endpoint: Endpoint, model_id: str, priority: int | None) -> bool:

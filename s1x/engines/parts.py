@@ -36,6 +36,19 @@ def rest(request: Open, ids: list[int]) -> Open:
     return replace(request, prefix=request.prefix + tuple(ids), limit=request.limit - len(ids), forbid=forbid)
 
 
+def seed_of(noise: int | None, position: int, positional: bool) -> int | None:
+    """The seed (63 bits) of a part that begins at `position`; None when greedy.
+
+    A sampler that counts its draws from the beginning of a request would repeat them in the next part, so each part has a seed
+    of its own. One that keys its draws by (seed, absolute position, id), as vLLM's model runner V2 does, goes on with the
+    stream's noise under one seed: what is resumed is then what would have come without the break.
+    """
+    if noise is None:
+        return None
+    key = digest("stream", noise) if positional else digest("part", noise, position)
+    return int.from_bytes(key[:8], "little") >> 1
+
+
 def pack(priority: tuple[int, ...]) -> int:
     """A priority (begun or not, question, cell, repeat) as one 62-bit number of the same order."""
     number = 0
@@ -48,10 +61,11 @@ class Chain:
     """An open stream and what it has received so far.
 
     padded: the ids above the tokenizer's largest one; they never leave the chain. context_length: tokens, prefix included.
+    positional: the sampler keys its noise by the absolute position itself (`seed_of`).
     """
 
-    def __init__(self, handle: int, request: Open, padded: range, context_length: int) -> None:
-        self.handle, self.request, self.padded = handle, request, padded
+    def __init__(self, handle: int, request: Open, padded: range, context_length: int, positional: bool = False) -> None:
+        self.handle, self.request, self.padded, self.positional = handle, request, padded, positional
         self.room = max(0, min(request.limit, context_length - len(request.prefix)))
         self.ids: list[int] = []
         self.stopped = False
@@ -68,8 +82,7 @@ class Chain:
         limit, banned = (1, frozenset(self.padded)) if self.redraw else (self.room - len(self.ids), frozenset())
         if left.forbid is not None and left.forbid.first > 0 and left.forbid.ids:
             limit, banned = min(limit, left.forbid.first), banned | left.forbid.ids
-        noise = left.sampling.noise
-        seed = None if noise is None else int.from_bytes(digest("part", noise, len(left.prefix))[:8], "little") >> 1
+        seed = seed_of(left.sampling.noise, len(left.prefix), self.positional)
         return Part(left.prefix, limit, banned, left.stop_ids - banned, seed)
 
     def take(self, ids: list[int]) -> list[int]:

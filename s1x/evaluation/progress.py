@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from typing import Any
 
 from .. import tracking
@@ -26,6 +27,8 @@ class Meter:
         self.cells, self.done, self.began = len(cells), 0, time.monotonic()
         self.common = set.intersection(*(set(c.overrides) for c in cells)) if len(cells) > 1 else set()
         self.total = self.traces = self.tokens = self.before = 0
+        self.awaited = 0  # answers whose grades are awaited
+        self.readers: Counter[str] = Counter()  # of all cells, see metrics.cell.graded_by
         self._drawn = self._sent = self._logged = time.monotonic()
         console = Console(stderr=True)
         self._bar = Bar(
@@ -56,8 +59,14 @@ class Meter:
 
     def update(self, progress: Progress) -> None:
         self.tokens = self.before + progress.generated
+        self.tick()
+
+    def tick(self) -> None:
+        """Draw or say how far it is, if it is time."""
         now = time.monotonic()
         rate = f"{self.tokens / max(now - self.began, 1e-9):,.0f} tokens/s  {self.done}/{self.cells} cells"
+        if self.awaited:
+            rate += f"  {self.awaited:,} answers to grade"
         if now - self._drawn >= REDRAW_SECONDS:
             self._drawn = now
             self._bar.update(self._row, completed=self.traces, rate=rate)
@@ -73,8 +82,29 @@ class Meter:
 
     def finished(self, cell: Cell, record: dict[str, Any]) -> None:
         self.done += 1
+        self.readers.update(record["graded_by"])
         told = " ".join(o for o in cell.overrides if o not in self.common)
         log.info(
             f"[{self.done}/{self.cells}] {100 * record['accuracy']:5.1f} %  "
             f"{record['thinking_tokens']['mean']:7,.0f} thinking tokens  {told}"
         )
+
+    def remarks(self) -> list[str]:
+        """Who graded, where it was not the rules alone."""
+        n, total = self.readers, self.readers["rules"] + self.readers["judge"] + self.readers["not_graded"]
+        said = []
+        if n["judge"] or n["judge_failed"]:
+            said.append(
+                f"The judge decided {n['judge']:,} of {total:,} answers and changed {n['judge_changed']:,} to right"
+                + (
+                    f"; it gave no verdict on {n['judge_failed']:,}, where that of the rules stands."
+                    if n["judge_failed"]
+                    else "."
+                )
+            )
+        if n["not_graded"]:
+            said.append(
+                f"Not graded: {n['not_graded']:,} of {total:,} answers, whose comparison took too long or could not be made; "
+                "they count as wrong."
+            )
+        return said

@@ -45,7 +45,8 @@ def line(
 
 
 def _grade(grade: Grade) -> dict[str, Any]:
-    return {"score": grade.score, "extracted": grade.extracted, "no_answer": grade.no_answer}
+    read = {"score": grade.score, "extracted": grade.extracted, "no_answer": grade.no_answer, "reader": grade.reader}
+    return read | ({"judge": grade.judge} if grade.judge else {})
 
 
 def _trace(trace: Trace, chat: Chat) -> dict[str, Any]:

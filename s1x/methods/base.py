@@ -94,8 +94,7 @@ class Ask:
         return self.room - max(0, self.longest() - len(self.head))
 
     def room_after(self, head: Ids) -> int:
-        chat = self.chat
-        return chat.context_length - len(head) - len(chat.thinking_end) - len(chat.final_answer) - self.answer_reserve
+        return self.chat.context_length - len(head) - self.chat.frame - self.answer_reserve
 
     def encode(self, text: str) -> Ids:
         return self.chat.encode(text)
@@ -125,14 +124,16 @@ class Ask:
 
     def closing(self, thinking: Ids, *, forced: bool) -> Ids:
         """What is appended to finished thinking: the delimiter; and when it was cut, as in s1, a newline before (unless one
-        is there) and "Final Answer:" after. A format without a delimiter has only these words to ask for an answer."""
+        is there, or the format has another break) and "Final Answer:" after. A format without a delimiter has only these words
+        to ask for an answer."""
         chat = self.chat
         if not forced and chat.thinking_end:
             return chat.thinking_end
         if not chat.thinking_end:
             return chat.final_answer
         has_newline = chat.ends_with_newline(thinking) or chat.format.thinking_start.startswith("\n")
-        return (() if has_newline else chat.newline) + chat.thinking_end + chat.final_answer
+        before = chat.format.forced_break.removeprefix("\n") if has_newline else chat.format.forced_break
+        return chat.encode(before) + chat.thinking_end + chat.final_answer
 
     def close(
         self, segments: Sequence[Segment], last: Span, *, end: End | None = None, forced: bool | None = None,

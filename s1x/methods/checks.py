@@ -51,7 +51,7 @@ class Checks:
         most = None
         if self.context_length is not None:
             chat = self.chat
-            frame = 0 if chat is None else len(chat.thinking_start) + len(chat.thinking_end) + len(chat.final_answer)
+            frame = 0 if chat is None else len(chat.thinking_start) + chat.frame
             most = self.context_length - frame - self.reserve
         why = f"the model's context is {self.context_length} tokens, delimiters and the answer need some of them"
         self.whole(*keys, least=least, null=null, words=words, most=most, why=why)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..streams.types import Method, Read, Segment, Trace
+from dataclasses import replace
+
+from ..streams.types import Ids, Method, Read, Segment, Trace
 from .base import Ask, End, method
 from .checks import Checks
 
@@ -10,6 +12,12 @@ from .checks import Checks
 def _check(s, checks: Checks) -> None:
     checks.switch("thinking")
     checks.context("max_tokens", null=True)
+
+
+def _thinks(ask: Ask, ids: Ids) -> bool:
+    """Whether thinking was opened without being asked for, by the chat template or the model."""
+    start = ask.chat.format.thinking_start.strip()
+    return bool(ask.own_delimiter) and not ask.prompt.closed and (start in ask.decode(ids) or ask.chat.opened(ask.prompt.ids))
 
 
 @method(free=lambda s: s.thinking, check=_check)
@@ -23,9 +31,10 @@ def none(ask: Ask, *, thinking: bool = True, max_tokens: int | None = None) -> M
     in the prompt, all is the answer.
     """
     if not thinking or not ask.own_delimiter or ask.prompt.closed:
-        # a stop string within thinking ends nothing, and here the model may think: what is graded is cut afterwards
-        read = ask.answer(ask.prompt.ids, until=() if ask.own_delimiter and not ask.prompt.closed else None)
-        span = yield Read(read.prefix, read.sampling, read.stop, max_tokens, role="answer")
+        read = replace(ask.answer(ask.prompt.ids), limit=max_tokens)
+        span = yield read
+        if ask.until and _thinks(ask, span.ids):  # a stop string within thinking ends nothing; what is graded is cut afterwards
+            span = yield replace(read, stop=ask.chat.answer_stops)
         return Trace(ask.prompt.ids, [Segment("answer", span.ids, span.logprobs)], end="none")
     span = yield Read(ask.head, ask.sampling, ask.own_end, max_tokens)
     left = None if max_tokens is None else max_tokens - span.end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,10 +47,26 @@ def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str
         "forced_end_rate": float(np.mean([chain["end"] == "forced" for chain in chains])),
         "waits_mean": _mean(chains, "waits"),
         "no_answer_rate": _mean(samples, "no_answer"),
+        "graded_by": graded_by(samples),
         "path_tokens": sum(s["path_tokens"] for s in samples),
         "flops": sum(line_flops(s, ModelFacts(**facts)) for s in samples) if facts else None,
         "info": _info(samples, meta.get("columns")),
     }
+
+
+def graded_by(samples: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """How many answers the rules decided, the judge decided, and nobody; of a pool each member's answer counts.
+
+    `judge_changed` are those of `judge` that are right and were not by the rules; `judge_failed` those on which the judge was
+    asked and gave no verdict, so that they are among the others.
+    """
+    answers = [answer for s in samples for answer in s.get("samples") or [s]]
+    readers = Counter(answer.get("reader", "rules") for answer in answers)
+    said = Counter(answer.get("judge") for answer in answers)
+    return {
+        "rules": readers["rules"], "judge": readers["judge"], "judge_changed": said["same"], "judge_failed": said["none"],
+        "not_graded": readers["none"],
+    }  # fmt: skip
 
 
 def _info(samples: list[dict[str, Any]], columns: Sequence[str] | None) -> dict[str, float]:

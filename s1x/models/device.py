@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,22 @@ def cuda_devices() -> int:
     except OSError:
         return 0
     return count.value
+
+
+@cache
+def device_memory() -> float:
+    """Bytes of one device: of the smallest visible GPU, or of this machine for a process without one."""
+    if not cuda_devices():
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    driver, sizes = ctypes.CDLL("libcuda.so.1"), []
+    for number in range(cuda_devices()):
+        device, size = ctypes.c_int(0), ctypes.c_size_t(0)
+        if (
+            driver.cuDeviceGet(ctypes.byref(device), number) == 0
+            and driver.cuDeviceTotalMem_v2(ctypes.byref(size), device) == 0
+        ):
+            sizes.append(size.value)
+    return float(min(sizes, default=0))
 
 
 def resolve_device(device: str = "auto") -> str:

@@ -48,7 +48,10 @@ def locate(model: str, revision: str | None = None) -> ModelFiles:
     return _hub(model, revision)
 
 
-def _hub(model: str, revision: str | None) -> ModelFiles:
+def _hub(
+    model: str, revision: str | None, setting: str = "model.path", needs: tuple[str, ...] = ("config.json",)
+) -> ModelFiles:
+    """The cached small files of a hub id, which have one of `needs`; `setting` named it."""
     from huggingface_hub import snapshot_download
 
     wanted = ["config.json", GENERATION, *TOKENIZER_FILES, "*.jinja"]
@@ -62,19 +65,33 @@ def _hub(model: str, revision: str | None) -> ModelFiles:
         except Exception as error:  # the hub client raises many kinds; all mean the same here
             reason = type(error).__name__
             continue
-        if (folder / "config.json").is_file():
+        if any((folder / name).is_file() for name in needs):
             return ModelFiles(folder, model, folder.name)
-        reason = "no config.json in it"
+        reason = f"no {needs[0]} in it"
     at = f" at revision {revision}" if revision else ""
     raise FileNotFoundError(
-        f"model.path={model}{at} is no local folder, is not in the hub's local cache and could not be fetched ({reason}); "
+        f"{setting}={model}{at} is no local folder, is not in the hub's local cache and could not be fetched ({reason}); "
         "give an existing folder, or a hub id while the network is up."
     )
 
 
 def weights(folder: Path) -> list[Path]:
-    """The weight files that a loader would read: safetensors first, without duplicates in other formats."""
+    """All weight files of the preferred format; what a model is known by (fingerprint.py)."""
     return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def checkpoint(folder: Path) -> list[Path]:
+    """The safetensors files that make the model, each weight once: `model.safetensors`, or the parts that its index names, or
+    all but copies in the format of Mistral's own code. [] where none is there, or a part is missing."""
+    if (whole := folder / "model.safetensors").is_file():
+        return [whole]
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        parts = [folder / name for name in sorted(set(index["weight_map"].values()))]
+        return parts if all(part.is_file() for part in parts) else []
+    except (OSError, ValueError, KeyError, AttributeError):
+        found = sorted(folder.glob("*.safetensors"))
+        return [file for file in found if not file.name.startswith("consolidated")] or found
 
 
 def config(folder: Path) -> dict[str, Any]:
@@ -113,12 +130,13 @@ def quantization(config: dict[str, Any]) -> str | None:
 
 
 def locate_tokenizer(tokenizer: str | None, files: ModelFiles) -> Path:
-    """The folder of the tokenizer: the model's own unless another local folder or hub id is given."""
-    if tokenizer is None:
+    """The folder of the tokenizer: the model's own unless another local folder or hub id is given (at its newest commit: a
+    revision is the model's alone)."""
+    if tokenizer is None or tokenizer == files.hub:
         return files.folder
     folder = Path(tokenizer).expanduser()
     if folder.is_dir():
         if not any((folder / name).is_file() for name in TOKENIZER_FILES):
             raise FileNotFoundError(f"model.tokenizer={tokenizer}: the folder has no tokenizer.json.")
         return folder
-    return locate(tokenizer).folder
+    return _hub(tokenizer, None, "model.tokenizer", TOKENIZER_FILES).folder

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from .. import files
 from . import files as model_files
@@ -22,12 +23,14 @@ def fingerprint(
     dtype: str,
     quantization: str | None = None,
     packages: Sequence[str] = (),
+    version: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> str:
-    """A readable key of everything that decides what a model writes: `engine-major/dtype/hash`.
+    """A readable key of everything that decides what a model writes: `engine-version/dtype/hash`.
 
-    The hash covers the weights (hub id and commit, or sha256 of the weight files and config.json), the tokenizer files and the
-    quantization; the key says the engine as well, and the major version of the first of `packages` that is installed (0: none).
-    Batch sizes and parallelism are not part of it.
+    The hash covers the weights (hub id and commit, or sha256 of the weight files and config.json), the tokenizer files, the
+    quantization and further `arguments` of the engine; the key says the engine as well, and its version (`version_key`): the
+    given one, or that of the first of `packages` that is installed (0: none). Batch sizes and parallelism are not part of it.
     """
     where = model_files.locate(model, revision)
     if where.hub:
@@ -37,15 +40,23 @@ def fingerprint(
     home = model_files.locate_tokenizer(tokenizer, where)
     parts += [f"{name} {sha256(home / name)}" for name in model_files.TOKENIZER_FILES if (home / name).is_file()]
     parts.append(f"quantization {quantization or model_files.quantization(model_files.config(where.folder))}")
+    if arguments:
+        parts.append(f"arguments {json.dumps(arguments, sort_keys=True, default=str)}")
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-    return f"{engine}-{_major(packages)}/{dtype}/{digest}"
+    return f"{engine}-{version_key(version or _installed(packages))}/{dtype}/{digest}"
 
 
-def _major(packages: Sequence[str]) -> str:
+def version_key(version: str) -> str:
+    """What of a version decides tokens: the major number, and the minor one while that is 0 (a 0.x may change anything)."""
+    major, _, rest = version.partition(".")
+    return f"{major}.{rest.partition('.')[0]}" if major == "0" and rest else major
+
+
+def _installed(packages: Sequence[str]) -> str:
     for package in packages:
         try:
-            return version(package).split(".")[0]
-        except PackageNotFoundError:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
             continue
     return "0"
 

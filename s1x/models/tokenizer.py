@@ -13,14 +13,15 @@ from .files import locate, locate_tokenizer
 
 
 def load_tokenizer(model: Mapping[str, Any], setting: str | None = None) -> Any:
-    """The tokenizer of a resolved group `model`: `path` and `revision`, or `tokenizer` where that stands elsewhere.
+    """The tokenizer of a resolved group `model`: `path` and `revision`, or `tokenizer` where that stands elsewhere (at its
+    newest commit: the revision is the model's).
 
     Raises SettingError, which names `setting` (or the key that was read), when there is none.
     """
     from transformers import AutoTokenizer
 
     other = model.get("tokenizer")
-    path, revision = (other, None) if other else (model["path"], model.get("revision"))
+    path, revision = (other, None) if other and other != model["path"] else (model["path"], model.get("revision"))
     folder = Path(path).expanduser()
     options = {"trust_remote_code": bool(model.get("trust_remote_code"))}
     try:
@@ -29,6 +30,15 @@ def load_tokenizer(model: Mapping[str, Any], setting: str | None = None) -> Any:
         setting = setting or ("model.tokenizer" if other else "model.path")
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SettingError(f"{setting}={path}: no tokenizer there ({reason}); give a folder or a hub id") from None
+
+
+def check_ids(model: str, largest: int, rows: int) -> None:
+    """Raises SettingError for an id that the embedding, which has `rows`, does not hold."""
+    if largest >= rows:
+        raise SettingError(
+            f"model.path={model}: its tokenizer writes id {largest}, and the model knows only {rows}; set model.tokenizer to "
+            "the one it was made with"
+        )
 
 
 def padded_ids(model: str, revision: str | None = None, tokenizer: str | None = None, trust_remote_code: bool = False) -> range:

@@ -11,6 +11,7 @@ its last trace is there. Whatever is in the store is not generated again, and an
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -21,12 +22,14 @@ from .. import tracking
 from ..cell import Cell
 from ..errors import sentences
 from ..evaluation import plan
-from ..evaluation.cells import OnDone, chat_of, jobs, open_cells
+from ..evaluation.cells import Grader, OnDone, Opened, chat_of, jobs, open_cells
 from ..evaluation.progress import Meter
 from ..evaluation.provenance import about
 from ..files import read_json, write_text
 from ..models.tokenizer import load_tokenizer
 from ..streams.scheduler import Scheduler
+
+log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -53,6 +56,8 @@ def evaluate(cells: list[Cell], sweep: Path, on_done: OnDone) -> None:
     with Meter(cells) as meter:
         for members in engine_groups(cells):
             _evaluate_group(members, on_done, meter, totals)
+    for remark in meter.remarks():
+        log.warning(remark)
     _write_run(sweep, cells, totals, time.monotonic() - began)
 
 
@@ -67,8 +72,8 @@ def engine_groups(cells: list[Cell]) -> list[list[Cell]]:
 
 def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: dict[str, int]) -> None:
     from ..engines.build import build
+    from ..streams.accept import open_store
     from ..streams.memory import MemoryStore
-    from ..streams.store import Store
 
     cfg = cells[0].cfg
     tokenizer = load_tokenizer(cfg.model)
@@ -76,17 +81,25 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
     with sentences():
         chat = chat_of(cfg, tokenizer, 0)
         engine = build(settings, model, tuple(sorted((chat.thinking_stops | chat.answer_stops).ids)))
-    store = Store(Path(cfg.store.dir).expanduser(), engine.fingerprint) if cfg.store.dir else MemoryStore()
+        directory = Path(cfg.store.dir).expanduser() if cfg.store.dir else None
+        store = open_store(directory, engine.fingerprint, cfg.store.accept) if directory else MemoryStore()
+    opened: list[Opened] = []
     try:
         with sentences():
             opened = open_cells(cells, tokenizer, engine.context_length)
         meter.begin(opened, engine)
 
+        def progress(made):
+            meter.update(made)
+            grader.advance()
+
         def decode(ids):
             return tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
-        scheduler = Scheduler(engine, store, decode=decode, on_progress=meter.update)
-        scheduler.run(jobs(opened, scheduler, on_done, meter))
+        scheduler = Scheduler(engine, store, decode=decode, on_progress=progress)
+        grader = Grader(scheduler, on_done, meter)
+        scheduler.run(jobs(opened, grader))
+        grader.finish()
         totals["stored_tokens"] += scheduler.progress.reused
     finally:
         counters = engine.counters
@@ -96,6 +109,8 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
         totals["engine_starts"] += counters.starts
         store.close()
         engine.close()
+        for task in {id(o.task): o.task for o in opened}.values():
+            task.close()
 
 
 def _write_run(sweep: Path, cells: list[Cell], totals: dict[str, int], seconds: float) -> None:

@@ -7,6 +7,18 @@ task.grade([(task.questions[0], "Answer: 523")])  # [Grade(score=..., extracted=
 
 from .answers import answer_text
 from .equivalence import equivalent, group_answers
-from .task import Grade, Question, Task, check_task, load_task
+from .grading import Grade, Grading, TaskFailed
+from .task import Question, Task, check_task, load_task
 
-__all__ = ["Grade", "Question", "Task", "answer_text", "check_task", "equivalent", "group_answers", "load_task"]
+__all__ = [
+    "Grade",
+    "Grading",
+    "Question",
+    "Task",
+    "TaskFailed",
+    "answer_text",
+    "check_task",
+    "equivalent",
+    "group_answers",
+    "load_task",
+]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CONCLUSION = 200  # characters
 _COLON = re.compile(r"answer[*_ \t]*:[*_\s]*", re.IGNORECASE)
 _IS = re.compile(
-    r"\banswer\s+(?:is|should be|must be|would be)\b(?:\s+(?:indeed|therefore|thus|simply|then))?[*_ \t]*:?[*_\s]*",
+    r"\banswer\s+(?:is|should be|must be|would be)\b(?:\s+(?:indeed|therefore|thus|simply|then))?[*_ \t]*:?[*_\s}]*",
     re.IGNORECASE,
 )
 _CHOICE = re.compile(r"(?:answer|option|choice)[*_ \t]*(?::|\b(?:is|should be|must be)\b[*_ \t]*:?)[*_\s]*", re.IGNORECASE)
@@ -127,7 +127,7 @@ def math(text: str) -> str | None:
 def integer(text: str) -> str | None:
     """An answer that is an integer, whatever its spelling ("007", "$1,234$ dollars", "5.0"); None otherwise."""
     found = stated(text)
-    plain = canonical(text if found is None else found)
+    plain = canonical(text if found is None else found).removesuffix(r"\%")
     if re.fullmatch("-?[0-9]+", plain):
         return plain
     number = value(plain)

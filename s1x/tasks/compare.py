@@ -86,7 +86,7 @@ def numbers_equal(a, b, float_rounding: int, numeric_precision: int) -> bool:
         return a.shape == b.shape and all(numbers_equal(x, y, float_rounding, numeric_precision) for x, y in pairs)
     if a.free_symbols or b.free_symbols:
         return a == b
-    if isinstance(a, Rational) and isinstance(b, Rational):
+    if isinstance(a, Rational) and isinstance(b, Rational) or a.is_finite is False or b.is_finite is False:
         return a == b
     if isinstance(a, Float) or isinstance(b, Float):
         if isinstance(a, Float) and isinstance(b, Float):

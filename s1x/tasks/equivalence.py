@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from typing import Literal
 
 from .notation import LONGEST, canonical, decimals, is_product, latex, value
-from .workers import Workers
+from .workers import Workers, sensible
 
 Verdict = Literal["same", "different", "unparsed", "timeout", "ungraded"]
 
@@ -24,7 +24,14 @@ SECONDS = 5.0  # of computing per comparison; a busy machine does not change a s
 _INTEGER = re.compile(r"-?[0-9]+")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z ]+")
 _CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(([A-Z])\)[}\s].*")
+_OPTION = re.compile(r"(?:(?:the )?(?:option|choice) )?\(?([A-Z])\)?$|([A-Z])[.:] ", re.IGNORECASE)
+_TIME = re.compile("[0-9]{1,2}(?::[0-9]{2})?(?: [ap]m)?")
 _BASED = re.compile(r"([0-9]+)_\{?([0-9]+)\}?")
+_LIST = re.compile("[0-9]{1,3}(?:, [0-9]{3})+")
+_GROUPED = re.compile("[0-9]{1,3}(?:,[0-9]{3})+")
+_COLUMN = re.compile(r"\\begin\{[pb]matrix\} ?((?:(?!\\end|&|,).)*) ?\\end\{[pb]matrix\}")
+_POINT = re.compile(r"\([^()\[\]]+,[^()\[\]]+\)")
+_NEW_ROW = "\\\\"
 _LOG = logging.getLogger(__name__)
 
 
@@ -36,7 +43,7 @@ class Judge:
 
     def __init__(self, seconds: float = SECONDS, workers: int | None = None):
         self.seconds = seconds
-        self.workers = workers or max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
+        self.workers = workers or sensible()
         self.ungraded = 0
         self._known: dict[tuple[str, str], Verdict | Future] = {}
         self._pool: Workers | None = None
@@ -44,10 +51,15 @@ class Judge:
 
     def submit(self, answer: str, target: str) -> None:
         """Start comparing, without waiting; `verdict` with the same arguments collects the result."""
-        key = (canonical(answer), canonical(target))
+        key = pair(answer, target)
         with self._lock:
             if key not in self._known:
                 self._known[key] = at_once(*key) or self._start().submit(*map(latex, key))
+
+    def decided(self, answer: str, target: str) -> bool:
+        """Whether `verdict` would return at once, for a pair that was submitted."""
+        found = self._known[pair(answer, target)]
+        return not isinstance(found, Future) or found.done()
 
     def verdict(self, answer: str, target: str) -> Verdict:
         """ "same", "different", "unparsed" (no mathematics in `answer`), "timeout", or "ungraded" (could not be compared).
@@ -55,7 +67,7 @@ class Judge:
         Directed: `target` is the reference.
         """
         self.submit(answer, target)
-        key = (canonical(answer), canonical(target))
+        key = pair(answer, target)
         found = self._known[key]
         if isinstance(found, Future):
             result = found.result()
@@ -106,6 +118,24 @@ class Judge:
         return self._pool
 
 
+def pair(answer: str, target: str) -> tuple[str, str]:
+    """Both in one spelling, also where one alone does not say it: `100,200` for the list `100, 200`, a point for a vector."""
+    a, b = canonical(answer), canonical(target)
+    if _LIST.fullmatch(b) and _GROUPED.fullmatch(bare := answer.strip(" $\\()[]")):
+        a = bare.replace(",", ", ")
+    if _POINT.fullmatch(a):
+        b = _column(b) or b
+    elif _POINT.fullmatch(b):
+        a = _column(a) or a
+    return a, b
+
+
+def _column(text: str) -> str | None:
+    """A column vector as a point."""
+    match = _COLUMN.fullmatch(text)
+    return f"({', '.join(row.strip() for row in match[1].split(_NEW_ROW))})" if match else None
+
+
 def at_once(answer: str, target: str) -> Verdict | None:
     """The verdict on two canonical texts that need no parser; None where they do."""
     if answer == target:
@@ -114,17 +144,34 @@ def at_once(answer: str, target: str) -> Verdict | None:
         return "different"
     if not answer or len(answer) > LONGEST:
         return "unparsed"
+    if answer.endswith(r"\%") != target.endswith(r"\%"):  # MATH writes 10\% and 10 for the same; 0.1 is, too
+        return _percent(answer.removesuffix(r"\%"), target.removesuffix(r"\%"), answer.endswith(r"\%"))
+    answer, target = answer.removesuffix(r"\%"), target.removesuffix(r"\%")
     if (a := value(answer)) is not None and (b := value(target)) is not None:
         return "same" if a == b or _rounded(answer, target, a - b) else "different"
     if len(answer) == len(target) == 1:
         return "different"
     if (match := _CHOICE.fullmatch(answer)) and re.fullmatch("[A-Z]", target):  # a choice and what it says: (B) 12
         return "same" if match[1] == target else "different"
+    if _TIME.fullmatch(answer) and _TIME.fullmatch(target):
+        return "different"
+    if re.fullmatch("[A-Z]", target) and (letter := _OPTION.match(answer)):
+        return "same" if (letter[1] or letter[2]).upper() == target else "different"
     if (a := _BASED.fullmatch(answer)) and (b := _BASED.fullmatch(target)):  # to a parser, 52_8 is 52 and so is 52_9
         return "same" if a.groups() == b.groups() else "different"
     if all(_WORDS.fullmatch(text) and not is_product(text) for text in (answer, target)):
         return "same" if _bare(answer) == _bare(target) else "different"
     return None
+
+
+def _percent(answer: str, target: str, answered: bool) -> Verdict | None:
+    """The verdict where one of both, the answer if `answered`, is a percentage."""
+    if (verdict := at_once(answer, target)) in ("same", None):
+        return verdict
+    a, b = value(answer), value(target)
+    if a is None or b is None:
+        return verdict
+    return "same" if (a / 100 == b if answered else a == b / 100) else "different"
 
 
 def _rounded(answer: str, target: str, difference) -> bool:

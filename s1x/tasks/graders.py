@@ -41,18 +41,21 @@ extract_math = _filter(answers.math)
 
 
 def _score(verdict: Verdict) -> dict[str, int]:
-    """A comparison that could not be made is no score of the answer's; it is counted as what it is."""
+    """A comparison that could not be made, or not in its time, is no score of the answer's; it is counted as what it is."""
     return {
         "exact_match": int(verdict == "same"),
         "no_answer": int(verdict == "unparsed"),
-        "not_graded": int(verdict == "ungraded"),
+        "not_graded": int(verdict in ("ungraded", "timeout")),
     }
 
 
 def grade_same(doc: dict, results: list[str]) -> dict[str, int]:
     """Integers and letters: the target in the spelling of the filters, which needs no parser. Others as mathematics."""
-    target = str(doc["answer"])
-    return grade_math({"answer": answers.integer(target) or answers.choice(target) or target}, results)
+    return grade_math({"answer": same_target(str(doc["answer"]))}, results)
+
+
+def same_target(target: str) -> str:
+    return answers.integer(target) or answers.choice(target) or target
 
 
 def grade_math(doc: dict, results: list[str]) -> dict[str, int]:

@@ -7,6 +7,7 @@ same file in about one second.
 from __future__ import annotations
 
 import difflib
+import importlib
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -44,9 +45,8 @@ def build(name: str, *, own: bool = True, file: str | None = None, split: str | 
     """
     path = find(name, own=own)
     from lm_eval.tasks import TaskManager
-    from lm_eval.tasks._yaml_loader import load_yaml
 
-    config = load_yaml(path)
+    config = _read(path, name)
     kind = config.get("output_type", "generate_until")
     if kind != "generate_until":
         raise ValueError(f"task.lm_eval={name} is a {kind} task; s1x generates answers, so only generate_until tasks work")
@@ -65,6 +65,31 @@ def build(name: str, *, own: bool = True, file: str | None = None, split: str | 
         raise ValueError(f"task.lm_eval={name} is a {task.OUTPUT_TYPE} task; s1x can run generate_until tasks only")
     _check_text(name, vars(task.config))
     return task
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
+    """A task file with its functions. Those of s1x are imported; lm-eval would take s1x/ beside a task file for loose files.
+
+    Raises ValueError with one sentence.
+    """
+    from lm_eval.tasks import _yaml_loader
+
+    theirs = _yaml_loader._import_func_in_yml
+
+    def named(qualified: str, folder: Path) -> Any:
+        module, _, function = qualified.rpartition(".")
+        if module.split(".")[0] != __package__.split(".")[0]:
+            return theirs(qualified, folder)
+        return getattr(importlib.import_module(module), function)
+
+    _yaml_loader._import_func_in_yml = named
+    try:
+        return _yaml_loader.load_yaml(path)
+    except Exception as error:  # a task file may import anything
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise ValueError(f"task.lm_eval={name}: the task file cannot be read ({reason})") from error
+    finally:
+        _yaml_loader._import_func_in_yml = theirs
 
 
 def _check_text(name: str, config: Mapping[str, Any]) -> None:

@@ -12,9 +12,11 @@ import string
 import unicodedata
 from fractions import Fraction
 
+from .sets import intervals
+
 LONGEST = 2000  # characters; what is longer is no answer
 
-_DRESS = r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathsf|mathit|mbox|hbox|operatorname|rm|bf)\s*"
+_DRESS = r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathsf|mathit|underline|mbox|hbox|operatorname|rm|bf)\s*"
 
 
 def canonical(text: str) -> str:
@@ -80,18 +82,30 @@ _GROUPS = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:(?:,\\!|\{,\}|\\,|\\!|\\ |~)\s*[0
 _SPACES = re.compile(r"\\\\|\\[,;:! ]|\\q?quad(?![a-zA-Z])|~|\s+")
 _SIZES = re.compile(r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![a-zA-Z])\s?")
 _FRAC = re.compile(r"\\[dtc]?frac(?![a-zA-Z])\s*([0-9](?=\s*[0-9{])|\{[^{}]*\})\s*([0-9]|\{[^{}]*\})")
+_CONSTANT = re.compile(r"\\(?:mathrm|rm|text|operatorname) ?\{([ie])\}")
 _TEXT = re.compile(_DRESS + r"\{([^{}]*)\}")
+_BRACES = re.compile(r"\{((?:[^{}\\]|\\.|\{(?:[^{}\\]|\\.|\{[^{}]*\})*\})*)\}")  # nested three deep, in linear time
+_DOUBLE = re.compile(_DRESS + rf"\{{\s*({_DRESS}\{{[^{{}}]*\}})\s*\}}")
+
+
+_NAME = re.compile(r"\\(lbrace|rbrace|varnothing|textdollar|pounds|texteuro|langle|rangle|text\{\\?\$\})(?![a-zA-Z])\s?")
+_NAMES = {"lbrace": r"\{", "rbrace": r"\}", "varnothing": r"\emptyset ", "langle": "(", "rangle": ")"}  # others: currencies
+_ROWS = re.compile(r"\\\\\s*\[\s*-?[0-9.]+\s*(?:pt|em|ex|mm|cm)\s*\]")
 
 
 def _delimiters(text: str) -> str:
-    r"""`$ $`, `$$ $$`, `\( \)` and `\[ \]` begin and end mathematics, `\$` is money; `\\[` is neither."""
+    r"""`$ $`, `$$ $$`, `\( \)` and `\[ \]` begin and end mathematics, `\$` is money; `\\[` is neither, `\\[6pt]` a row."""
+    text = _ROWS.sub(r"\\\\ ", _NAME.sub(lambda m: _NAMES.get(m[1], ""), text))
     return _CONTROL.sub(lambda m: " " if m[0] in ("$", r"\(", r"\)", r"\[", r"\]") else "" if m[0] == r"\$" else m[0], text)
 
 
+_END_OF_PROOF = re.compile(r"\s*(?:\\(?:blacksquare|square|qed|Box)|[∎■□])\s*$")
+
+
 def _ends(text: str) -> str:
-    """Bold stars and a sentence's full stop around an answer."""
-    text = text.strip()
-    while text != (text := text.removeprefix("**").removesuffix("**").rstrip(".,;").strip()):
+    """Bold stars, quotation marks and a sentence's full stop around an answer."""
+    text = _END_OF_PROOF.sub("", text.strip())
+    while text != (text := text.removeprefix("**").removesuffix("**").strip('`"“”').rstrip(".,;").strip()):
         pass
     return text
 
@@ -112,23 +126,39 @@ def _spaces(text: str) -> str:
 
 def _sizes(text: str) -> str:
     r"""The size of brackets and fractions: `\left(`, `\dfrac`; and `\frac43`, which lacks its braces."""
-    text = _SIZES.sub("", text).replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac").replace(r"\cfrac", r"\frac")
+    text = (
+        _CONSTANT.sub(r"\1", _SIZES.sub("", text))
+        .replace(r"\dfrac", r"\frac")
+        .replace(r"\tfrac", r"\frac")
+        .replace(r"\cfrac", r"\frac")
+    )
     return _FRAC.sub(lambda m: r"\frac{{{}}}{{{}}}".format(m[1].strip("{} "), m[2].strip("{} ")), text)
 
 
 def _undress(text: str) -> str:
-    r"""`\text{Evelyn}`, `\textbf{(B)}`: dress around the whole answer."""
-    while match := _TEXT.fullmatch(text):
+    r"""`\text{Evelyn}`, `\textbf{(B)}`, `\mathbf{\text{B}}`: dress around the whole answer."""
+    while match := _TEXT.fullmatch(text) or _DOUBLE.fullmatch(text) or _BRACES.fullmatch(text):
         text = match[1].strip()
     return text
 
 
 # Words around a number
 
-_LEAD = re.compile(r"(?:\\approx(?![a-zA-Z])|=|(?:approximately|about|exactly|roughly)(?![a-zA-Z]))\s*", re.IGNORECASE)
+_LEAD = re.compile(
+    rf"(?:(?:{_DRESS}\{{)?(?:(?:so|thus|hence|therefore),? )?(?:the |my )?(?:final |correct )?answer(?: is)?[: ]\s*\}}?"
+    r"|\\approx(?![a-zA-Z])|=|(?:approximately|about|exactly|roughly)(?![a-zA-Z])"
+    r"|(?:USD|EUR|GBP|INR|CHF|JPY|CNY|Rs\.?|US)(?= ?[0-9])"
+    r"|(?:\\(?:text|mathrm)\{[A-Za-z ]{2,40}\}|[A-Za-z]{2,20}(?: [a-z]{1,20}){0,5}) ?= ?(?=[-0-9\\]))\s*",
+    re.IGNORECASE,
+)
+_ABOUT = re.compile(r"(?=[^=]*[\\/])(-?(?:[0-9]|\\frac\{-?[0-9]|\\sqrt ?[0-9{])[^=<>]*)= ?-?[0-9]*\.[0-9]+")
 _ORDINAL = re.compile(rf"(?<=[0-9])\s*\^?\s*\{{?(?:{_DRESS}\{{)?\s*(?:st|nd|rd|th)\s*(?:\}}\s?){{0,2}}(?![a-zA-Z])")
 _POWER = re.compile(r"(?<=[A-Za-z}])\s*\^\s*(?:[23]|\{[23]\})$")
-_DRESSED = re.compile(_DRESS + r"\{([A-Za-z./\s-]*)\}$")
+_UNIT = (
+    rf"(?:{_DRESS}\{{[A-Za-z./\s-]*(?:\^\{{?-?[1-3]\}}?)?[A-Za-z./\s-]*(?:\^\{{?-?[1-3]\}}?)?\}}(?:\s*\^\s*\{{?-?[1-3]\}}?)?)"
+)
+_DRESSED = re.compile(rf"((?:\s*(?:/|\\cdot)?\s*{_UNIT}){{1,4}}|\s*\\frac\{{{_UNIT}\}}\{{{_UNIT}\}})$")
+_SQUARE = re.compile(r"(?<=[0-9}]) (?:in|ft|cm|mm|km|yd|mi)\^\{?[23]\}?$")
 _BARE = re.compile(r"\\[a-zA-Z]+|[A-Za-z]{2,}|[<>]")
 _CHANGING = frozenset(  # words after a number that change it, or say another thing; every other word there is a unit
     """and or if when where for than more less fewer least most greater not no to through until between plus minus times over by
@@ -163,8 +193,12 @@ def _is_unit(word: str) -> bool:
     return word in _ABBREVIATED or (len(word) > 3 and bool(vowels)) or (len(word) == 3 and bool(vowels - {"a"}))
 
 
+_PERCENT = re.compile(rf"\s*(?:\\?%|(?:{_DRESS}\{{)?\s*per ?cent(?![a-zA-Z])\s*\}}?)")
+
+
 def _lead(text: str) -> str:
-    r"""`\approx 600`, `= 5`, `about 12`."""
+    r"""`\approx 600`, `= 5`, `The answer is 12`, `USD 5`, `\text{Area} = 15`; `\frac{5}{13} = 0.385`, which adds a decimal."""
+    text = match[1].strip() if (match := _ABOUT.fullmatch(text)) else text
     return text[match.end() :] if (match := _LEAD.match(text)) else text
 
 
@@ -178,11 +212,12 @@ def _units(text: str) -> str:
 
     Single letters are units in `\text{}` only, since `5 m` may be a product.
     """
+    text = _SQUARE.sub("", text)
     bare = _POWER.sub("", text)
     if match := _DRESSED.search(bare):
-        number, words = bare[: match.start()], match[1]
+        number, words = bare[: match.start()], re.sub(rf"{_DRESS}(?=\{{)|\\cdot|\\frac", " ", match[1])
     else:
-        number = bare.rstrip(string.ascii_letters + " ./")
+        number = bare.rstrip(string.ascii_letters + " ./-")
         words = bare[len(number) :]
         if number.endswith("\\"):  # what looked like a word is a command: 12\pi inches
             command = re.match("[A-Za-z]*", words)[0]
@@ -200,14 +235,21 @@ def _units(text: str) -> str:
 
 
 def _percent(text: str) -> str:
-    r"""MATH writes 10\% and 10 for the same."""
-    return re.sub(r"\s*\\?%", "", text)
+    r"""`10 percent`, `10\text{ per cent}`, `10\%`. The sign stays, and decides where numbers are compared."""
+    return _PERCENT.sub(r"\\%", text)
 
 
 # Numbers
 
 _REPEATING = re.compile(r"(?<![0-9.])([0-9]{0,20})\.([0-9]{0,20})\\(?:overline|bar|dot)\s*\{?([0-9]{1,20})\}?")
 _SCIENTIFIC = re.compile(r"(?<![0-9a-zA-Z.])([0-9]+(?:\.[0-9]+)?)(?:[eE]([+-]?[0-9]{1,3})(?![0-9a-zA-Z.]))")
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALED = re.compile(
+    r"([+-]? ?|[A-Za-z] ?= ?)([0-9]{1,30}(?:,[0-9]{3})*(?:\.[0-9]{1,20})?)\s*"
+    rf"(?:{_DRESS}\{{)?\s*({'|'.join(_SCALES)})(?![a-zA-Z])(?:\s*\}})?"
+)
+_COUNTS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_ENDLESS = re.compile(r"(?<![0-9.])([0-9]{0,20})\.([0-9]{0,20}?)(?:([0-9])\3{2,20}|([0-9]{2,9})\4{1,9})(?:\.\.\.|\\[lc]?dots)")
 _TIMES_TEN = re.compile(
     r"(?<=[0-9])\s*(?:[xX*]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)\s*(?:\{\s*|\()?([+-]?[0-9]{1,3})(?![0-9])(?:\s*\}|\))?"
 )
@@ -215,6 +257,23 @@ _POINT = re.compile(r"(?<![0-9a-zA-Z}.])\.(?=[0-9])")
 _COMMAS = re.compile(r"(?:[A-Za-z] ?= ?)?[+-]?[0-9]{1,3}(?:(?:,[0-9]{3})+|(?: [0-9]{3})+)(?:\.[0-9]+)?")
 _INTEGER = re.compile(r"[+-]?\s?[0-9]+")
 _MIXED = re.compile(r"(?<![0-9.])([0-9]+) ([0-9]+)/([0-9]+)")
+
+
+def _endless(text: str) -> str:
+    """`1.333...`: before a full stop is taken from its end."""
+    if "..." not in text and "dots" not in text:
+        return text
+    return _ENDLESS.sub(lambda m: _fraction(m[1] or "0", m[2], m[3] or m[4]), text)
+
+
+def _scales(text: str) -> str:
+    r"""`900 million`, `\$1.2 \text{ million}`, `2 dozen`; `three`."""
+    if text.lower() in _COUNTS:
+        return str(_COUNTS.index(text.lower()))
+    if not (match := _SCALED.match(text)):
+        return text
+    size = Fraction(match[2].replace(",", "")) * _SCALES[match[3]]
+    return f"{match[1]}{size}{text[match.end() :]}" if size.denominator == 1 else text
 
 
 def _numbers(text: str) -> str:
@@ -230,10 +289,38 @@ def _numbers(text: str) -> str:
 
 
 def _repeating(match: re.Match) -> str:
-    whole, fixed, again = match[1] or "0", match[2], match[3]
+    return _fraction(match[1] or "0", match[2], match[3])
+
+
+def _fraction(whole: str, fixed: str, again: str) -> str:
     scale = 10 ** len(fixed)
     number = Fraction(int(whole + fixed), scale) + Fraction(int(again), scale * (10 ** len(again) - 1))
     return rf"\frac{{{number.numerator}}}{{{number.denominator}}}"
+
+
+_BASE = re.compile(
+    rf"\(?([0-9]+)\)?(?:_\{{?(?:{_DRESS}\{{)?(?:base )?([0-9]+|[a-z]+)\}}*| ?(?:{_DRESS}\{{)? ?\(?(?:in )?base ([0-9]+)\)?\}}?)"
+)
+_CLOCK = re.compile(rf"([0-9]{{1,2}}(?::[0-9]{{2}})?) ?(?:{_DRESS}\{{)? ?([AaPp])\.? ?[Mm]\.?\}}?")
+_PLUS_MINUS = re.compile(r"\\pm(?![a-zA-Z]) ?")
+_RATIO = re.compile(rf"([0-9]+) ?(?:{_DRESS}\{{)? ?to ?\}}? ?([0-9]+)")
+
+
+def _others(text: str) -> str:
+    r"""`4343 \text{ (base 6)}`, `(4343)_6`; `7:45 \text{ p.m.}`; `1 \text{ to } 2`."""
+    if match := _BASE.fullmatch(text):
+        base = match[2] or match[3]
+        base = str(_COUNTS.index(base)) if base in _COUNTS else base
+        return f"{match[1]}_{{{base}}}" if base.isdigit() else text
+    if match := _CLOCK.fullmatch(text):
+        return f"{match[1].lstrip('0')} {match[2].lower()}m"
+    return f"{match[1]}:{match[2]}" if (match := _RATIO.fullmatch(text)) else text
+
+
+def _signs(text: str) -> str:
+    r"""`\frac{1 \pm \sqrt{5}}{2}` is two numbers."""
+    parts = _PLUS_MINUS.split(re.sub(r"^[a-zA-Z] ?= ?", "", text))
+    return f"{'+'.join(parts)}, {'-'.join(parts)}" if len(parts) == 2 and "," not in text else text
 
 
 def _letters(text: str) -> str:
@@ -242,8 +329,8 @@ def _letters(text: str) -> str:
 
 
 PIPELINE = (
-    *(_characters, _delimiters, _thousands, _spaces, _ends, _sizes, _undress, _ends),
-    *(_lead, _ordinals, _percent, _units, _numbers, _letters),
+    *(_characters, _delimiters, _thousands, _spaces, _endless, _ends, _sizes, _undress, _ends),
+    *(_lead, _ordinals, _percent, _scales, _others, _units, _numbers, _signs, intervals, _letters),
 )
 
 
@@ -282,7 +369,7 @@ _PLAIN = [  # plain notation that a LaTeX parser would misread
     (re.compile(r"\*\*\s*(\([^()]*\)|-?[\w.]+)(?!\s*\*\*)"), r"^{\1}"),  # 2**3; towers stay, and are not read
     (re.compile(r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)"), r"\\sqrt{\1}"),
     (re.compile(r"(?<![\\a-zA-Z])(pi|sin|cos|tan|cot|sec|csc|ln|log|theta|alpha|beta|phi|infty)(?![a-zA-Z])"), r"\\\1 "),
-    (re.compile(r"(?<![\\a-zA-Z])(?:infinity|inf)(?![a-zA-Z])", re.IGNORECASE), r"\\infty "),
+    (re.compile(r"(?<![\\a-zA-Z])(?:infinity|inf|oo)(?![a-zA-Z])", re.IGNORECASE), r"\\infty "),
 ]
 _WORD = re.compile(r"(\\[a-zA-Z]+\s*\{[A-Za-z ]*\}|\\[a-zA-Z]+)|([A-Za-z]{2,})(\^?)")
 

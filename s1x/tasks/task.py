@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import library, sources
+from . import graders, library, sources
+from .grading import MISSING, Grade, Grading, filtered, measured, scored
+from .second import SecondReader, check_judge
 
-MISSING: tuple = (None, "", "[invalid]", [])  # what filters make of a response without an answer
 UNTIL = ("auto", "task", "none")
 
 DEFAULTS = {
@@ -28,6 +29,7 @@ DEFAULTS = {
     "max_answer_tokens": None,
     "filter": None,
     "metric": None,
+    "judge": None,
     "until": "auto",
     "num_fewshot": None,
     "questions": None,  # these two are for plan=true alone
@@ -49,29 +51,15 @@ class Question:
     target_hash: str = field(repr=False)
 
 
-@dataclass(frozen=True)
-class Grade:
-    """The grade of one response. `score` is the task's main metric (0 to 1), `extracted` the answer that was read, if any.
-
-    `metrics` holds every numeric metric; those of further filters are named "metric,filter", as in lm-eval's results.
-    """
-
-    score: float
-    extracted: str | None
-    no_answer: bool
-    metrics: dict[str, float]
-    filtered: Any
-    filter: str
-
-
 class Task:
     """A benchmark: `questions` in order, `until` (the task's stop strings), and grading.
 
-    `lm_eval` is the lm-eval Task underneath, `metric` and `filter` name what `score` is.
+    `lm_eval` is the lm-eval Task underneath, `metric` and `filter` name what `score` is. `judge` is the second reader, if any.
     """
 
     def __init__(self, lm_task, cfg: Mapping[str, Any]):
         self.lm_eval = lm_task
+        self.judge: SecondReader | None = None
         self.name: str = cfg["name"] or lm_task.task_name
         self.repeats: int = cfg["repeats"]
         self.generation: dict[str, Any] = dict(lm_task.config.generation_kwargs)
@@ -91,32 +79,34 @@ class Task:
 
     def check_grading(self) -> None:
         """Grade two made-up responses to the first question. Raises ValueError when the metric is no score from 0 to 1."""
-        from .graders import grade_math, grade_same
-
-        ours = self.lm_eval.config.process_results in (grade_math, grade_same)
+        ours = self.lm_eval.config.process_results in (graders.grade_math, graders.grade_same)
         for text in ("",) if ours else ("", self.questions[0].target):
             try:
-                filtered = self._filtered(self.questions[0], text)
-                metrics = self._metrics(self.questions[0], filtered)
+                metrics = measured(self, self.questions[0], filtered(self, self.questions[0], text))
             except Exception:  # noqa: S112  a made-up response may be one that a task's own code cannot take
                 continue
-            self._score(metrics)
+            scored(self, metrics)
 
     def grade(self, responses: Iterable[tuple[Question, str]]) -> list[Grade]:
         """Grade (question, text of the answer) pairs, each on its own. Blocks until slow comparisons are done."""
-        items = [(question, self._filtered(question, text)) for question, text in responses]
-        for question, filtered in items:  # all comparisons under way before the first is waited for
-            self._submit(question, filtered)
-        return [self._grade(question, filtered) for question, filtered in items]
+        started = [self.start_grading(*response) for response in responses]  # all under way before the first is waited for
+        for grading in started:
+            grading.read()  # and before the judge is waited for
+        return [grading.grade() for grading in started]
 
-    def start_grading(self, question: Question, text: str) -> None:
-        """Let the workers begin with a response that `grade` will be asked about later. Returns at once."""
-        self._submit(question, self._filtered(question, text))
+    def start_grading(self, question: Question, text: str) -> Grading:
+        """Begin to grade a response. Returns at once; raises TaskFailed where the task's own code fails."""
+        return Grading(self, question, text)
 
     def extract(self, question: Question, text: str) -> str | None:
         """The answer that a response states, as the task's own filter reads it; None when there is none. No comparison."""
-        answer = self._filtered(question, text)[self.filter]
+        answer = filtered(self, question, text)[self.filter]
         return None if answer in MISSING else str(answer)
+
+    def close(self) -> None:
+        """Let go of the judge's connections."""
+        if self.judge is not None:
+            self.judge.close()
 
     def record(self, question: Question, text: str, grade: Grade) -> dict[str, Any]:
         """The keys of lm-eval's sample log for one response (`--log_samples`), with `target` and `resps` as strings."""
@@ -170,48 +160,6 @@ class Task:
         dumped = json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False)
         return Question(doc_id, text, target, doc, (text, self.generation), *map(hash_string, (dumped, text, target)))
 
-    def _filtered(self, question: Question, text: str) -> dict[str, Any]:
-        """What each filter of the task makes of one response."""
-        from lm_eval.api.instance import Instance
-
-        instance = Instance("generate_until", question.doc, question.arguments, 0, (self.name, question.doc_id, 1), [text])
-        for pipeline in self.lm_eval._filters:
-            pipeline.apply([instance])
-        return instance.filtered_resps
-
-    def _submit(self, question: Question, filtered: dict[str, Any]) -> None:
-        from .equivalence import judge
-        from .graders import NO_ANSWER, grade_math
-
-        if self.lm_eval.config.process_results is grade_math and filtered[self.filter] != NO_ANSWER:
-            judge.submit(filtered[self.filter], question.target)
-
-    def _grade(self, question: Question, filtered: dict[str, Any]) -> Grade:
-        metrics = self._metrics(question, filtered)
-        score, answer = self._score(metrics), filtered[self.filter]
-        missing = answer in MISSING
-        no_answer = bool(metrics.get("no_answer", missing))
-        return Grade(score, None if missing else str(answer), no_answer, metrics, answer, self.filter)
-
-    def _metrics(self, question: Question, filtered: dict[str, Any]) -> dict[str, float]:
-        metrics: dict[str, float] = {}
-        for name in (self.filter, *(f for f in filtered if f != self.filter)):
-            for metric, value in self.lm_eval.process_results(question.doc, [filtered[name]]).items():
-                if isinstance(value, bool | int | float) or hasattr(value, "item"):  # some metrics are not per question
-                    metrics[metric if name == self.filter else f"{metric},{name}"] = float(value)
-        return metrics
-
-    def _score(self, metrics: Mapping[str, float]) -> float:
-        score = metrics.get(self.metric)
-        if score is not None and 0 <= score <= 1:
-            return score
-        others = [name for name, value in metrics.items() if name != self.metric and "," not in name and 0 <= value <= 1]
-        raise ValueError(
-            f"task.metric={self.metric}: task {self.name} gives {'no number' if score is None else score} for one answer, and "
-            "s1x needs a score from 0 to 1 for each; "
-            + (f"choose {' or '.join(others)}" if others else "none of its metrics is one: write a task file with one that is")
-        )
-
 
 def check_task(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a task with their defaults, checked as far as that takes neither lm-eval nor the network.
@@ -238,18 +186,23 @@ def check_task(cfg: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"task.name={cfg['name']}: it becomes part of file names, so without '/'; for example task.name=mine")
     if cfg["file"]:
         sources.read_rows(Path(cfg["file"]).expanduser())
+    check_judge(cfg["judge"])
     return cfg
 
 
-def load_task(cfg: Mapping[str, Any]) -> Task:
-    """Build the task of a `task` config (conf/task).
+def load_task(cfg: Mapping[str, Any], verdicts: Path | None = None) -> Task:
+    """Build the task of a `task` config (conf/task). `verdicts` is where those of its judge are kept (None: in memory).
 
-    Raises ValueError with one sentence that names the setting, also when the questions cannot be had.
+    Raises ValueError with one sentence that names the setting, also when the questions cannot be had or the judge not be asked.
     """
     cfg = check_task(cfg)
     given = {key: cfg[key] for key in ("own", "file", "split", "num_fewshot")}
     task = Task(library.build(cfg["lm_eval"] or cfg["name"], **given), cfg)
     task.check_grading()
+    if judge := check_judge(cfg["judge"]):
+        if not task.lm_eval.higher_is_better()[task.metric]:
+            raise ValueError(f"task.judge: a judge says right or wrong, and of task.metric={task.metric} less is better")
+        task.judge = SecondReader(judge, verdicts)
     return task
 
 

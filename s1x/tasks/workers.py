@@ -23,7 +23,15 @@ from pathlib import Path
 WALL = 6.0  # times the processor seconds of a comparison, on the clock, is its end in any case
 START = 180.0  # seconds a worker may take to load what it needs, on a busy machine
 TRIES = 3  # of one comparison, where a worker dies that it did not kill by computing
-MEMORY = 4 << 30  # bytes of address space per worker
+MEMORY = 512 << 20  # bytes of address space per worker, which begins with about 64 MiB
+MOST = 8  # workers, so at most 4 GiB; fewer where that is more than a quarter of the machine's memory
+
+
+def sensible() -> int:
+    """How many workers this machine has the processors and the memory for."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(MOST, processors, memory // 4 // MEMORY))
 
 
 class Lost(Exception):

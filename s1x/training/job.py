@@ -15,7 +15,7 @@ from ..errors import SettingError, sentences
 from ..models.device import cuda_devices
 from ..models.facts import model_facts
 from ..models.fingerprint import fingerprint
-from ..models.tokenizer import load_tokenizer
+from ..models.tokenizer import check_ids, load_tokenizer
 from .examples import Encoded, check, encode_all
 from .settings import Settings
 from .trained import Training
@@ -62,12 +62,7 @@ class Source:
             control=self.control,
             step_separator=self.step_separator,
         )
-        largest = max(map(max, encoded.input_ids))
-        if largest >= self.facts["vocab_size"]:
-            raise SettingError(
-                f"model.path={self.model['path']}: its tokenizer writes id {largest}, and the model knows only "
-                f"{self.facts['vocab_size']}; set model.tokenizer to the one it was made with"
-            )
+        check_ids(self.model["path"], max(map(max, encoded.input_ids)), self.facts["vocab_size"])
         return encoded
 
 
@@ -99,7 +94,9 @@ def source(cfg: DictConfig, settings: Settings) -> Source:
         "base": base,
         "data": built.key,
         "control": [control, separator if control == "steps" else None],
-        "chat": {key: chat[key] for key in CHAT_KEYS} | {key: chat[key] for key in CHAT_OPTIONS if chat[key]},
+        "chat": {key: chat[key] for key in CHAT_KEYS}
+        | {key: chat[key] for key in CHAT_OPTIONS if chat[key]}
+        | ({} if chat["forced_break"] else {"forced_break": ""}),
         "train": settings.result() | {"max_length": length},
     }
     training = Training.of(content, settings.dir, settings.name)

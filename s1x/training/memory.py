@@ -8,12 +8,11 @@ keeps no score matrix; TRL's fused output layer never holds all logits. An estim
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..models.device import cuda_devices
+from ..models.device import cuda_devices, device_memory
 from .ranks import Ranks
 from .settings import Settings
 
@@ -21,21 +20,6 @@ GB = 1e9
 WORKSPACE = 3 * GB  # CUDA context, communication and prefetch buffers, fragmentation
 HOST_BYTES = 18  # per parameter in the hosts' memory with zero3_offload: 16 as above, and a buffer (DeepSpeed's own estimate)
 WORKSPACE_CPU = 0.6 * GB  # the Python process with torch and transformers
-
-# Models whose dry run must work without the network. Source: their config.json on the hub.
-KNOWN = {
-    "Qwen/Qwen2.5-32B-Instruct": {
-        "parameters": 32_763_876_352,
-        "layers": 64,
-        "hidden_size": 5120,
-        "heads": 40,
-        "kv_heads": 8,
-        "head_dim": 128,
-        "intermediate_size": 27_648,
-        "vocab_size": 152_064,
-        "context_length": 32_768,
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -145,12 +129,3 @@ def warning(needed: Estimate, capacity: float | None = None) -> str | None:
         f"This needs about {needed.total / GB:,.1f} GB per device and there are {there / GB:,.1f}: use more devices, "
         "distributed=zero3_offload, a shorter train.max_length, train.device_batch_size=1 or train.lora"
     )
-
-
-def device_memory() -> float:
-    """Bytes of one device: the first GPU's memory, or this machine's for a process without one."""
-    if cuda_devices():
-        import torch
-
-        return float(torch.cuda.get_device_properties(0).total_memory)
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import SettingError, sentences
 from ..files import is_local
 from ..models.device import cuda_devices
-from ..models.facts import model_facts
+from ..models.facts import KNOWN, model_facts
 from . import job, memory
 from .ranks import Ranks
 from .settings import Settings
@@ -105,7 +105,7 @@ def _row(settings: Settings, ranks: Ranks, facts: dict[str, Any], length: int, d
 
 def _facts(cfg: DictConfig) -> dict[str, Any]:
     """The model's sizes, from the table of known ones where its files are not here."""
-    if cfg.model.path in memory.KNOWN:
-        return dict(memory.KNOWN[cfg.model.path])
+    if cfg.model.path in KNOWN:
+        return dict(KNOWN[cfg.model.path])
     with sentences():
         return model_facts(cfg.model.path, cfg.model.revision)

@@ -13,8 +13,8 @@ from s1x.streams.types import Forbid, Sampling
 
 class Loopback:
     """`with Loopback(model_id, engine settings) as server: server.url`. `requests` are the bodies that arrived; `key` is asked
-    for when given; `returns_ids`, `takes_priority`, `honours_bias` and `scores_prompts` switch
-    capabilities off."""
+    for when given; `returns_ids`, `takes_priority`, `honours_bias` and `scores_prompts` switch capabilities off. `version` is
+    what /version says (None: no such page); `refuses` are fields of a request that it does not know."""
 
     def __init__(
         self,
@@ -27,10 +27,12 @@ class Loopback:
         honours_bias: bool = True,
         scores_prompts: bool = True,
         root: str | None = None,
+        version: str | None = "0.32.0",
+        refuses: tuple[str, ...] = (),
     ):
         self.model_id, self.settings, self.key, self.root = model_id, settings, key, root
         self.returns_ids, self.takes_priority, self.honours_bias = returns_ids, takes_priority, honours_bias
-        self.scores_prompts = scores_prompts
+        self.scores_prompts, self.version, self.refuses = scores_prompts, version, refuses
         self.requests: list[dict] = []
         outer = self
 
@@ -38,7 +40,7 @@ class Loopback:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
-                outer.models(self)
+                outer.about(self) if self.path == "/version" else outer.models(self)
 
             def do_POST(self):
                 outer.complete(self)
@@ -68,6 +70,11 @@ class Loopback:
         """Requests that were no probes."""
         return [r for r in self.requests if r["prompt"] not in ([1], [1, 1])]
 
+    def about(self, handler) -> None:
+        if self.version is None:
+            return self.answer(handler, 404, {"detail": "Not Found"})
+        self.answer(handler, 200, {"version": self.version})
+
     def models(self, handler) -> None:
         model = {"id": self.model_id, "root": self.root, "max_model_len": self.settings["context_length"]}
         self.answer(handler, 200, {"object": "list", "data": [model]})
@@ -79,6 +86,8 @@ class Loopback:
             return self.answer(handler, 401, {"error": {"message": f"not {handler.headers.get('Authorization')}", "code": 401}})
         if "priority" in body and not self.takes_priority:
             return self.answer(handler, 400, {"error": {"message": "no priorities here", "code": 400}})
+        if unknown := [name for name in body if name in self.refuses]:
+            return self.answer(handler, 400, {"error": {"message": f"unknown field {unknown[0]}", "code": 400}})
         if not body.get("stream"):
             return self.answer(handler, 200, self.whole(body))
         handler.send_response(200)

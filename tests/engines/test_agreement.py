@@ -1,20 +1,25 @@
 """One model, three engines: transformers, vLLM in this process, and a real `vllm serve` (also behind a proxy with faults).
 
-Greedy, float32, tiny model. Floating-point ties may part; the report says where.
+Greedy, float32, tiny model. Floating-point ties may part; the report says where. The model comes with a generation_config.json
+that would penalise and sample where an engine does not say otherwise.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
 
 import pytest
 
 from s1x.engines.build import build
+from s1x.engines.completions import NEUTRAL
 from s1x.streams.engine import EngineError, Open
 
 from . import proxy, sweep, tiny
@@ -25,20 +30,31 @@ pytestmark = pytest.mark.vllm
 
 SETTINGS = [{"max_thinking_tokens": 64}, {"max_thinking_tokens": 200, "ignore_end": 1}]
 QUESTIONS = 200
-MODEL = {"path": tiny.MODEL, "revision": None, "tokenizer": None}
+GENERATION = {
+    "repetition_penalty": 1.3, "presence_penalty": 0.5, "frequency_penalty": 0.3, "do_sample": True, "temperature": 0.7,
+    "top_k": 5, "top_p": 0.8, "min_p": 0.2, "eos_token_id": [2, 5],
+}  # fmt: skip
 VLLM = {"_target_": "s1x.engines.vllm.VllmEngine", "dtype": "float32", "max_num_seqs": 64, "kv_cache_gib": 0.5}
 KEY = "a-key-for-tests"
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
+def model(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("opinionated") / "tiny-s1"
+    shutil.copytree(tiny.MODEL, folder)
+    (folder / "generation_config.json").write_text(json.dumps(GENERATION))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory, model):
     """What `vllm serve` runs, with the tiny model on loopback (the CPU build lacks what the `vllm` command asks for)."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     log = tmp_path_factory.mktemp("serve") / "log.txt"
     command = [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", tiny.MODEL, "--host", "127.0.0.1",
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--host", "127.0.0.1",
         "--port", str(port), "--served-model-name", "tiny-s1", "--dtype", "float32", "--enforce-eager",
         "--max-num-seqs", "64", "--block-size", "32",
         "--kv-cache-memory-bytes", str(2**29), "--scheduling-policy", "priority", "--enable-prompt-tokens-details",
@@ -71,19 +87,24 @@ def chat():
 
 
 @pytest.fixture(scope="module")
-def reference(chat):
+def reference(chat, model):
     from s1x.engines.transformers import TransformersEngine
 
-    engine = TransformersEngine(tiny.MODEL, device="cpu", dtype="float32")
+    engine = TransformersEngine(model, device="cpu", dtype="float32")
     return sweep.run(engine, chat, tiny.questions(QUESTIONS), settings=SETTINGS)
 
 
-def connect(url: str, monkeypatch, **settings):
+@pytest.fixture
+def connect(model, monkeypatch):
+    return partial(_connect, model, monkeypatch)
+
+
+def _connect(model: str, monkeypatch, url: str, **settings):
     from s1x.engines.server import ServerEngine
 
     monkeypatch.setenv("S1X_TEST_KEY", KEY)
     settings = {"urls": url, "model_id": "tiny-s1", "api_key_env": "S1X_TEST_KEY", "in_flight": 64, "pause_s": 0.02} | settings
-    return ServerEngine(tiny.MODEL, **settings)
+    return ServerEngine(model, **settings)
 
 
 def report(name: str, traces, reference) -> float:
@@ -101,9 +122,9 @@ def report(name: str, traces, reference) -> float:
 
 
 @pytest.fixture(scope="module")
-def through_vllm(chat):
+def through_vllm(chat, model):
     """The traces and what the engine counted."""
-    engine = build(VLLM, MODEL)
+    engine = build(VLLM, {"path": model, "revision": None, "tokenizer": None})
     traces = sweep.run(engine, chat, tiny.questions(QUESTIONS), settings=SETTINGS)
     engine.close()
     return traces, engine.counters
@@ -115,8 +136,8 @@ def test_vllm_agrees_with_transformers(through_vllm, reference):
     assert counters.starts == 1 and counters.prefill_cached > 0.7 * counters.prefill
 
 
-def test_a_killed_replica_changes_no_trace(chat, through_vllm, caplog):
-    engine = build(VLLM | {"replicas": 2}, MODEL)
+def test_a_killed_replica_changes_no_trace(chat, model, through_vllm, caplog):
+    engine = build(VLLM | {"replicas": 2}, {"path": model, "revision": None, "tokenizer": None})
     engine.poll = killing(engine, 10_000, [1])
     traces = sweep.run(engine, chat, tiny.questions(QUESTIONS), settings=SETTINGS)
     engine.close()
@@ -125,8 +146,8 @@ def test_a_killed_replica_changes_no_trace(chat, through_vllm, caplog):
     assert report("replicas", traces, through_vllm[0]) == 1
 
 
-def test_a_server_agrees_with_transformers_with_and_without_faults(chat, reference, url, monkeypatch):
-    engine = connect(url, monkeypatch)
+def test_a_server_agrees_with_transformers_with_and_without_faults(chat, reference, url, connect):
+    engine = connect(url)
     plain = sweep.run(engine, chat, tiny.questions(QUESTIONS), settings=SETTINGS)
     engine.close()
     assert report("server", plain, reference) >= 0.99
@@ -134,7 +155,7 @@ def test_a_server_agrees_with_transformers_with_and_without_faults(chat, referen
 
     faults = [None, None, "429", None, "cut", None, "garbage", None, None, "500", None, "lost", None, None, "hang"]
     with proxy.FaultyProxy(url, faults) as between:
-        engine = connect(between.url, monkeypatch, first_token_s=10, between_tokens_s=5, retries=20)
+        engine = connect(between.url, first_token_s=10, between_tokens_s=5, retries=20)
         broken = sweep.run(engine, chat, tiny.questions(QUESTIONS), settings=SETTINGS)
         engine.close()
         print(dict(between.happened))
@@ -142,9 +163,28 @@ def test_a_server_agrees_with_transformers_with_and_without_faults(chat, referen
     assert report("faults", broken, plain) == 1
 
 
-def test_a_sampled_sweep_under_faults_is_complete(chat, url, monkeypatch):
+def test_what_the_server_would_fill_in_is_there_and_would_show(url, reference, connect, model):
+    """The same prompt with a request that leaves out what ours say: the model's own generation_config.json speaks."""
+    prompt = list(reference[0].prompt)
+
+    def ask(**said) -> list[int]:
+        body = {"model": "tiny-s1", "prompt": prompt, "max_tokens": 60, "ignore_eos": True, "return_token_ids": True} | said
+        headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+        answer = urllib.request.urlopen(urllib.request.Request(f"{url}/v1/completions", json.dumps(body).encode(), headers))
+        return json.load(answer)["choices"][0]["token_ids"]
+
+    engine = connect(url)
+    engine.open(Open(tuple(prompt), 60))
+    ours = [token for chunks in iter(engine.poll, []) for chunk in chunks for token in chunk.ids]
+    assert engine.fingerprint.startswith("server-0.32/served/")
+    engine.close()
+    assert ask(temperature=0, **{name: value for name, value in NEUTRAL.items() if name != "n"}) == ours
+    assert ask(temperature=0) != ours
+
+
+def test_a_sampled_sweep_under_faults_is_complete(chat, url, connect):
     with proxy.FaultyProxy(url, [None, "cut", None, "429", None, "500", None]) as between:
-        engine = connect(between.url, monkeypatch, retries=20)
+        engine = connect(between.url, retries=20)
         traces = sweep.run(engine, chat, tiny.questions(20), settings=SETTINGS, temperature=1.0)
         engine.close()
     for trace in traces:
@@ -153,14 +193,14 @@ def test_a_sampled_sweep_under_faults_is_complete(chat, url, monkeypatch):
         assert all(len(s.logprobs) == len(s.ids) for s in trace.segments if s.kind in ("thinking", "answer"))
 
 
-def test_a_real_server_says_no_in_sentences(url, monkeypatch):
+def test_a_real_server_says_no_in_sentences(url, connect, monkeypatch):
     def first_poll(engine):
         engine.open(Open((1, 2, 3), 5))
         return engine.poll()
 
     with pytest.raises(EngineError, match="engine.model_id=other: .* serves another model; it has tiny-s1"):
-        first_poll(connect(url, monkeypatch, model_id="other"))
-    engine = connect(url, monkeypatch)
+        first_poll(connect(url, model_id="other"))
+    engine = connect(url)
     monkeypatch.setenv("S1X_TEST_KEY", "wrong-key")
     with pytest.raises(EngineError, match="401") as refused:
         first_poll(engine)

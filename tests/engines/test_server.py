@@ -172,7 +172,7 @@ def test_the_key_reaches_the_server_and_nothing_else(model, monkeypatch, caplog)
     monkeypatch.setenv("OUR_KEY", "s3cret")
     with Loopback(model, SETTINGS, key="s3cret") as server:
         engine = connect(model, server.url, api_key_env="OUR_KEY")
-        assert len(write(engine, [Open((5, 6), 10)])[0]) == 10
+        assert len(write(engine, [Open((5, 6), 10)])[0]) == 10 and "0.32" in engine.fingerprint
         engine.close()
         monkeypatch.setenv("OUR_KEY", "wr0ng")
         with pytest.raises(EngineError) as refused:
@@ -213,6 +213,93 @@ def test_priorities_are_sent_only_to_servers_that_take_them(model):
             write(engine, [Open((5, 6), 3, priority=(0, 4))])
             engine.close()
             assert ("priority" in server.streams[0]) == takes
+
+
+# What a server fills in where a request says nothing (vLLM 0.32: ModelConfig.get_diff_sampling_param, less the length), and
+# what else CompletionRequest has that changes tokens.
+NEUTRAL = {
+    "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "temperature": 0.0, "top_k": 0, "top_p": 1.0,
+    "min_p": 0.0, "min_tokens": 0, "n": 1, "stop": [], "stop_token_ids": [], "logit_bias": {}, "bad_words": [],
+    "watermarking": False, "ignore_eos": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (Open((5, 6), 3), {}),
+        (Open((5, 6), 3, Sampling(0.7, noise=3)), {"temperature": 0.7}),
+        (Open((5, 6), 3, Sampling(1.0, 0.9, 40, noise=3)), {"temperature": 1.0, "top_p": 0.9, "top_k": 40}),
+        (Open((5, 6), 3, stop_ids=frozenset({9, 7}), logprobs=True), {"stop_token_ids": [7, 9]}),
+        (Open((5, 6), 3, forbid=Forbid(frozenset({4}), 3)), {"logit_bias": {"4": -100}}),
+    ],
+)
+def test_every_request_says_all_that_changes_tokens(model, served, request_, said):
+    engine = connect(model, served.url)
+    write(engine, [request_])
+    engine.close()
+    for body in served.requests:
+        expected = NEUTRAL | (said if body in served.streams else {})
+        if body not in served.streams and body.get("logit_bias"):  # the probe that forbids
+            expected = expected | {"logit_bias": body["logit_bias"]}
+        assert {name: body.get(name) for name in expected} == expected
+    assert served.streams and len(served.requests) >= 4  # two probes, one scoring, the stream
+    assert all(("seed" in body) == (body["temperature"] > 0) for body in served.streams)
+
+
+@pytest.mark.parametrize(
+    "refuses", [("watermarking",), ("repetition_penalty", "min_p"), ("min_tokens", "priority"), ("top_k",)]
+)
+def test_fields_that_a_server_refuses_are_left_out_while_they_say_nothing(model, caplog, refuses):
+    with Loopback(model, SETTINGS, refuses=refuses) as server:
+        engine = connect(model, server.url)
+        assert len(write(engine, [Open((5, 6), 20)])[0]) == 20
+        engine.close()
+    assert not set(refuses) & server.streams[0].keys()
+    assert "the server refuses bad_words, min_p" in caplog.text and any(f"unknown field {f}" in caplog.text for f in refuses)
+    assert {"n", "top_p", "presence_penalty", "frequency_penalty"} < server.streams[0].keys()  # what every server knows
+
+
+def test_a_field_that_is_needed_is_not_left_out(model):
+    with Loopback(model, SETTINGS, refuses=("top_k",)) as server:
+        with pytest.raises(EngineError, match="the server refused a request .*unknown field top_k"):
+            write(connect(model, server.url), [Open((5, 6), 3, Sampling(1.0, top_k=20, noise=1))])
+    with Loopback(model, SETTINGS, refuses=("ignore_eos",)) as server:
+        with pytest.raises(EngineError, match="unknown field ignore_eos"):
+            write(connect(model, server.url), [Open((5, 6), 3)])
+
+
+@pytest.mark.parametrize(
+    ("version", "key"),
+    [
+        ("0.32.0", "server-0.32"),
+        ("0.32.4+cpu", "server-0.32"),
+        ("0.11.1rc2.dev7+gabc", "server-0.11"),
+        ("1.4.2", "server-1"),
+        (None, "server-unknown"),
+    ],
+)
+def test_streams_are_known_by_the_servers_version(model, version, key):
+    with Loopback(model, SETTINGS, version=version) as server:
+        engine = connect(model, server.url)
+        assert not server.requests and engine.fingerprint.split("/")[0] == key
+        assert engine.fingerprint == connect(model, [server.url, server.url]).fingerprint
+    assert connect(model, "http://127.0.0.1:9", version=version or "0.32").fingerprint.startswith(
+        version and key or "server-0.32"
+    )
+
+
+def test_servers_that_differ_in_version_do_not_mix(model):
+    with Loopback(model, SETTINGS) as one, Loopback(model, SETTINGS, version="0.33.1") as two:
+        with pytest.raises(EngineError, match="the servers differ .* runs 0.32.0, .* runs 0.33.1"):
+            _ = connect(model, [one.url, two.url]).fingerprint
+        with pytest.raises(EngineError, match=r"engine.version=0.32.0: .* runs 0.33.1; leave engine.version out"):
+            write(connect(model, two.url, version="0.32.0"), [Open((5, 6), 3)])
+        assert len(write(connect(model, two.url, version="0.33.0"), [Open((5, 6), 3)])[0]) == 3  # the same 0.33
+    with pytest.raises(EngineError, match="nobody answers.*engine.version"):
+        _ = connect(model, "http://127.0.0.1:9").fingerprint
+    with pytest.raises(ValueError, match="engine.version=0.3: must be a version in full"):
+        connect(model, one.url, version=0.30)
 
 
 def test_nobody_there_and_nothing_helps(model, served):

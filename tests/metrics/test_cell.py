@@ -4,9 +4,9 @@ from s1x.metrics.cell import cell_record
 from s1x.metrics.compute import ModelFacts, forward_flops, line_flops
 
 CELL_KEYS = """
-cell_id job series model task method overrides seed temperature budget limit_tokens settings declared
+cell_id job series model task method overrides seed temperature budget limit_tokens settings declared until
 n_questions samples_per_question
-accuracy accuracy_ci95 thinking_tokens answer_tokens forced_end_rate waits_mean no_answer_rate path_tokens flops info
+accuracy accuracy_ci95 thinking_tokens answer_tokens forced_end_rate waits_mean no_answer_rate graded_by path_tokens flops info
 """
 
 
@@ -48,6 +48,20 @@ def test_forced_ends_and_waits_of_a_pool_are_those_of_its_members():
     assert (one["forced_end_rate"], one["waits_mean"]) == (1.0, 1.0)
     mixed = cell_record([pools[0], line(1, 1, 5, end="context")], {})
     assert (mixed["forced_end_rate"], mixed["waits_mean"]) == (0.5, 0.5)
+
+
+def test_who_graded_is_counted_answer_by_answer():
+    lines = [
+        line(0, 1, 1, reader="rules"),
+        line(1, 1, 1, reader="judge", judge="same"),
+        line(2, 0, 1, reader="judge", judge="different"),
+        line(3, 0, 1, reader="rules", judge="none"),
+        line(4, 0, 1, reader="none"),
+        line(5, 1, 1, samples=[line(5, 1, 1, reader="rules"), line(5, 0, 1, reader="none", judge="none")]),
+        line(6, 1, 1),  # as written before
+    ]
+    counted = {"rules": 4, "judge": 2, "judge_changed": 1, "judge_failed": 2, "not_graded": 2}
+    assert cell_record(lines, {})["graded_by"] == counted
 
 
 def test_what_a_method_noted_is_averaged():

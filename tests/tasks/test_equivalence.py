@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from s1x.tasks import workers
 from s1x.tasks.equivalence import Judge, canonical
 
 
@@ -172,3 +173,20 @@ def test_a_script_needs_no_main_guard(tmp_path):
             [sys.executable, *command], capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": str(root)}
         )
         assert done.stdout == "True False\n" and done.stderr == "" and done.returncode == 0
+
+
+@pytest.mark.parametrize(("processors", "gib", "count"), [(64, 256, 8), (64, 4, 2), (64, 1, 1), (2, 64, 2), (1, 64, 1)])
+def test_workers_take_no_more_than_a_quarter_of_the_memory_and_4_gib(monkeypatch, processors, gib, count):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)), raising=False)
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gib << 18}.get)
+    assert workers.sensible() == count
+    assert count * workers.MEMORY <= max(workers.MEMORY, min(gib << 28, 4 << 30))
+
+
+def test_a_comparison_that_takes_much_memory_costs_itself_alone():
+    judge = Judge(seconds=20, workers=1)
+    try:
+        assert judge.verdict(r"\binom{10^9}{10^8} x", "x") in ("timeout", "ungraded", "unparsed", "different")
+        assert judge.verdict("2x", "x+x") == "same"
+    finally:
+        judge.close()

@@ -1,8 +1,10 @@
 """Kinds of spelling that must not cost an answer, and values that no spelling may make equal."""
 
+import json
 import math
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -146,6 +148,17 @@ def test_different_values_stay_different(judge, answer, target):
     assert judge.verdict(target, answer) in ("different", "unparsed")
 
 
+def test_what_models_write_for_the_targets_of_benchmarks(judge):
+    """As read from a box, too."""
+    rows = [json.loads(line) for line in Path(__file__).with_name("spellings.jsonl").read_text("utf-8").splitlines()]
+    for form in ("{}", r"So we get \boxed{{{}}}."):
+        pairs = [(answers.math(form.format(row["answer"])) or row["answer"], row["target"]) for row in rows]
+        for pair in pairs:
+            judge.submit(*pair)
+        wrong = [pair for pair, row in zip(pairs, rows) if (judge.verdict(*pair) == "same") != row["same"]]
+        assert wrong == []
+
+
 def spellings(number: Fraction) -> st.SearchStrategy[str]:
     """Ways to write a number exactly."""
     sign, size = "-" if number < 0 else "", abs(number)
@@ -282,6 +295,21 @@ PIECES = [
     r"\[",
 ]
 PIECES += ["a b ", "1,000", "√(", r"\frac", "1 ", "is ", r"\(", "\\", ". A", "option is ", "\n", "Answer: A, B ", "1/2 ", "²"]
+PIECES += [
+    "{}",
+    "{{}",
+    r"\{",
+    "the answer is ",
+    "1 million ",
+    r"\pm",
+    "x<",
+    "(1,",
+    "1.3",
+    r"\\[6pt]",
+    r"x \in ",
+    "5 to ",
+    r"\cup ",
+]
 
 
 @pytest.mark.parametrize("piece", PIECES)

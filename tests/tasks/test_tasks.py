@@ -224,6 +224,39 @@ def test_a_task_file_of_ones_own(tmp_path, offline):
     assert [g.score for g in task.grade([(task.questions[0], "Paris"), (task.questions[0], "Rome")])] == [1, 0]
 
 
+def test_a_task_file_beside_the_package(tmp_path, monkeypatch, offline):
+    """As in a checkout's root: functions of s1x are s1x's, whatever lies beside."""
+    (tmp_path / "s1x" / "tasks").mkdir(parents=True)
+    (tmp_path / "s1x" / "tasks" / "graders.py").write_text("from . import answers\n")
+    (tmp_path / "utils.py").write_text("def text(doc):\n    return doc['q'] + '?'\n")
+    lines(tmp_path / "q.jsonl", [{"q": "What", "answer": "3"}])
+    (tmp_path / "mine.yaml").write_text(
+        "task: mine\ndataset_path: json\ntest_split: test\noutput_type: generate_until\n"
+        "doc_to_text: !function utils.text\ndoc_to_target: answer\n"
+        "process_results: !function s1x.tasks.graders.grade_math\n"
+        "filter_list:\n  - name: a\n    filter:\n      - {function: custom, filter_fn: !function "
+        "s1x.tasks.graders.extract_math}\n      - {function: take_first}\n"
+        "metric_list:\n  - {metric: exact_match, aggregation: mean, higher_is_better: true}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    task = load_task({"lm_eval": "mine.yaml", "file": "q.jsonl"})
+    assert task.questions[0].text == "What?"
+    assert [g.score for g in task.grade([(task.questions[0], t) for t in ("Answer: 6/2", "Answer: 4")])] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "function", ["nowhere.at_all", "s1x.tasks.graders.nothing", "s1x.no_such.thing", "os.no_such_name", "alone"]
+)
+def test_a_task_file_whose_function_is_not_there_is_one_sentence(tmp_path, function):
+    (tmp_path / "mine.yaml").write_text(f"task: mine\noutput_type: generate_until\nprocess_results: !function {function}\n")
+    with pytest.raises(ValueError, match="task.lm_eval=.*mine.yaml: the task file cannot be read") as error:
+        load_task({"lm_eval": str(tmp_path / "mine.yaml")})
+    assert "\n" not in str(error.value)
+    (tmp_path / "mine.yaml").write_text("task: mine\noutput_type: generate_until\nprocess_results: [\n")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_task({"lm_eval": str(tmp_path / "mine.yaml")})
+
+
 @pytest.mark.parametrize(
     ("answers", "targets"),
     [

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from s1x.models.facts import KNOWN
 from s1x.training import memory
 from s1x.training.ranks import Ranks
 
-QWEN = memory.KNOWN["Qwen/Qwen2.5-32B-Instruct"]
+QWEN = KNOWN["Qwen/Qwen2.5-32B-Instruct"]
 ZERO3 = {"zero_optimization": {"stage": 3}}
 
 
