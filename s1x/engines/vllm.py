@@ -126,7 +126,7 @@ class VllmEngine(ModelEngine):
         }
         if not cuda:  # a prompt that is read in several steps sets its generator back, which generators of CPUs cannot do
             whole = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(_CPU_STEP, self.context_length)}
-            self.arguments |= whole
+            self.arguments = whole | self.arguments
         if kv_cache_gib is not None or not cuda:
             self.arguments["kv_cache_memory_bytes"] = int((kv_cache_gib or 1) * 2**30)
         self._own_process = cuda if own_process is None else own_process

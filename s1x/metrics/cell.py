@@ -24,7 +24,8 @@ def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str
     meta: the keys of IDENTITY (absent ones become None), for `flops` `model_facts` {parameters, layers, hidden}, and `columns`,
     which entries of the traces' `info` are measurements (None: all numbers).
     Accuracy is the mean over questions of the mean over repeats, a fraction; its interval is Wilson's. Thinking tokens are
-    thinking and injected ids without delimiters, over all lines; of a pool forced ends and "Wait" are its members'. Raises ValueError when there is no line.
+    thinking and injected ids without delimiters, over all lines; forced ends and "Wait" of a pool are its members'. Raises
+    ValueError when there is no line.
     """
     if not samples:
         raise ValueError(f"cell {meta.get('cell_id')}: no samples to measure; the task needs at least one question")
