@@ -55,7 +55,8 @@ def ranked(
     """Algorithm 1 of the paper: the `start` records, then a uniform domain and in it a trace by length rank, up to `n`.
 
     In a domain, records are ranked from the longest trace (rank 0; ties by id); the chance of a rank is proportional to
-    2^-(rank/halving). `halving` below 1 is a share of the domain's records. A domain without records left is dropped.
+    2^-(rank/halving). `halving` below 1 is a share of the domain's records. A domain without records left is dropped. `start`
+    records stay in their domains: one that is drawn again adds nothing, and is gone from then on.
     The last `tail` records are drawn from domains with chance proportional to `weights` instead (s1's notebook: the last
     300 of 1000, by the domains of GPQA and AIME); where none of the weighted domains has records left, uniformly.
 
@@ -65,7 +66,7 @@ def ranked(
     if len(start) > n:
         raise SettingError(f"data.select.n={n}: the seed rules alone choose {len(start)} records; ask for at least that many")
     rng, chosen, taken = random.Random(seed), list(start), set(start)
-    left = _by_domain(sorted((i for i in _order(ids) if i not in taken), key=lambda i: -lengths[i]), domains)
+    left = _by_domain(sorted(_order(ids), key=lambda i: -lengths[i]), domains)
     go_on = {d: 2 ** (-1 / (halving if halving >= 1 else max(halving * len(m), 1))) for d, m in left.items()}
     while len(chosen) < n:
         names = list(left)
@@ -76,7 +77,9 @@ def ranked(
         rank = 0
         while rng.random() < go_on[domain]:
             rank = (rank + 1) % len(left[domain])
-        chosen.append(left[domain].pop(rank))
+        drawn = left[domain].pop(rank)
+        if drawn not in taken:
+            chosen.append(drawn)
         if not left[domain]:
             del left[domain]
     return chosen

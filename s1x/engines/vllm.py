@@ -27,6 +27,7 @@ from .placement import placed
 log = logging.getLogger(__name__)
 
 _HOTTEST = 2.0  # temperature
+_CPU_STEP = 2048  # tokens that a step reads at most, where no context is longer: vLLM's own number
 _CPU_BLOCK = 32  # tokens; vLLM's 128 there wastes a quarter of the prefixes that answers could reuse
 
 
@@ -123,6 +124,9 @@ class VllmEngine(ModelEngine):
             **({"enable_lora": True, "max_lora_rank": adapter["rank"], "max_loras": 1} if adapter else {}),
             **arguments,
         }
+        if not cuda:  # a prompt that is read in several steps sets its generator back, which generators of CPUs cannot do
+            whole = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(_CPU_STEP, self.context_length)}
+            self.arguments = whole | self.arguments
         if kv_cache_gib is not None or not cuda:
             self.arguments["kv_cache_memory_bytes"] = int((kv_cache_gib or 1) * 2**30)
         self._own_process = cuda if own_process is None else own_process

@@ -24,12 +24,14 @@ def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str
     meta: the keys of IDENTITY (absent ones become None), for `flops` `model_facts` {parameters, layers, hidden}, and `columns`,
     which entries of the traces' `info` are measurements (None: all numbers).
     Accuracy is the mean over questions of the mean over repeats, a fraction; its interval is Wilson's. Thinking tokens are
-    thinking and injected ids without delimiters, over all lines. Raises ValueError when there is no line.
+    thinking and injected ids without delimiters, over all lines; forced ends and "Wait" of a pool are its members'. Raises
+    ValueError when there is no line.
     """
     if not samples:
         raise ValueError(f"cell {meta.get('cell_id')}: no samples to measure; the task needs at least one question")
     _, means, counts = question_means((s["doc_id"] for s in samples), [s["score"] for s in samples])
     thinking = np.array([s["thinking_tokens"] for s in samples])
+    chains = [chain for s in samples for chain in s.get("samples") or [s]]
     facts = meta.get("model_facts")
     return {key: meta.get(key) for key in IDENTITY} | {
         "n_questions": len(means),
@@ -43,8 +45,8 @@ def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str
             "max": int(thinking.max()),
         },
         "answer_tokens": {"mean": _mean(samples, "answer_tokens")},
-        "forced_end_rate": float(np.mean([s["end"] == "forced" for s in samples])),
-        "waits_mean": _mean(samples, "waits"),
+        "forced_end_rate": float(np.mean([chain["end"] == "forced" for chain in chains])),
+        "waits_mean": _mean(chains, "waits"),
         "no_answer_rate": _mean(samples, "no_answer"),
         "graded_by": graded_by(samples),
         "path_tokens": sum(s["path_tokens"] for s in samples),

@@ -34,6 +34,7 @@ STAGES = {
     "bench": Stage("s1x.benches.sharing", together=True),
     "bench_sweep": Stage("s1x.benches.sweep"),
     "bench_engine": Stage("s1x.benches.engine"),
+    "bench_peers": Stage("s1x.benches.peers"),
 }
 
 

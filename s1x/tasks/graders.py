@@ -64,6 +64,11 @@ def grade_math(doc: dict, results: list[str]) -> dict[str, int]:
     return _score("unparsed" if answer == NO_ANSWER else judge.verdict(answer, target))
 
 
+def aime25_docs(dataset):
+    """Rows with a `problem`, which the hub's data set has as `question`."""
+    return dataset.rename_column("question", "problem") if "problem" not in dataset.column_names else dataset
+
+
 def gpqa_docs(dataset):
     """GPQA rows with `choices` in an order that depends on the question alone, `answer` the letter of the right one.
 

@@ -36,14 +36,14 @@ def own_name(name: str) -> str:
     return lines.get(b"task", path.stem.encode()).decode()
 
 
-def build(name: str, *, file: str | None = None, split: str | None = None, num_fewshot: int | None = None):
+def build(name: str, *, own: bool = True, file: str | None = None, split: str | None = None, num_fewshot: int | None = None):
     """The lm-eval Task `name`, with its questions from `file` or the data set's `split`, and so many solved examples before
-    each, where given.
+    each, where given. `own`: where s1x and lm-eval have a task of that name, s1x's.
 
     Raises ValueError (one sentence) when there is no such task, it is not one of text in and text out, or its data cannot be
     had.
     """
-    path = find(name)
+    path = find(name, own=own)
     from lm_eval.tasks import TaskManager
 
     config = _read(path, name)
@@ -59,7 +59,8 @@ def build(name: str, *, file: str | None = None, split: str | None = None, num_f
         try:
             task = _load(TaskManager(include_defaults=False), config)
         except Exception as error:  # a task may run any code; people need to know which one failed, and what to do
-            raise ValueError(_failure(name, config, file, local, error)) from error
+            typed = f"task={name}" if path.parent == YAML else f"task.lm_eval={name}"
+            raise ValueError(_failure(typed, config, file, local, error)) from error
     if task.OUTPUT_TYPE != "generate_until":  # tasks written in Python say so only now
         raise ValueError(f"task.lm_eval={name} is a {task.OUTPUT_TYPE} task; s1x can run generate_until tasks only")
     _check_text(name, vars(task.config))
@@ -108,9 +109,9 @@ def _load(manager, config: dict[str, Any]):
     return task
 
 
-def find(name: str) -> Path:
-    """The YAML file of a task name or path."""
-    if name in ours():
+def find(name: str, *, own: bool = True) -> Path:
+    """The YAML file of a task name or path; of two tasks of one name s1x's (`own`) or lm-eval's."""
+    if name in ours() and own:
         return YAML / f"{name}.yaml"
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
@@ -128,6 +129,8 @@ def find(name: str) -> Path:
         names.update(found.values())
         if found.get("tag") == name and "task" in found:
             grouped.append(found["task"])
+    if name in ours():
+        return YAML / f"{name}.yaml"
     if name in names:
         some = f", for example {', '.join(grouped[:4])}" if grouped else ""
         raise ValueError(f"task.lm_eval={name} is a group of lm-eval tasks; name one of its tasks{some}")
@@ -159,13 +162,13 @@ def _given(rows: dict, **_: Any) -> dict:
     return rows
 
 
-def _failure(name: str, config: dict[str, Any], file: str | None, local: bool, error: Exception) -> str:
+def _failure(typed: str, config: dict[str, Any], file: str | None, local: bool, error: Exception) -> str:
+    name = typed.partition("=")[2]
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     if file is not None:
         return f"task.file={file}: the prompts of {name} cannot be made from its rows ({type(error).__name__}: {reason})"
     if reason.startswith("task."):  # a sentence of ours
         return reason
-    typed = f"task={name}" if name in ours() else f"task.lm_eval={name}"
     if local or not isinstance(error, ConnectionError | FileNotFoundError | ValueError):
         return f"{typed}: lm-eval cannot load this task ({reason})"
     data = " ".join(str(config[key]) for key in ("dataset_path", "dataset_name") if config.get(key))

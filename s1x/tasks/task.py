@@ -21,6 +21,7 @@ UNTIL = ("auto", "task", "none")
 DEFAULTS = {
     "name": None,
     "lm_eval": None,
+    "own": True,  # where s1x and lm-eval have a task of that name: s1x's
     "file": None,
     "split": None,
     "limit": None,
@@ -180,7 +181,7 @@ def check_task(cfg: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"task.{setting}={value}: must be a whole number of at least 1{also}")
     if not (cfg["lm_eval"] or cfg["name"]):
         raise ValueError(f"task.lm_eval=null: name a task: {', '.join(library.ours())}, or any generate_until task of lm-eval")
-    library.find(cfg["lm_eval"] or cfg["name"])
+    library.find(cfg["lm_eval"] or cfg["name"], own=cfg["own"])
     if cfg["name"] and "/" in cfg["name"]:
         raise ValueError(f"task.name={cfg['name']}: it becomes part of file names, so without '/'; for example task.name=mine")
     if cfg["file"]:
@@ -195,7 +196,7 @@ def load_task(cfg: Mapping[str, Any], verdicts: Path | None = None) -> Task:
     Raises ValueError with one sentence that names the setting, also when the questions cannot be had or the judge not be asked.
     """
     cfg = check_task(cfg)
-    given = {key: cfg[key] for key in ("file", "split", "num_fewshot")}
+    given = {key: cfg[key] for key in ("own", "file", "split", "num_fewshot")}
     task = Task(library.build(cfg["lm_eval"] or cfg["name"], **given), cfg)
     task.check_grading()
     if judge := check_judge(cfg["judge"]):

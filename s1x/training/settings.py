@@ -10,8 +10,8 @@ from typing import Any
 from ..errors import SettingError
 
 RESULT = (
-    "epochs", "global_batch_size", "learning_rate", "warmup", "betas", "weight_decay", "max_grad_norm", "max_length",
-    "precision", "seed", "lora",
+    "epochs", "global_batch_size", "loss_weighting", "learning_rate", "warmup", "betas", "weight_decay", "max_grad_norm",
+    "max_length", "precision", "seed", "lora",
 )  # fmt: skip
 """What the trained weights depend on. The others decide how fast it goes, in how much memory, and where it is kept."""
 
@@ -25,6 +25,7 @@ class Settings:
     epochs: int
     global_batch_size: int
     device_batch_size: int
+    loss_weighting: str
     learning_rate: float
     warmup: float
     betas: tuple[float, float]
@@ -103,6 +104,7 @@ _RANGES = {
     "epochs": (_whole, "a whole number, 1 or more"),
     "global_batch_size": (_whole, "a whole number, 1 or more"),
     "device_batch_size": (_whole, "a whole number, 1 or more"),
+    "loss_weighting": (lambda v: v in ("sequence", "token"), "sequence or token"),
     "learning_rate": (lambda v: _number(v) and v > 0, "more than 0"),
     "warmup": (lambda v: _number(v) and 0 <= v < 1, "a share of the steps, 0 or more and below 1"),
     "betas": (_betas, "two numbers, each 0 or more and below 1"),

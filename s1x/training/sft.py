@@ -11,6 +11,7 @@ import json
 import resource
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -110,13 +111,12 @@ def _trainer(
 ):
     from datasets import Dataset
     from transformers import PrinterCallback
-    from trl import SFTTrainer
 
     lengths = [len(ids) for ids in encoded.input_ids]
     steps = order(lengths, epochs=settings.epochs, batch=settings.global_batch_size, seed=settings.seed)
     rows = Dataset.from_dict({"input_ids": encoded.input_ids, "labels": encoded.labels}).select(steps)
     watch = _watch(observe, _tokens(lengths, steps, settings), job["identity"], before)
-    trainer = SFTTrainer(
+    trainer = _kind(settings)(
         model=_model(job, settings, arguments),
         args=arguments,
         train_dataset=rows,
@@ -127,6 +127,17 @@ def _trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _kind(settings: Settings) -> Callable[..., Any]:
+    """The trainer whose loss weighs what `settings` say."""
+    if settings.loss_weighting == "token":
+        from trl import SFTTrainer
+
+        return SFTTrainer
+    from .weighting import SequenceTrainer
+
+    return partial(SequenceTrainer, sequences=settings.global_batch_size)
 
 
 def batch(examples: list[dict[str, list[int]]]) -> dict[str, Any]:

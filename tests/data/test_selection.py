@@ -115,6 +115,38 @@ def test_fewer_records_than_asked_for_is_a_sentence(choose):
         choose(*pool({"a": 10}))
 
 
+def new_from_a(members, start, seeds=3000):
+    """How often the first new record is one of domain a's, over seeds."""
+    ids, domains, lengths = pool(members)
+    drawn = [ranked(ids, domains, lengths, len(start(lengths)) + 1, seed, start=start(lengths))[-1] for seed in range(seeds)]
+    return sum(domains[i] == "a" for i in drawn) / seeds
+
+
+def test_seeds_stay_in_their_domains_and_use_up_draws():
+    """Paper, Algorithm 1, and its notebook: what was taken outright is still in its domain's pool, and adds nothing there."""
+
+    def longest_of_a(lengths):
+        return [max((0, 1), key=lambda i: lengths[i])]
+
+    def all_of_a(lengths):
+        return [0, 1]
+
+    # a (1/2): the seed (2/3) adds nothing and leaves a at its other record, else that record; then anew. 1/6 + 1/3 * 1/2
+    assert abs(new_from_a({"a": 2, "b": 50}, longest_of_a) - 1 / 3) < 0.03
+    assert new_from_a({"a": 2, "b": 50}, all_of_a, seeds=50) == 0
+    assert abs(new_from_a({"a": 2, "b": 50}, lambda lengths: []) - 1 / 2) < 0.03
+
+
+def test_seeds_take_draws_from_their_domains_in_a_pool_of_the_papers_kind():
+    """With the longest traces of one domain as seeds, that domain gets fewer new records than the others."""
+    ids, domains, lengths = pool(dict.fromkeys("abcde", 2000))
+    start = sorted(range(2000), key=lambda i: -lengths[i])[:80]
+    added = Counter(domains[i] for seed in range(5) for i in ranked(ids, domains, lengths, 580, seed, start=start)[80:])
+    others = sum(added[d] for d in "bcde") / 4
+    assert added.total() == 2500 and added["a"] < 0.6 * others
+    assert sorted(ranked(ids, domains, lengths, len(ids), 0, start=start)) == list(range(len(ids)))
+
+
 def test_seeds_come_first_and_are_not_drawn_again():
     ids, domains, lengths = pool({"a": 30, "b": 30})
     chosen = ranked(ids, domains, lengths, 40, seed=3, start=[4, 50])

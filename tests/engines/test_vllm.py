@@ -56,6 +56,14 @@ def test_tokens_come_some_at_a_time_unless_a_stream_is_watched(engine):
     assert write(engine, [Open(PREFIX, 50, stop_ids=frozenset({ids[end]}))]) == [ids[: end + 1]]
 
 
+@pytest.mark.parametrize(("streams", "length"), [(32, 120), (3, 1500), (40, 52)])
+def test_more_sampled_prompts_than_a_step_reads(engine, streams, length):
+    """vLLM's CPU build failed as soon as one of them was read in two steps (seen with a real model's prompts)."""
+    prompts = [tuple(30 + (7 * i + j * j) % 300 for j in range(length)) for i in range(streams)]
+    out = write(engine, [Open(p, 9, sampling=Sampling(temperature=1.0, noise=100 + i)) for i, p in enumerate(prompts)])
+    assert [len(ids) for ids in out] == [9] * streams
+
+
 def overtaken(engine) -> int:
     """An answer comes while 32 streams of thinking run and 32 more are queued: how many of those begin after it is done."""
     thinking = [engine.open(Open((*PREFIX, i), 20 + 3 * i, priority=(1, i))) for i in range(64)]

@@ -32,6 +32,24 @@ def test_record_has_exactly_the_keys_of_the_contract():
     assert record["path_tokens"] == 50 and record["flops"] is None and record["seed"] is None
 
 
+def test_forced_ends_and_waits_of_a_pool_are_those_of_its_members():
+    """Seen with a real model: votes of 48 tokens, nearly all of them cut, were shown with 0% forced."""
+
+    def member(end, waits):
+        return {"end": end, "waits": waits}
+
+    pools = [
+        line(0, 1, 90, end="none", samples=[member("forced", 0), member("forced", 0), member("natural", 2)]),
+        line(1, 0, 60, end="none", samples=[member("forced", 0), member("natural", 0), member("natural", 1)]),
+    ]
+    record = cell_record(pools, {})
+    assert (record["forced_end_rate"], record["waits_mean"]) == (0.5, 0.5)
+    one = cell_record([line(0, 1, 9, end="none", samples=[member("forced", 1)])], {})
+    assert (one["forced_end_rate"], one["waits_mean"]) == (1.0, 1.0)
+    mixed = cell_record([pools[0], line(1, 1, 5, end="context")], {})
+    assert (mixed["forced_end_rate"], mixed["waits_mean"]) == (0.5, 0.5)
+
+
 def test_who_graded_is_counted_answer_by_answer():
     lines = [
         line(0, 1, 1, reader="rules"),

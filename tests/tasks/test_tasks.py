@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from s1x.tasks import load_task
 from s1x.tasks.sources import SHIPPED, alike
 from s1x.tiny import benchmarks
+
+CONF = Path(__file__).parents[2] / "conf"
 
 
 @pytest.fixture
@@ -171,6 +174,43 @@ def test_a_task_of_lm_eval_by_name(tmp_path, offline):
     settings = {"file": str(tmp_path / "gsm.jsonl"), "num_fewshot": 0}
     flexible = load_task({"lm_eval": "gsm8k", "filter": "flexible-extract", **settings})
     assert flexible.grade([(flexible.questions[1], "so 2.")])[0].score == 1
+
+
+@pytest.mark.parametrize("name", ["aime24", "aime25"])
+def test_of_two_tasks_of_one_name_each_group_means_its_own(tmp_path, offline, name):
+    columns = {"aime24": ("Problem", "Answer"), "aime25": ("problem", "answer")}[name]
+    theirs = {"lm_eval": name, "own": False, "file": lines(tmp_path / "theirs.jsonl", [dict(zip(columns, ["1+1?", 2]))])}
+    ours = {"lm_eval": name, "file": lines(tmp_path / "ours.jsonl", [{"problem": "1+1?", "answer": 2}])}
+    assert load_task(ours).lm_eval.config.process_results.__module__ == "s1x.tasks.graders"
+    assert load_task(theirs).lm_eval.config.process_results.__module__ != "s1x.tasks.graders"
+    assert load_task({"lm_eval": "tiny_math", "own": False, "limit": 1}).questions  # lm-eval has none of that name
+
+
+def test_the_task_groups_say_whose_they_mean():
+    from hydra import compose, initialize_config_dir
+
+    from s1x.config import register
+    from s1x.tasks.library import YAML, find
+
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        found = {
+            group: find(task.lm_eval, own=task.get("own", True))
+            for group in ("aime24", "lm_eval")
+            for task in [compose("config", [f"task={group}", *(["task.lm_eval=aime24"] * (group == "lm_eval"))]).task]
+        }
+    assert found["aime24"].parent == YAML and "lm_eval" in found["lm_eval"].parts
+
+
+def test_aime25_reads_the_hubs_columns_and_those_of_a_file():
+    from datasets import Dataset
+
+    from s1x.tasks.graders import aime25_docs
+
+    hub = Dataset.from_list([{"id": "0", "question": "1+1?", "answer": "2"}])
+    file = Dataset.from_list([{"problem": "1+1?", "answer": "2"}, {"problem": "2+2?", "answer": "4"}])
+    both = Dataset.from_list([{"problem": "1+1?", "question": "which?", "answer": "2"}])
+    assert [aime25_docs(docs)["problem"][0] for docs in (hub, file, both)] == ["1+1?"] * 3
 
 
 def test_a_task_file_of_ones_own(tmp_path, offline):

@@ -11,6 +11,11 @@ def test_s1_trains_315_steps_with_16_of_warmup(settings):
     assert s.learning_rate == 1e-5 and s.betas == (0.9, 0.95) and s.weight_decay == 1e-4 and s.epochs == 5
 
 
+def test_the_weighting_is_part_of_what_the_weights_depend_on(settings):
+    assert settings().result()["loss_weighting"] == "sequence"  # s1's
+    assert settings(loss_weighting="token").result()["loss_weighting"] == "token"
+
+
 @pytest.mark.parametrize(("devices", "at_once", "passes"), [(1, 1, 16), (8, 1, 2), (16, 1, 1), (2, 4, 2), (8, 2, 1)])
 def test_the_batch_is_kept_whatever_the_number_of_devices(settings, devices, at_once, passes):
     assert settings(device_batch_size=at_once).accumulation(devices) == passes
@@ -31,6 +36,8 @@ def test_an_impossible_batch_says_what_would_do(settings):
         ("epochs", 1.5),
         ("learning_rate", 0),
         ("learning_rate", float("nan")),
+        ("loss_weighting", "tokens"),
+        ("loss_weighting", None),
         ("warmup", 1),
         ("betas", [0.9]),
         ("betas", [0.9, 1.0]),
