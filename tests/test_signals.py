@@ -42,7 +42,12 @@ def stop(process: subprocess.Popen, number: int) -> tuple[str, float]:
     return said, time.monotonic() - began
 
 
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
+OFTEN = pytest.mark.campaign
+
+
+@pytest.mark.parametrize(
+    "number", ["SIGTERM", *(pytest.param(n, marks=OFTEN) for n in ("SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"))]
+)
 def test_while_it_generates(tmp_path, number):
     """What the engine has handed over is kept: the second run decodes the rest, and its results are those of one run."""
     sign = signal.Signals[number]
@@ -58,7 +63,7 @@ def test_while_it_generates(tmp_path, number):
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGUSR2"])
-@pytest.mark.parametrize("after", [0.3, 1.0])
+@pytest.mark.parametrize("after", [0.3, pytest.param(1.0, marks=OFTEN)])
 def test_while_it_starts(tmp_path, number, after):
     process = start(tmp_path, *SLOW)
     time.sleep(after)

@@ -82,8 +82,11 @@ def more_than_asked(number, events):
 
 
 @pytest.mark.parametrize(
-    "spoil", [before_the_first_token, in_the_middle, behind_the_last_token, nested, long_lines, more_than_asked]
-)
+    "spoil",
+    [nested, more_than_asked, *(pytest.param(f, marks=pytest.mark.campaign) for f in (
+        before_the_first_token, in_the_middle, behind_the_last_token, long_lines,
+    ))],
+)  # fmt: skip
 def test_nothing_stays_stuck_and_every_token_is_right(model, spoil):  # noqa: F811
     with Hostile(model, spoil) as server:
         engine = connect(model, server.url, in_flight=8, first_token_s=3, between_tokens_s=1)
@@ -130,6 +133,7 @@ class Heavy(Loopback):
             handler.close_connection = True
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("kind", ["refusal without end", "gzip bomb", "list without end", "nested", "no list"])
 def test_bodies_are_read_up_to_a_limit(model, kind):  # noqa: F811
     with Heavy(model, kind) as server:
