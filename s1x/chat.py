@@ -256,7 +256,7 @@ class Prompt:
             given = ", ".join(f"chat.arguments.{k}={v}" for k, v in self.chat.format.arguments.items())
             raise ThinkingClosed(
                 f"{given or f'chat={self.chat.format.name}'}: with this the model's chat template ends the thinking in the "
-                f"prompt ({self.rendered[-30:]!r}), so there is none to read; method=none answers at once"
+                f"prompt ({self.rendered[-30:]!r}), so there is none to read"
             )
         return () if self.chat.format.opened(self.rendered) else self.chat.thinking_start
 
