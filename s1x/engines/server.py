@@ -6,7 +6,6 @@ goes on from its last received token, on another server if need be, so nothing t
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from queue import Empty
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 from ..models.fingerprint import version_key
 from ..streams.engine import Chunk, EngineError, Open, Rows, Scoring
 from .common import ModelEngine, alive, at_least_one
+from .looped import key_of
 from .parts import Chain, Reading
 
 _WAIT_S = 1.0  # a poll that sees no token for this long returns, so that the caller can save and show progress
@@ -81,7 +81,7 @@ class ServerEngine(ModelEngine):
         if not servers or None in servers:
             raise ValueError(f"engine.urls={urls}: must be one or more addresses such as http://localhost:8000.")
         at_least_one(in_flight=in_flight, stream_interval=stream_interval)
-        if api_key_env is not None and not os.environ.get(api_key_env):
+        if api_key_env is not None and not key_of(api_key_env):
             raise ValueError(f"engine.api_key_env={api_key_env}: this environment variable is not set; put the key into it.")
         if version is not None and not (isinstance(version, str) and version[:1].isdigit()):
             raise ValueError(f"engine.version={version}: must be a version in full, such as 0.32.0.")
@@ -176,9 +176,8 @@ class ServerEngine(ModelEngine):
         """What the servers say, by version as it is keyed: one. Raises EngineError for several, or another than is given."""
         from .completions import served_version
 
-        s = self.settings
-        key = os.environ.get(s.api_key_env) if s.api_key_env else None
-        said = {url: served_version(url, key) for url in s.urls}
+        key = key_of(self.settings.api_key_env)
+        said = {url: served_version(url, key) for url in self.settings.urls}
         found = {version and version_key(version): url for url, version in said.items()}
         if self.version and found.keys() - {None, version_key(self.version)}:
             raise EngineError(f"engine.version={self.version}: {_list(said)}; leave engine.version out, or set what is there.")
