@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..engines.looped import Looped, key_of
+from ..files import whole_lines
 
 log = logging.getLogger(__name__)
 
@@ -218,12 +219,7 @@ class _Said:
         name = f"{re.sub('[^A-Za-z0-9.-]', '_', model)[-60:]}.{blake2b(model.encode(), digest_size=4).hexdigest()}"
         self._path = directory / f"{name}.{socket.gethostname()}.{os.getpid()}.jsonl"
         for path in sorted(directory.glob(f"{name}.*.jsonl")):
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    row = json.loads(line)
-                    self._known[row["key"]] = str(row["said"])
-                except (ValueError, KeyError, TypeError):  # torn by a kill: asked again
-                    continue
+            self._known |= {row["key"]: str(row["said"]) for row in whole_lines(path) if {"key", "said"} <= row.keys()}
 
     def get(self, key: str) -> str | None:
         return self._known.get(key)
