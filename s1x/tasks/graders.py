@@ -69,6 +69,9 @@ def aime25_docs(dataset):
     return dataset.rename_column("question", "problem") if "problem" not in dataset.column_names else dataset
 
 
+OURS = (grade_same, grade_math)  # scores that compare, in workers
+
+
 def gpqa_docs(dataset):
     """GPQA rows with `choices` in an order that depends on the question alone, `answer` the letter of the right one.
 

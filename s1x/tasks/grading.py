@@ -110,7 +110,7 @@ def filtered(task: Task, question: Question, text: str) -> dict[str, Any]:
 def compared(task: Task, question: Question, answer: Any) -> tuple[str, str] | None:
     """The comparison that a score of ours will ask for; None for other tasks, and where no answer was read."""
     score = task.lm_eval.config.process_results
-    if score not in (graders.grade_math, graders.grade_same) or answer == graders.NO_ANSWER or "answer" not in question.doc:
+    if score not in graders.OURS or answer == graders.NO_ANSWER or "answer" not in question.doc:
         return None
     target = str(question.doc["answer"])
     return answer, target if score is graders.grade_math else graders.same_target(target)

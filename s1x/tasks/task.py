@@ -79,7 +79,7 @@ class Task:
 
     def check_grading(self) -> None:
         """Grade two made-up responses to the first question. Raises ValueError when the metric is no score from 0 to 1."""
-        ours = self.lm_eval.config.process_results in (graders.grade_math, graders.grade_same)
+        ours = self.lm_eval.config.process_results in graders.OURS
         for text in ("",) if ours else ("", self.questions[0].target):
             try:
                 metrics = measured(self, self.questions[0], filtered(self, self.questions[0], text))
