@@ -35,6 +35,7 @@ class ServerSettings:
     first_token_s: float
     between_tokens_s: float
     stream_interval: int
+    positional_seeds: bool
 
 
 class ServerEngine(ModelEngine):
@@ -95,7 +96,7 @@ class ServerEngine(ModelEngine):
             quantization=quantization,
             keyed={"positional_seeds": True} if positional_seeds else None,
         )
-        self.version, self.positional_seeds = version, positional_seeds
+        self.version = version
         self.settings = ServerSettings(
             urls=servers,
             model=model,
@@ -108,6 +109,7 @@ class ServerEngine(ModelEngine):
             first_token_s=first_token_s,
             between_tokens_s=between_tokens_s,
             stream_interval=stream_interval,
+            positional_seeds=positional_seeds,
         )
         self._client: Any = None
         self._open: dict[int, Open | Scoring] = {}
@@ -117,7 +119,7 @@ class ServerEngine(ModelEngine):
         """Queue a stream; returns its handle. A prefix must not be empty."""
         handle = self.admit(request)
         self._open[handle] = request
-        self._new.append(Chain(handle, request, self.padded, self.context_length, self.positional_seeds))
+        self._new.append(Chain(handle, request, self.padded, self.context_length))
         return handle
 
     def score(self, request: Scoring) -> int:

@@ -165,7 +165,7 @@ class Client(Looped):
 
     async def _complete(self, chain: Chain, endpoint: Endpoint) -> None:
         """One request: everything it yields goes out at once."""
-        part, counters, first = chain.part(), self.counters, True
+        part, counters, first = chain.part(self.settings.positional_seeds), self.counters, True
         request = chain.request
         asked = body(
             self.settings.model_id,

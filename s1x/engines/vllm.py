@@ -139,7 +139,6 @@ class VllmEngine(ModelEngine):
             "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",  # models/facts.py knows YaRN contexts that vLLM takes for too long
         }
 
-        self._positional = positional_seeds  # until vLLM says which runner it has
         self._lora: Any = None
         self.llm: Any = None
         self._open: dict[int, Chain | Reading] = {}
@@ -182,7 +181,7 @@ class VllmEngine(ModelEngine):
             hot = f"sampling.temperature={request.sampling.temperature:g}"
             raise ValueError(f"{hot}: vLLM takes at most {_HOTTEST:g}; use engine=transformers.")
         handle = self.admit(request)
-        self._open[handle] = Chain(handle, request, self.padded, self.context_length, self._positional)
+        self._open[handle] = Chain(handle, request, self.padded, self.context_length)
         self._new.append(self._open[handle])
         return handle
 
@@ -253,9 +252,7 @@ class VllmEngine(ModelEngine):
             raise EngineError(f"engine=vllm: vLLM could not start ({_first_line(error)}).") from error
         if self.positional_seeds and not self.llm.vllm_config.use_v2_model_runner:
             log.warning("engine.positional_seeds=true: vLLM runs its model runner V1 here; resumed streams get fresh noise.")
-            self._positional = False
-            for chain in self._open.values():
-                chain.positional = False
+            self.positional_seeds = False  # what was set stays in the fingerprint
         if self.lora:
             from vllm.lora.request import LoRARequest
 
@@ -283,7 +280,7 @@ class VllmEngine(ModelEngine):
 
     def _start(self, chain: Chain) -> None:
         """Hand vLLM the next part of a chain."""
-        part, s = chain.part(), chain.request.sampling
+        part, s = chain.part(self.positional_seeds), chain.request.sampling
         greedy = s.noise is None
         params = _params(
             "DELTA",
