@@ -131,7 +131,7 @@ def _notes(o: Opened) -> Iterator[str]:
     for name in o.chat.unread_arguments:
         yield f"chat.arguments.{name}: the chat template of {o.cell.cfg.model.name} reads no such argument"
     if o.task.until:
-        stops, rule = ", ".join(map(repr, o.task.until)), o.cell.cfg.task.get("until", "auto")
+        stops, rule = ", ".join(map(repr, o.task.until)), o.task.until_rule
         ends = "ends its answers" if o.chat.ends_turns else "has no end of an answer"
         why = f"task.until=auto, and chat={o.chat.format.name} {ends}" if rule == "auto" else f"task.until={rule}"
         yield f"{o.task.name}: {why}: its stops {stops} {'end answers' if o.until else 'are ignored'}"

@@ -10,7 +10,7 @@ import string
 from collections.abc import Callable
 
 from . import answers
-from .equivalence import Verdict, judge
+from .equivalence import Verdict, rules
 
 NO_ANSWER = "[invalid]"  # lm-eval's own word for a filter that found nothing
 
@@ -61,7 +61,7 @@ def same_target(target: str) -> str:
 def grade_math(doc: dict, results: list[str]) -> dict[str, int]:
     """Mathematical equivalence (math-verify in a worker process with a time limit)."""
     answer, target = results[0], str(doc["answer"])
-    return _score("unparsed" if answer == NO_ANSWER else judge.verdict(answer, target))
+    return _score("unparsed" if answer == NO_ANSWER else rules.verdict(answer, target))
 
 
 def aime25_docs(dataset):
