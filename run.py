@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from s1x import interrupts
 from s1x.callbacks import failures
 from s1x.config import check_typed, register, validate
-from s1x.errors import SettingError, TrainingFailed, explain
+from s1x.errors import SettingError, TrainingFailed, check_no_keys, explain
 from s1x.stages import STAGES, quietly, stages, together
 from s1x.streams.engine import EngineError
 from s1x.streams.store import StoreError
@@ -69,6 +69,7 @@ def attempt() -> int:
     logging.raiseExceptions = False  # where the disk is full, the log is not what to talk about
     sys.argv[1:] = quietly(sys.argv[1:])
     try:
+        check_no_keys(sys.argv[1:])
         run()
     except (SettingError, HydraException, OmegaConfBaseException) as error:
         return fail(error, str(error) if isinstance(error, SettingError) else explain(error), 2)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -220,7 +221,8 @@ def validate(cfg: DictConfig) -> None:
         if name in ("data", "train") and plain["data"] is None and "recipe" not in plain["train"]:
             raise SettingError(f"stage={name}: no data is chosen; add data=... (python run.py --help lists them)")
     if plain["store"]["dir"] is not None:
-        check_writable("store.dir", plain["store"]["dir"])
+        if not Path(plain["store"]["dir"]).expanduser().is_dir():  # one that is there can at least be read
+            check_writable("store.dir", plain["store"]["dir"])
     elif plain["store"]["accept"]:
         raise SettingError(f"store.accept={plain['store']['accept']}: store.dir=null keeps no streams to read; set store.dir")
     _check_method(plain)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from hydra.errors import MissingConfigException, OverrideParseException
@@ -64,6 +65,23 @@ def explain(error: BaseException) -> str:
         reason = str(cause).splitlines()[0] if cause else "it does not fit"
         return f"{match[1].rstrip('.')}: {reason}"
     return " ".join(line.strip() for line in text.splitlines() if line.strip()) or type(error).__name__
+
+
+def check_no_keys(typed: Iterable[str]) -> None:
+    """Raises SettingError where a key or a password was typed: Hydra keeps what is typed, in files and tables.
+
+    The sentence does not repeat it. An address takes none, and `api_key_env` is the name of a variable that is set.
+    """
+    for argument in typed:
+        key, _, value = argument.partition("=")
+        if re.search(r"://[^/\s,\]}]*@", value):
+            raise SettingError(f"{key}: an address must not hold a key or a password; name its variable: api_key_env=NAME")
+        for name in re.findall(r"api_key_env['\"]?\s*[=:]\s*['\"]?([^,'\"}\s]+)", argument):
+            if name != "null" and name not in os.environ:
+                raise SettingError(
+                    f"{key.partition('api_key_env')[0]}api_key_env: no environment variable of that name is set (the name is "
+                    "not shown, should it be the key itself)"
+                )
 
 
 def one_experiment(typed: str) -> str:

@@ -103,6 +103,23 @@ def test_wrong_input_gets_one_sentence(command, override):
     assert WRONG[override] in said
 
 
+SECRETS = [
+    "engine.urls=http://user:hush@localhost:8000",
+    "engine.urls=[http://localhost:1,https://hush@host/v1]",
+    "engine.api_key_env=sk-hush",
+    "task.judge={url: 'http://localhost:1', model: x, api_key_env: hush123}",
+    "task.judge={url: 'http://me:hush@localhost:1', model: x}",
+    "data.domains.server.api_key_env='hush'",
+]
+
+
+@pytest.mark.parametrize("typed", SECRETS)
+def test_a_key_that_is_typed_is_refused_and_kept_nowhere(command, tmp_path, typed):
+    status, said = command("engine=server", typed)
+    assert (status, said.count("\n")) == (2, 1) and "hush" not in said, said
+    assert not list(tmp_path.rglob("*"))
+
+
 OPEN = ["+scale.plan.mine=1", "+hydra.job.env_set.X=1", "+data.sources.mine.path=x", "+task.limit=3", "++seed=3"]
 
 

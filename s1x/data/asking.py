@@ -93,7 +93,7 @@ def _headers(server: Server) -> dict[str, str]:
     if server.api_key_env is None:
         return {}
     if server.api_key_env not in os.environ:
-        raise SettingError(f"server.api_key_env={server.api_key_env}: there is no such environment variable; set it to the key")
+        raise SettingError("server.api_key_env: no environment variable of that name is set; put the key into it")
     return {"Authorization": f"Bearer {os.environ[server.api_key_env]}"}
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ..streams.engine import EngineError
 from ..streams.types import GREEDY, Ids, Sampling
@@ -23,6 +24,8 @@ from .parts import Part
 log = logging.getLogger(__name__)
 
 _VERSION_S, _VERSION_BYTES = 10.0, 1 << 12  # patience with, and length of, the answer to what version a server has
+_TAIL_S = 2.0  # patience with what a server has to say when a stream is finished: how much of it was cached
+_ANSWER_BYTES, _REFUSAL_BYTES = 1 << 26, 1 << 16  # what is read of an answer in one piece, and of a refusal
 _AGAIN = {408, 409, 425, 429}  # and every 5xx: the same request may succeed later
 # What may change tokens beside temperature, seed and stops, at the value that changes none. A server fills in what a request
 # leaves out, from the model's generation_config.json or from its own command line; so nothing is left out.
@@ -42,7 +45,10 @@ NEUTRAL: dict[str, Any] = {
     "watermarking": False,
     "ignore_eos": True,
 }
-_FAILURES = (aiohttp.ClientError, OSError, TimeoutError, ValueError, TypeError, KeyError, AttributeError)
+_FAILURES = (
+    *(aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError),  # HttpProcessingError: lines without end
+    *(ValueError, TypeError, KeyError, AttributeError, RecursionError),
+)
 
 
 class Broken(Exception):
@@ -163,32 +169,36 @@ class Endpoint:
             async with asyncio.timeout(self._between_s):
                 async with self.session.get(f"{self.url}/v1/models", headers=self._headers) as answer:
                     await self._check(answer)
-                    return list((await answer.json(content_type=None))["data"])
+                    return list((await _json(answer))["data"])
         except _FAILURES as error:
             raise self._broken(error) from None
 
     async def complete(self, request: dict[str, Any]) -> AsyncIterator[Event]:
-        """Send a request and yield what arrives, until it is finished. Raises Broken (at any time) or Refused."""
+        """Send a request and yield what arrives, until it is finished. Patience is with tokens: a server that talks without
+        writing any is waited for no longer than a silent one. Raises Broken (at any time) or Refused."""
         self.open += 1
+        finished = False
         try:
             async with asyncio.timeout(self._first_s) as patience:
                 async with self.session.post(f"{self.url}/v1/completions", json=request, headers=self._headers) as answer:
                     await self._check(answer)
                     _end_with_connection(answer)
-                    finished, event = False, None
                     async for line in answer.content:
                         if line.startswith(b"data:"):
                             data = line[5:].strip()
                             if data == b"[DONE]":
                                 break
                             event = self._event(json.loads(data), "logprobs" in request)
+                            if event.ids or event.finished and not finished:
+                                seconds = _TAIL_S if event.finished else self._between_s
+                                patience.reschedule(asyncio.get_running_loop().time() + seconds)
                             finished |= event.finished
-                            patience.reschedule(asyncio.get_running_loop().time() + self._between_s)
                             yield event
                     if not finished:
                         raise Broken("the stream was cut")
         except _FAILURES as error:
-            raise self._broken(error) from None
+            if not (finished and isinstance(error, TimeoutError)):  # all tokens are there
+                raise self._broken(error) from None
         finally:
             self.open -= 1
 
@@ -209,7 +219,7 @@ class Endpoint:
             async with asyncio.timeout(self._first_s):
                 async with self.session.post(f"{self.url}/v1/{path}", json=request, headers=self._headers) as answer:
                     await self._check(answer)
-                    return read(await answer.json(content_type=None))
+                    return read(await _json(answer))
         except (*_FAILURES, IndexError) as error:
             raise self._broken(error) from None
         finally:
@@ -241,11 +251,11 @@ class Endpoint:
         if answer.status in _AGAIN or answer.status >= 500:
             after = answer.headers.get("Retry-After", "")
             raise Broken(f"HTTP status {answer.status}", float(after) if after.isdigit() else 0.0)
-        text = await answer.text(errors="replace")
+        text = (await answer.content.read(_REFUSAL_BYTES)).decode(errors="replace")
         try:
             given = json.loads(text)
             text = given.get("error", given).get("message", text)
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             pass
         raise Refused(f"HTTP status {answer.status}: {self._clean(str(text))}")
 
@@ -262,6 +272,17 @@ class Endpoint:
         """The server's words, short, on one line, and without the key should it have been echoed."""
         text = " ".join(text.split())
         return (text.replace(self._key, "***") if self._key else text)[:300]
+
+
+async def _json(answer: aiohttp.ClientResponse) -> Any:
+    """An answer in one piece, up to a length that no honest one has."""
+    parts, size = [], 0
+    async for part in answer.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > _ANSWER_BYTES:
+            raise ValueError("too long")
+    return json.loads(b"".join(parts))
 
 
 def _cached(data: dict[str, Any]) -> int | None:

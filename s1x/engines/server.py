@@ -80,10 +80,11 @@ class ServerEngine(ModelEngine):
     ) -> None:
         servers = tuple(map(address, [urls] if isinstance(urls, str) else urls or []))
         if not servers or None in servers:
-            raise ValueError(f"engine.urls={urls}: must be one or more addresses such as http://localhost:8000.")
+            shown = "" if "@" in str(urls) else f"={urls}"  # a key does not belong there, and is not shown
+            raise ValueError(f"engine.urls{shown}: must be one or more addresses such as http://localhost:8000.")
         at_least_one(in_flight=in_flight, stream_interval=stream_interval)
         if api_key_env is not None and not key_of(api_key_env):
-            raise ValueError(f"engine.api_key_env={api_key_env}: this environment variable is not set; put the key into it.")
+            raise ValueError("engine.api_key_env: no environment variable of that name is set; put the key into it.")
         if version is not None and not (isinstance(version, str) and version[:1].isdigit()):
             raise ValueError(f"engine.version={version}: must be a version in full, such as 0.32.0.")
         super().__init__(
@@ -207,7 +208,7 @@ def address(url: str) -> str | None:
     """A server's address without the /v1 that may end it; None where it is none."""
     try:
         parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
     except (ValueError, AttributeError):  # a port that is none, no text
         return None
     return url.rstrip("/").removesuffix("/v1") if valid else None

@@ -59,6 +59,8 @@ class Client(Looped):
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
             read_bufsize=_READ_BYTES,
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,  # a short answer must not become an endless one
         )
         s = self.settings
         key = key_of(s.api_key_env)
@@ -188,7 +190,7 @@ class Client(Looped):
                 counters.decoded += len(ids)
                 logprobs = None if event.logprobs is None else event.logprobs[: len(ids)]
                 self.arrived.put(Chunk(chain.handle, ids, logprobs, chain.done))
-                if chain.redraw:  # after a stop, the server still says how much of the prompt was cached
+                if chain.redraw or chain.done and not event.finished:  # more than was asked for is of no use
                     return
 
     def _priority(self, work: Chain | Reading) -> int | None:

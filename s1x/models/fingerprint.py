@@ -62,10 +62,10 @@ def _installed(packages: Sequence[str]) -> str:
 
 
 def sha256(file: Path) -> str:
-    """The file's sha256 (hex), remembered by path, size and modification time in the user's cache folder."""
+    """The file's sha256 (hex), remembered by path, size and times in the user's cache folder."""
     file = file.resolve()
     stat = file.stat()
-    key = f"{file}|{stat.st_size}|{stat.st_mtime_ns}"
+    key = f"{file}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}"  # nobody can set the last one back
     known = _read_cache()
     if key not in known:
         with file.open("rb") as f:

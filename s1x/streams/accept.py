@@ -1,4 +1,4 @@
-"""`store.accept`: streams that another version of the engine wrote, read beside one's own.
+"""Stores that begin with what others hold: streams of other versions (`store.accept`), and a store that cannot be written.
 
 Whoever mixes versions says so. What such a run writes goes to a folder of its own, named after all that it may hold, so that
 tokens of one version never turn up among those of another; the folders it reads from stay as they are.
@@ -7,10 +7,11 @@ tokens of one version never turn up among those of another; the folders it reads
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .store import Store, Stored
+from .memory import MemoryStore
+from .store import Store, Stored, StoreError
 from .types import Read
 
 log = logging.getLogger(__name__)
@@ -18,10 +19,16 @@ log = logging.getLogger(__name__)
 JOINT = "+"
 
 
-def open_store(directory: Path, fingerprint: str, accept: Sequence[str] = ()) -> Store:
-    """The store of an engine, which also reads what `accepted` finds."""
+def open_store(directory: Path, fingerprint: str, accept: Sequence[str] = ()) -> Store | MemoryStore:
+    """The store of an engine, which also reads what `accepted` finds. One that is there and cannot be written is read."""
     others = accepted(directory, fingerprint, accept)
-    return Accepting(directory, fingerprint, others) if others else Store(directory, fingerprint)
+    try:
+        return Accepting(directory, fingerprint, others) if others else Store(directory, fingerprint)
+    except StoreError as error:
+        if not directory.is_dir():
+            raise
+        log.warning("%s Until then it is only read: what this run generates is kept for this run alone.", error)
+        return Borrowing({source: Store(directory, source, writable=False) for source in (fingerprint, *others)})
 
 
 def accepted(directory: Path, fingerprint: str, accept: Sequence[str]) -> list[str]:
@@ -60,13 +67,32 @@ class Accepting(Store):
 
     def inherit(self, key: bytes, read: Read) -> Stored | None:
         """What the sources have of a stream, kept here as well, so that what follows can be appended."""
-        found = [stored for source, store in self._sources.items() if (stored := store.load(read.key(source)))]
-        longest = max(found, key=lambda stored: len(stored.ids), default=None)
-        if longest is not None:
-            self.append(key, longest.ids, longest.logprobs)
-        return longest
+        return _inherit(self, self._sources, key, read)
 
     def close(self) -> None:
         super().close()
         for store in self._sources.values():
             store.close()
+
+
+class Borrowing(MemoryStore):
+    """The store of a run that may write nowhere: begins with what its sources have, and forgets the rest when it ends."""
+
+    def __init__(self, sources: Mapping[str, Store]) -> None:
+        super().__init__()
+        self._sources = sources
+
+    def inherit(self, key: bytes, read: Read) -> Stored | None:
+        return _inherit(self, self._sources, key, read)
+
+    def close(self) -> None:
+        for store in self._sources.values():
+            store.close()
+
+
+def _inherit(into: Store | MemoryStore, sources: Mapping[str, Store], key: bytes, read: Read) -> Stored | None:
+    found = [stored for source, store in sources.items() if (stored := store.load(read.key(source)))]
+    longest = max(found, key=lambda stored: len(stored.ids), default=None)
+    if longest is not None:
+        into.append(key, longest.ids, longest.logprobs)
+    return longest

@@ -76,10 +76,11 @@ class _Tail:
 class Store:
     """The streams of one model fingerprint under `directory`. Not for use by several threads at once.
 
-    Raises StoreError at once if `directory` cannot be written; makes no file before the first flush.
+    Raises StoreError at once if `directory` cannot be written, unless it is opened to be read only (writable=False); makes no
+    file before the first flush.
     """
 
-    def __init__(self, directory: Path, fingerprint: str) -> None:
+    def __init__(self, directory: Path, fingerprint: str, *, writable: bool = True) -> None:
         self.root = Path(directory)
         self.directory = self.root / digest(fingerprint).hex()[:16]
         self.fingerprint = fingerprint
@@ -93,7 +94,8 @@ class Store:
         self._own: _File | None = None
         self._writer: FileIO | None = None  # open on our file
         self._readers: dict[int, FileIO] = {}
-        self._check_writable()
+        if writable:
+            self._check_writable()
         self.refresh()
 
     @property

@@ -93,7 +93,7 @@ def check_judge(node: Any) -> JudgeSettings | None:
     if not isinstance(settings.arguments, Mapping):
         raise ValueError(f"task.judge.arguments={settings.arguments}: must be fields of a request, such as {{seed: 1}}")
     if settings.api_key_env is not None and not key_of(str(settings.api_key_env)):
-        raise ValueError(f"task.judge.api_key_env={settings.api_key_env}: this environment variable is not set")
+        raise ValueError("task.judge.api_key_env: no environment variable of that name is set; put the key into it")
     return settings
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 
 from s1x.engines.scripted import ScriptedEngine, logprob
 from s1x.streams.engine import Open
@@ -95,7 +96,7 @@ class Loopback:
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
         try:
-            for event in (*self.events(body), "[DONE]"):
+            for event in chain(self.events(body), ["[DONE]"]):
                 data = f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode()
                 handler.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
             handler.wfile.write(b"0\r\n\r\n")

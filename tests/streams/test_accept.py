@@ -11,7 +11,7 @@ import pytest
 from s1x.engines.scripted import ScriptedEngine
 from s1x.streams.accept import accepted, open_store
 from s1x.streams.scheduler import Job, Scheduler
-from s1x.streams.store import Store
+from s1x.streams.store import Store, StoreError
 from s1x.streams.types import Read, Sampling
 
 ROOT = Path(__file__).parents[2]
@@ -110,3 +110,30 @@ def test_a_wrong_entry_is_a_sentence(tmp_path, settings, said):
     ]
     done = subprocess.run([*command, *settings], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A disk of its own; called, it can be read only."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], capture_output=True).returncode:
+        pytest.skip("no permission to mount a tmpfs")
+    yield place, lambda: subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.parametrize("accept", [(), ("vllm-0",)])
+def test_a_store_that_cannot_be_written_is_read(read_only, accept, caplog):
+    place, protect = read_only
+    whole, _ = read(place / "other", NEW, 60)
+    read(place / "store", OLD if accept else NEW, 40)
+    protect()
+    ids, decoded = read(place / "store", NEW, 30, accept)
+    assert (ids, decoded) == (whole[:30], 0)
+    ids, decoded = read(place / "store", NEW, 60, accept)  # the rest is decoded, and kept nowhere
+    assert (ids, decoded) == (whole, 20)
+    assert read(place / "store", NEW, 60, accept)[1] == 20
+    assert "is only read" in caplog.text
+    with pytest.raises(StoreError):
+        open_store(place / "new", NEW)
