@@ -122,7 +122,10 @@ def test_a_judge_that_fails_in_mid_run_is_counted_and_said(command, tmp_path):
 def test_a_judge_that_cannot_be_asked_is_refused_before_anything_is_generated(command, tmp_path):
     for setting, words in (
         (f"task.judge={{url:{closed_url()},model:judge}}", "task.judge.url="),
-        ("task.judge={url:http://localhost:1,model:judge,api_key_env:S1X_NO_KEY}", "task.judge.api_key_env=S1X_NO_KEY"),
+        (
+            "task.judge={url:http://localhost:1,model:judge,api_key_env:S1X_NO_KEY}",
+            "task.judge.api_key_env: no environment variable",
+        ),
         ("task.judge={url:http://localhost:1}", "task.judge.model=None"),
         ("task.judge=on", "task.judge="),
     ):
