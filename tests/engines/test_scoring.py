@@ -75,11 +75,11 @@ def test_the_hash_model():
 def test_every_position_of_the_tiny_model(tiny_engine):
     streams = written(tiny_engine)
     decoded = tiny_engine.counters.decoded
-    agree(tiny_engine, streams, abs=1e-5, rel=2e-6)
+    agree(tiny_engine, streams, abs=1e-4)
     counters = tiny_engine.counters
     assert counters.decoded == decoded and 0 < counters.scored_cached < counters.scored
     fresh = TransformersEngine(tiny.MODEL, device="cpu", dtype="float32", slots=2)
-    agree(fresh, streams, abs=1e-5, rel=2e-6)  # nothing cached at first, and fewer slots than scorings
+    agree(fresh, streams, abs=1e-4)  # nothing cached at first, and fewer slots than scorings
     assert fresh.counters.decoded == fresh.counters.prefill == 0
     fresh.close()
 
@@ -111,7 +111,7 @@ def test_long_scorings_come_in_parts_and_fit_the_whole_context(tiny_engine):
     assert len(parts) == 4 and [p.done for p in parts] == [False, False, False, True]
     values = [value for part in parts for (value,) in part.rows]
     again = tiny_engine.score(Scoring(ids, (3, 700, len(ids) - 1), "next"))
-    assert answers(tiny_engine)[again] == pytest.approx([values[n - 1] for n in (3, 700, len(ids) - 1)], abs=1e-5, rel=2e-6)
+    assert answers(tiny_engine)[again] == pytest.approx([values[n - 1] for n in (3, 700, len(ids) - 1)], abs=1e-4)
 
 
 def test_little_memory_and_few_slots_lose_no_row():
@@ -127,7 +127,7 @@ def test_little_memory_and_few_slots_lose_no_row():
     out = answers(tight)
     assert tight._slots.ids.shape[0] < 6
     for handle, values in zip(handles, expected, strict=True):
-        assert out[handle] == pytest.approx(values, abs=1e-5, rel=2e-6)
+        assert out[handle] == pytest.approx(values, abs=1e-4)
     plenty.close(), tight.close()
 
 
