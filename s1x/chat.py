@@ -35,8 +35,8 @@ class ChatFormat:
 
     thinking_start opens the thinking, unless the chat template has opened it; thinking_end closes it when the model stopped by
     itself. Where a budget cut it, forced_break stands before (its first newline only where the thinking ends with none) and
-    final_answer behind. thinking_stop and answer_stop are single tokens of
-    the model; one that a tokenizer lacks does not count there, except the one that ends the thinking.
+    final_answer behind. thinking_stop and answer_stop are single tokens of the model; one that a tokenizer lacks does not count
+    there, except the one that ends the thinking.
     arguments go to the chat template (enable_thinking, reasoning_effort, ...); date (YYYY-MM-DD) is what it takes for today,
     `TODAY` where it is None; instruction is added to every question after a blank line.
 
@@ -256,7 +256,7 @@ class Prompt:
             given = ", ".join(f"chat.arguments.{k}={v}" for k, v in self.chat.format.arguments.items())
             raise ThinkingClosed(
                 f"{given or f'chat={self.chat.format.name}'}: with this the model's chat template ends the thinking in the "
-                f"prompt ({self.rendered[-30:]!r}), so there is none to read; method=none answers at once"
+                f"prompt ({self.rendered[-30:]!r}), so there is none to read"
             )
         return () if self.chat.format.opened(self.rendered) else self.chat.thinking_start
 

@@ -79,8 +79,8 @@ def check_no_keys(typed: Iterable[str]) -> None:
         for name in re.findall(r"api_key_env['\"]?\s*[=:]\s*['\"]?([^,'\"}\s]+)", argument):
             if name != "null" and name not in os.environ:
                 raise SettingError(
-                    f"{key.partition('api_key_env')[0]}api_key_env: no environment variable of that name is set (the name is "
-                    "not shown, should it be the key itself)"
+                    f"{key.removesuffix('.api_key_env')}.api_key_env: no environment variable of that name is set (the name "
+                    "is not shown, should it be the key itself)"
                 )
 
 

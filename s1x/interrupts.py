@@ -2,8 +2,8 @@
 
 Until `begin`, while modules load and configurations are composed, the process just ends with a sentence: nothing is open, and
 libraries swallow exceptions there. From then on `Stopped` is raised in the main thread, so whatever is open flushes and closes
-on its way out. Children inherit that SIGUSR1 and SIGUSR2 (a cluster's warnings, sent to
-every process of a job) are blocked, so a warning does not kill them before this process has ended them.
+on its way out. Children inherit that SIGUSR1 and SIGUSR2 (a cluster's warnings, sent to every process of a job) are blocked, so
+a warning does not kill them before this process has ended them.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SettingError
+from ..files import whole_lines
 
 GIVE_UP = 8  # questions that failed for good before the others are not asked
 
@@ -123,13 +124,5 @@ def _complete(client, server: Server, system: str, message: str) -> str | None:
 
 
 def _known(file: Path) -> dict[str, str | None]:
-    """Replies of earlier runs; a torn last line is ignored (and asked again)."""
-    known = {}
-    if file.exists():
-        for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                entry = json.loads(line)
-                known[entry["key"]] = entry["reply"]
-            except (json.JSONDecodeError, KeyError, TypeError):
-                continue
-    return known
+    """Replies of earlier runs."""
+    return {row["key"]: row["reply"] for row in whole_lines(file) if {"key", "reply"} <= row.keys()}

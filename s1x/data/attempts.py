@@ -11,7 +11,7 @@ from ..streams.engine import Engine
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling
 from ..tasks import answers
-from ..tasks.equivalence import judge
+from ..tasks.equivalence import rules
 
 
 def attempts(
@@ -58,7 +58,7 @@ def grade(texts: Sequence[str | None], solutions: Sequence[str | None]) -> list[
     stated = [answers.stated(text or "") for text in texts]
     for answer, target in zip(stated, targets):
         if answer and target and not _letter(target):
-            judge.submit(answer, target)  # all comparisons under way before the first is waited for
+            rules.submit(answer, target)  # all comparisons under way before the first is waited for
     return [_same(text or "", answer, target) for text, answer, target in zip(texts, stated, targets)]
 
 
@@ -78,5 +78,5 @@ def _same(text: str, answer: str | None, target: str | None) -> bool | None:
         return answers.choice(text) == target.strip("().").upper()
     if answer is None:
         return False
-    verdict = judge.verdict(answer, target)
+    verdict = rules.verdict(answer, target)
     return None if verdict in ("timeout", "ungraded") else verdict == "same"

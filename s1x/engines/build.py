@@ -48,11 +48,12 @@ def context_length(engine: Mapping[str, Any], model: Mapping[str, Any]) -> int:
     """
     if "context_length" in engine:
         return engine["context_length"]
-    facts = _facts(engine, model)
+    facts = facts_of(engine, model)
     return min(facts["longest_context"], engine.get("max_model_len") or facts["context_length"])
 
 
-def _facts(engine: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+def facts_of(engine: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    """Sizes of the model (models.facts) as the engine has it."""
     return model_facts(model["path"], model["revision"], (engine.get("arguments") or {}).get("hf_overrides"))
 
 
@@ -70,7 +71,7 @@ def _replicas(engine: Mapping[str, Any], model: Mapping[str, Any], stop_ids: tup
     n = engine["replicas"]
     count = cuda_devices() if needs_model(engine) and engine.get("device") != "cpu" else 0
     if "tensor_parallel_size" in engine and engine["tensor_parallel_size"] is None:
-        chosen = placed(engine, _facts(engine, model), count // n, device_memory()).tensor if count >= n else 1
+        chosen = placed(engine, facts_of(engine, model), count // n, device_memory()).tensor if count >= n else 1
         engine = {**engine, "tensor_parallel_size": chosen}
     size = engine.get("tensor_parallel_size", 1) * engine.get("pipeline_parallel_size", 1)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))

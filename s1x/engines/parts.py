@@ -61,11 +61,10 @@ class Chain:
     """An open stream and what it has received so far.
 
     padded: the ids above the tokenizer's largest one; they never leave the chain. context_length: tokens, prefix included.
-    positional: the sampler keys its noise by the absolute position itself (`seed_of`).
     """
 
-    def __init__(self, handle: int, request: Open, padded: range, context_length: int, positional: bool = False) -> None:
-        self.handle, self.request, self.padded, self.positional = handle, request, padded, positional
+    def __init__(self, handle: int, request: Open, padded: range, context_length: int) -> None:
+        self.handle, self.request, self.padded = handle, request, padded
         self.room = max(0, min(request.limit, context_length - len(request.prefix)))
         self.ids: list[int] = []
         self.stopped = False
@@ -76,13 +75,14 @@ class Chain:
     def done(self) -> bool:
         return self.stopped or len(self.ids) >= self.room
 
-    def part(self) -> Part:
-        """The next request of a stream that is not done."""
+    def part(self, positional: bool = False) -> Part:
+        """The next request of a stream that is not done. positional: the sampler keys its noise by the absolute position
+        itself (`seed_of`)."""
         left = rest(self.request, self.ids)
         limit, banned = (1, frozenset(self.padded)) if self.redraw else (self.room - len(self.ids), frozenset())
         if left.forbid is not None and left.forbid.first > 0 and left.forbid.ids:
             limit, banned = min(limit, left.forbid.first), banned | left.forbid.ids
-        seed = seed_of(left.sampling.noise, len(left.prefix), self.positional)
+        seed = seed_of(left.sampling.noise, len(left.prefix), positional)
         return Part(left.prefix, limit, banned, left.stop_ids - banned, seed)
 
     def take(self, ids: list[int]) -> list[int]:

@@ -94,6 +94,16 @@ def choose(need: Need, devices: int, device_bytes: float, utilization: float = 0
     return chosen
 
 
+def enough(there: int, tensor: int, pipeline: int) -> bool:
+    """Whether there are devices at all. Raises ValueError when there are some, but not enough for one engine."""
+    if 0 < there < tensor * pipeline:
+        raise ValueError(
+            f"engine.tensor_parallel_size={tensor} times engine.pipeline_parallel_size={pipeline} needs {tensor * pipeline} "
+            f"GPUs; there are {there}."
+        )
+    return there > 0
+
+
 def placed(engine: Mapping[str, Any], facts: Facts, devices: int, device_bytes: float) -> Placement:
     """How an engine with these settings (conf/engine/vllm.yaml) stands on some of `devices` GPUs: as it is set, else chosen.
 

@@ -6,7 +6,6 @@ goes on from its last received token, on another server if need be, so nothing t
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from queue import Empty
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 from ..models.fingerprint import version_key
 from ..streams.engine import Chunk, EngineError, Open, Rows, Scoring
 from .common import ModelEngine, alive, at_least_one
+from .looped import key_of
 from .parts import Chain, Reading
 
 _WAIT_S = 1.0  # a poll that sees no token for this long returns, so that the caller can save and show progress
@@ -35,6 +35,7 @@ class ServerSettings:
     first_token_s: float
     between_tokens_s: float
     stream_interval: int
+    positional_seeds: bool
 
 
 class ServerEngine(ModelEngine):
@@ -82,7 +83,7 @@ class ServerEngine(ModelEngine):
             shown = "" if "@" in str(urls) else f"={urls}"  # a key does not belong there, and is not shown
             raise ValueError(f"engine.urls{shown}: must be one or more addresses such as http://localhost:8000.")
         at_least_one(in_flight=in_flight, stream_interval=stream_interval)
-        if api_key_env is not None and not os.environ.get(api_key_env):
+        if api_key_env is not None and not key_of(api_key_env):
             raise ValueError("engine.api_key_env: no environment variable of that name is set; put the key into it.")
         if version is not None and not (isinstance(version, str) and version[:1].isdigit()):
             raise ValueError(f"engine.version={version}: must be a version in full, such as 0.32.0.")
@@ -96,7 +97,7 @@ class ServerEngine(ModelEngine):
             quantization=quantization,
             keyed={"positional_seeds": True} if positional_seeds else None,
         )
-        self.version, self.positional_seeds = version, positional_seeds
+        self.version = version
         self.settings = ServerSettings(
             urls=servers,
             model=model,
@@ -109,6 +110,7 @@ class ServerEngine(ModelEngine):
             first_token_s=first_token_s,
             between_tokens_s=between_tokens_s,
             stream_interval=stream_interval,
+            positional_seeds=positional_seeds,
         )
         self._client: Any = None
         self._open: dict[int, Open | Scoring] = {}
@@ -118,7 +120,7 @@ class ServerEngine(ModelEngine):
         """Queue a stream; returns its handle. A prefix must not be empty."""
         handle = self.admit(request)
         self._open[handle] = request
-        self._new.append(Chain(handle, request, self.padded, self.context_length, self.positional_seeds))
+        self._new.append(Chain(handle, request, self.padded, self.context_length))
         return handle
 
     def score(self, request: Scoring) -> int:
@@ -177,9 +179,8 @@ class ServerEngine(ModelEngine):
         """What the servers say, by version as it is keyed: one. Raises EngineError for several, or another than is given."""
         from .completions import served_version
 
-        s = self.settings
-        key = os.environ.get(s.api_key_env) if s.api_key_env else None
-        said = {url: served_version(url, key) for url in s.urls}
+        key = key_of(self.settings.api_key_env)
+        said = {url: served_version(url, key) for url in self.settings.urls}
         found = {version and version_key(version): url for url, version in said.items()}
         if self.version and found.keys() - {None, version_key(self.version)}:
             raise EngineError(f"engine.version={self.version}: {_list(said)}; leave engine.version out, or set what is there.")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-import os
 import random
-import threading
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from itertools import count
@@ -19,6 +17,7 @@ import aiohttp
 from ..streams.engine import Chunk, Counters, EngineError, Rows
 from .common import no_room
 from .completions import Abilities, Broken, Endpoint, Refused, Unreachable, body, probe, scoring_body
+from .looped import Looped, key_of
 from .parts import Chain, Reading, pack
 from .routing import Router
 from .server import ServerSettings
@@ -30,7 +29,7 @@ _SLOWEST_S = 60.0  # longest pause between two tries
 _NOBODY = 2  # further tries at the start, where nobody answers: probably the address is wrong
 
 
-class Client:
+class Client(Looped):
     """The side that lives on the event loop's thread. Chunks, rows and errors leave through `arrived`; what is done is counted
     in `counters`.
 
@@ -43,13 +42,7 @@ class Client:
         self.router = Router()
         self._waiting: list[tuple] = []  # heap of (priority, handle, chain)
         self._tasks: dict[int, asyncio.Task] = {}
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="s1x-server", daemon=True).start()
-        try:
-            asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
-        except BaseException:
-            self.close()
-            raise
+        super().__init__("s1x-server")
 
     # --- called from the engine's thread ---
 
@@ -59,14 +52,10 @@ class Client:
     def cancel(self, handle: int) -> None:
         self._loop.call_soon_threadsafe(self._cancel, handle)
 
-    def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-
     # --- on the loop ---
 
     async def _start(self) -> None:
-        self.session = aiohttp.ClientSession(
+        self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
             read_bufsize=_READ_BYTES,
@@ -74,9 +63,9 @@ class Client:
             auto_decompress=False,  # a short answer must not become an endless one
         )
         s = self.settings
-        key = os.environ.get(s.api_key_env) if s.api_key_env else None
+        key = key_of(s.api_key_env)
         self.endpoints = [
-            Endpoint(self.session, url, key, first_s=s.first_token_s, between_s=s.between_tokens_s) for url in s.urls
+            Endpoint(self._session, url, key, first_s=s.first_token_s, between_s=s.between_tokens_s) for url in s.urls
         ]
         found = await asyncio.gather(*map(self._ask, self.endpoints))
         self._priorities = all(server.priorities for server in found)
@@ -102,13 +91,8 @@ class Client:
         return await probe(endpoint, s.model_id, s.model, s.context_length, patiently)
 
     async def _stop(self) -> None:
-        self._waiting.clear()
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if hasattr(self, "session"):
-            await self.session.close()
+        self._waiting.clear()  # what ends would start the next
+        await super()._stop()
 
     def _admit(self, work: list[Chain | Reading]) -> None:
         for new in work:
@@ -183,7 +167,7 @@ class Client:
 
     async def _complete(self, chain: Chain, endpoint: Endpoint) -> None:
         """One request: everything it yields goes out at once."""
-        part, counters, first = chain.part(), self.counters, True
+        part, counters, first = chain.part(self.settings.positional_seeds), self.counters, True
         request = chain.request
         asked = body(
             self.settings.model_id,

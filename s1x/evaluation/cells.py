@@ -100,7 +100,9 @@ def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[O
         if key not in tasks:
             verdicts = Path(cfg.store.dir).expanduser() / "verdicts" if cfg.store.dir else None
             tasks[key] = load_task(task_cfg, verdicts)
-        chat = chats.setdefault(str(cfg.chat), chat_of(cfg, tokenizer, context_length))
+        if (format := str(cfg.chat)) not in chats:
+            chats[format] = chat_of(cfg, tokenizer, context_length)
+        chat = chats[format]
         method = naming.method_of(cfg)
         check(
             method, context_length=context_length, temperature=cfg.sampling.temperature, chat=chat, reserve=cfg.answer.reserve
@@ -114,19 +116,14 @@ def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[O
 
 def _check_ids(opened: list[Opened]) -> None:
     """Raises SettingError where a prompt or the chat format has ids that the model does not know."""
-    from ..engines.build import needs_model
-    from ..models.facts import model_facts
-
-    model, tokenizer = opened[0].cell.cfg.model, opened[0].chat.tokenizer
-    if not needs_model(opened[0].cell.cfg.engine):
-        return
-    rows = model_facts(model.path, model.revision)["vocab_size"]
-    if max(tokenizer.get_vocab().values(), default=0) < rows:
+    cfg, tokenizer = opened[0].cell.cfg, opened[0].chat.tokenizer
+    sizes = _sizes(cfg)
+    if sizes is None or max(tokenizer.get_vocab().values(), default=0) < sizes["vocab_size"]:
         return
     for chat, task in {(id(o.chat), id(o.task)): (o.chat, o.task) for o in opened}.values():
         fixed = chat.thinking_start + chat.thinking_end + chat.final_answer
         for question in task.questions:
-            check_ids(model.path, max((*fixed, *chat.prompt(question.text).ids)), rows)
+            check_ids(cfg.model.path, max((*fixed, *chat.prompt(question.text).ids)), sizes["vocab_size"])
 
 
 def _notes(o: Opened) -> Iterator[str]:
@@ -134,7 +131,7 @@ def _notes(o: Opened) -> Iterator[str]:
     for name in o.chat.unread_arguments:
         yield f"chat.arguments.{name}: the chat template of {o.cell.cfg.model.name} reads no such argument"
     if o.task.until:
-        stops, rule = ", ".join(map(repr, o.task.until)), o.cell.cfg.task.get("until", "auto")
+        stops, rule = ", ".join(map(repr, o.task.until)), o.task.until_rule
         ends = "ends its answers" if o.chat.ends_turns else "has no end of an answer"
         why = f"task.until=auto, and chat={o.chat.format.name} {ends}" if rule == "auto" else f"task.until={rule}"
         yield f"{o.task.name}: {why}: its stops {stops} {'end answers' if o.until else 'are ignored'}"
@@ -156,7 +153,7 @@ class Grader:
         ]
         o.traces[question.doc_id, repeat] = samples.compact(trace), gradings
         self._open += [(o, grading) for grading in gradings if not grading.done()]
-        self.meter.arrived(o.cell)
+        self.meter.arrived()
         if len(o.traces) == o.expected:
             self._complete.append(o)
 
@@ -263,7 +260,7 @@ def finish(o: Opened) -> dict[str, Any]:
     from ..metrics.cell import cell_record
 
     lines = grade(o)
-    meta = naming.identity(o.cell) | {"model_facts": _facts(o.cell.cfg), "columns": facts(o.method).columns}
+    meta = naming.identity(o.cell) | {"model_facts": _passed(_sizes(o.cell.cfg)), "columns": facts(o.method).columns}
     meta["until"] = "task" if o.until else "none"
     record = cell_record(lines, meta)
     directory = o.cell.directory
@@ -285,14 +282,18 @@ def grade(o: Opened) -> list[dict[str, Any]]:
     ]
 
 
-def _facts(cfg: DictConfig) -> dict[str, int] | None:
-    """What FLOPs are computed from; None for an engine without a model."""
-    from ..engines.build import needs_model
-    from ..models.facts import model_facts
+def _sizes(cfg: DictConfig) -> dict[str, Any] | None:
+    """Sizes of the cell's model (models.facts); None for an engine without a model."""
+    from ..engines.build import facts_of, needs_model
 
-    if not needs_model(cfg.engine):
+    engine, model = (OmegaConf.to_container(cfg[key], resolve=True) for key in ("engine", "model"))
+    return facts_of(engine, model) if needs_model(engine) else None
+
+
+def _passed(sizes: dict[str, Any] | None) -> dict[str, int] | None:
+    """What FLOPs are computed from."""
+    if sizes is None:
         return None
-    facts = model_facts(cfg.model.path, cfg.model.revision)
-    embedding = facts["vocab_size"] * facts["hidden_size"]
-    passed = facts["parameters"] - (0 if facts["tied_embeddings"] else embedding)  # a tied embedding is the output head
-    return {"parameters": passed, "layers": facts["layers"], "hidden": facts["heads"] * facts["head_dim"]}
+    embedding = sizes["vocab_size"] * sizes["hidden_size"]
+    passed = sizes["parameters"] - (0 if sizes["tied_embeddings"] else embedding)  # a tied embedding is the output head
+    return {"parameters": passed, "layers": sizes["layers"], "hidden": sizes["heads"] * sizes["head_dim"]}

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from omegaconf import DictConfig, OmegaConf
 
 from ..cell import Cell, stage_names
+from ..engines.build import facts_of
 from ..engines.placement import GIB, placed
 from ..files import is_local
 from ..models.device import cuda_devices, device_memory, resolve_dtype
-from ..models.facts import KNOWN, model_facts
+from ..models.facts import KNOWN
 from .forecast import Reads, forecast, model_of
 from .naming import identity
 
@@ -98,11 +99,11 @@ def memory(cells: list[Cell]) -> list[str]:
 
 def _room(cfg: DictConfig, devices: int, size: float) -> str:
     engine, path = OmegaConf.to_container(cfg.engine, resolve=True), cfg.model.path
-    overrides, replicas = (engine.get("arguments") or {}).get("hf_overrides"), engine.get("replicas") or 1
+    replicas = engine.get("replicas") or 1
     if path not in KNOWN and not is_local(path):
         return "sizes that are not known here, so neither is whether it fits."
     try:
-        facts = KNOWN.get(path) or model_facts(path, cfg.model.revision, overrides)
+        facts = KNOWN.get(path) or facts_of(engine, cfg.model)
         on = placed(engine, facts, devices // replicas, size)
     except (ValueError, FileNotFoundError) as error:
         return str(error)

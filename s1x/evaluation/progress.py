@@ -51,7 +51,7 @@ class Meter:
     def __exit__(self, *_: Any) -> None:
         self._bar.stop()
 
-    def begin(self, opened: list[Any], engine: Any) -> None:
+    def begin(self, opened: list[Any]) -> None:
         """The next group of cells starts."""
         self.total += sum(o.expected for o in opened)
         self.before = self.tokens
@@ -77,7 +77,7 @@ class Meter:
             self._logged = now
             log.info(f"{self.traces}/{self.total} traces  {rate}")
 
-    def arrived(self, cell: Cell) -> None:
+    def arrived(self) -> None:
         self.traces += 1
 
     def finished(self, cell: Cell, record: dict[str, Any]) -> None:
@@ -94,13 +94,9 @@ class Meter:
         n, total = self.readers, self.readers["rules"] + self.readers["judge"] + self.readers["not_graded"]
         said = []
         if n["judge"] or n["judge_failed"]:
+            none = f"; it gave no verdict on {n['judge_failed']:,}, where that of the rules stands" if n["judge_failed"] else ""
             said.append(
-                f"The judge decided {n['judge']:,} of {total:,} answers and changed {n['judge_changed']:,} to right"
-                + (
-                    f"; it gave no verdict on {n['judge_failed']:,}, where that of the rules stands."
-                    if n["judge_failed"]
-                    else "."
-                )
+                f"The judge decided {n['judge']:,} of {total:,} answers and changed {n['judge_changed']:,} to right{none}."
             )
         if n["not_graded"]:
             said.append(

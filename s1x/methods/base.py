@@ -305,8 +305,8 @@ def _first_step(run: Any, chat: Chat) -> None:
     """Take the first step of a method, which needs no model and tells whether there is thinking to read at all."""
     try:
         next(run(Ask(chat.prompt("?"), chat)))
-    except ThinkingClosed:
-        raise
+    except ThinkingClosed as closed:
+        raise ThinkingClosed(f"{closed}; method=none answers at once") from None
     except Exception:  # noqa: S110  whatever else it may be is said by the method's own cell
         pass
 

@@ -49,10 +49,10 @@ def model_facts(model: str, revision: str | None = None, overrides: Mapping[str,
     """Sizes from config.json (with `overrides` in place of what stands there) and the weight headers.
 
     Keys: model_type, context_length (tokens), longest_context (what max_model_len may ask for), rope (types of scaled rotary
-    embeddings), layers, hidden_size, intermediate_size (of the MLP), heads, kv_heads, head_dim,
-    vocab_size (rows of the embedding, padding included), tied_embeddings, dtype (of the checkpoint), quantization (method or
-    None), parameters (exact from safetensors headers of an unquantized checkpoint, each weight once, else counted from the
-    sizes for a gated-MLP decoder).
+    embeddings), layers, hidden_size, intermediate_size (of the MLP), heads, kv_heads, head_dim, vocab_size (rows of the
+    embedding, padding included), tied_embeddings, dtype (of the checkpoint), quantization (method or None), parameters (exact
+    from safetensors headers of an unquantized checkpoint, each weight once, else counted from the sizes for a gated-MLP
+    decoder). Raises FileNotFoundError or ValueError with one sentence.
     """
     folder = files.locate(model, revision).folder
     config = {**files.config(folder), **(overrides or {})}

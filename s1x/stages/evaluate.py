@@ -87,16 +87,13 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
     try:
         with sentences():
             opened = open_cells(cells, tokenizer, engine.context_length)
-        meter.begin(opened, engine)
+        meter.begin(opened)
 
         def progress(made):
             meter.update(made)
             grader.advance()
 
-        def decode(ids):
-            return tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
-        scheduler = Scheduler(engine, store, decode=decode, on_progress=progress)
+        scheduler = Scheduler(engine, store, decode=chat.decode, on_progress=progress)
         grader = Grader(scheduler, on_done, meter)
         scheduler.run(jobs(opened, grader))
         grader.finish()

@@ -35,8 +35,9 @@ _NEW_ROW = "\\\\"
 _LOG = logging.getLogger(__name__)
 
 
-class Judge:
-    """Comparisons with a cache and lazily started, reused workers. Safe to call from several threads.
+class Rules:
+    """The rules by which answers are compared, with a cache and lazily started, reused workers. Safe to call from several
+    threads. (The judge, a language model, is second.py's.)
 
     `ungraded` counts the comparisons that could not be made: their workers died, again and again, or the comparison failed.
     """
@@ -105,7 +106,7 @@ class Judge:
         return [-1 if a is None else known[canonical(a)] for a in answers]
 
     def close(self) -> None:
-        """Kill the workers; comparisons under way count as timed out. The judge may be used again."""
+        """Kill the workers; comparisons under way count as timed out. They may be used again."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
@@ -184,6 +185,6 @@ def _bare(words: str) -> str:
     return re.sub(r"^(?:the|an?) ", "", words.casefold())
 
 
-judge = Judge()
-equivalent = judge.equivalent
-group_answers = judge.group_answers
+rules = Rules()
+equivalent = rules.equivalent
+group_answers = rules.group_answers

@@ -10,7 +10,7 @@ import string
 from collections.abc import Callable
 
 from . import answers
-from .equivalence import Verdict, judge
+from .equivalence import Verdict, rules
 
 NO_ANSWER = "[invalid]"  # lm-eval's own word for a filter that found nothing
 
@@ -61,12 +61,15 @@ def same_target(target: str) -> str:
 def grade_math(doc: dict, results: list[str]) -> dict[str, int]:
     """Mathematical equivalence (math-verify in a worker process with a time limit)."""
     answer, target = results[0], str(doc["answer"])
-    return _score("unparsed" if answer == NO_ANSWER else judge.verdict(answer, target))
+    return _score("unparsed" if answer == NO_ANSWER else rules.verdict(answer, target))
 
 
 def aime25_docs(dataset):
     """Rows with a `problem`, which the hub's data set has as `question`."""
     return dataset.rename_column("question", "problem") if "problem" not in dataset.column_names else dataset
+
+
+OURS = (grade_same, grade_math)  # scores that compare, in workers
 
 
 def gpqa_docs(dataset):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from . import graders
-from .equivalence import judge
+from .equivalence import rules
 
 if TYPE_CHECKING:
     from .task import Question, Task
@@ -61,10 +61,10 @@ class Grading:
         self.filtered = filtered(self.task, self.question, self.text)
         self._compared = compared(self.task, self.question, self.filtered[self.task.filter])
         if self._compared:
-            judge.submit(*self._compared)
+            rules.submit(*self._compared)
 
     def done(self) -> bool:
-        if self._rules is None and self._compared and not judge.decided(*self._compared):
+        if self._rules is None and self._compared and not rules.decided(*self._compared):
             return False
         self.read()
         return self._asked is None or self._asked.done()
@@ -73,7 +73,7 @@ class Grading:
         """The grade by the rules; the judge is asked where it is "different" or "no answer"."""
         if self._rules is None:
             if self._compared:
-                judge.verdict(*self._compared)  # waits, which is no fault of the task's own code
+                rules.verdict(*self._compared)  # waits, which is no fault of the task's own code
             self._rules = by_rules(self.task, self.question, self.filtered)
             if self.task.judge is not None and self._rules.score == 0 and self.text.strip():
                 answer = self._rules.extracted or self.text
@@ -81,19 +81,19 @@ class Grading:
         return self._rules
 
     def grade(self) -> Grade:
-        rules = self.read()
-        return rules if self._asked is None else _judged(rules, self.task.metric, self._asked.result())
+        read = self.read()
+        return read if self._asked is None else _judged(read, self.task.metric, self._asked.result())
 
 
-def _judged(rules: Grade, metric: str, verdict: str) -> Grade:
+def _judged(read: Grade, metric: str, verdict: str) -> Grade:
     """The grade where the judge was asked. A verdict other than "same" or "different" leaves the rules'."""
     if verdict == "none":
-        return replace(rules, judge=verdict)
-    metrics = rules.metrics | {name: 0.0 for name in ("not_graded",) if name in rules.metrics}
+        return replace(read, judge=verdict)
+    metrics = read.metrics | {name: 0.0 for name in ("not_graded",) if name in read.metrics}
     if verdict == "same":
         metrics |= {metric: 1.0} | {name: 0.0 for name in ("no_answer",) if name in metrics}
-        rules = replace(rules, score=1.0, no_answer=False)
-    return replace(rules, metrics=metrics, reader="judge", judge=verdict)
+        read = replace(read, score=1.0, no_answer=False)
+    return replace(read, metrics=metrics, reader="judge", judge=verdict)
 
 
 def filtered(task: Task, question: Question, text: str) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def filtered(task: Task, question: Question, text: str) -> dict[str, Any]:
 def compared(task: Task, question: Question, answer: Any) -> tuple[str, str] | None:
     """The comparison that a score of ours will ask for; None for other tasks, and where no answer was read."""
     score = task.lm_eval.config.process_results
-    if score not in (graders.grade_math, graders.grade_same) or answer == graders.NO_ANSWER or "answer" not in question.doc:
+    if score not in graders.OURS or answer == graders.NO_ANSWER or "answer" not in question.doc:
         return None
     target = str(question.doc["answer"])
     return answer, target if score is graders.grade_math else graders.same_target(target)

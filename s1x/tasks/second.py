@@ -12,7 +12,6 @@ import logging
 import os
 import re
 import socket
-import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -20,6 +19,9 @@ from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
+
+from ..engines.looped import Looped, key_of
+from ..files import whole_lines
 
 log = logging.getLogger(__name__)
 
@@ -90,12 +92,12 @@ def check_judge(node: Any) -> JudgeSettings | None:
         raise ValueError(f"task.judge.timeout_s={settings.timeout_s}: must be a number of seconds, more than 0")
     if not isinstance(settings.arguments, Mapping):
         raise ValueError(f"task.judge.arguments={settings.arguments}: must be fields of a request, such as {{seed: 1}}")
-    if settings.api_key_env is not None and not os.environ.get(str(settings.api_key_env)):
+    if settings.api_key_env is not None and not key_of(str(settings.api_key_env)):
         raise ValueError("task.judge.api_key_env: no environment variable of that name is set; put the key into it")
     return settings
 
 
-class SecondReader:
+class SecondReader(Looped):
     """Asks the judge, many answers at once, from a thread of its own. `asked` counts its requests.
 
     directory: where verdicts are kept (None: in memory). Raises ValueError with one sentence when the server cannot be used; it
@@ -107,13 +109,7 @@ class SecondReader:
         self._said = _Said(directory, settings.model)
         self._open: dict[str, Future] = {}
         self._down_until, self._down_said = 0.0, False
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="s1x-judge", daemon=True).start()
-        try:
-            asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
-        except BaseException:
-            self.close()
-            raise
+        super().__init__("s1x-judge")
 
     def ask(self, question: str, target: str, answer: str) -> Future:
         """The verdict on an answer, as a Future; it never fails."""
@@ -137,11 +133,6 @@ class SecondReader:
                 self._open[key] = asyncio.run_coroutine_threadsafe(self._ask(key, request, note), self._loop)
         return self._open[key]
 
-    def close(self) -> None:
-        """Drop what is under way."""
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-
     async def _start(self) -> None:
         import aiohttp
 
@@ -150,8 +141,9 @@ class SecondReader:
         s = self.settings
         self._places = asyncio.Semaphore(s.in_flight)
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=10))
-        key = os.environ.get(s.api_key_env) if s.api_key_env else None
-        self._endpoint = Endpoint(self._session, s.url, key, first_s=s.timeout_s, between_s=min(s.timeout_s, 30.0))
+        self._endpoint = Endpoint(
+            self._session, s.url, key_of(s.api_key_env), first_s=s.timeout_s, between_s=min(s.timeout_s, 30.0)
+        )
         for left in (1, 0):
             try:
                 names = [str(model.get("id")) for model in await self._endpoint.models()]
@@ -166,14 +158,6 @@ class SecondReader:
                 await asyncio.sleep(PAUSE_S)
         if s.model not in names:
             raise ValueError(f"task.judge.model={s.model}: the server at {s.url} has {', '.join(names[:20]) or 'no model'}")
-
-    async def _stop(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        if hasattr(self, "_session"):
-            await self._session.close()
 
     async def _ask(self, key: str, request: dict[str, Any], note: dict[str, str]) -> Verdict:
         async with self._places:
@@ -235,12 +219,7 @@ class _Said:
         name = f"{re.sub('[^A-Za-z0-9.-]', '_', model)[-60:]}.{blake2b(model.encode(), digest_size=4).hexdigest()}"
         self._path = directory / f"{name}.{socket.gethostname()}.{os.getpid()}.jsonl"
         for path in sorted(directory.glob(f"{name}.*.jsonl")):
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    row = json.loads(line)
-                    self._known[row["key"]] = str(row["said"])
-                except (ValueError, KeyError, TypeError):  # torn by a kill: asked again
-                    continue
+            self._known |= {row["key"]: str(row["said"]) for row in whole_lines(path) if {"key", "said"} <= row.keys()}
 
     def get(self, key: str) -> str | None:
         return self._known.get(key)

@@ -66,7 +66,7 @@ class Task:
         self.max_answer_tokens: int = cfg["max_answer_tokens"] or self.generation.get("max_gen_toks", 256)
         self.generation["max_gen_toks"] = self.max_answer_tokens
         self.until: tuple[str, ...] = _stops(self.generation.get("until"), self.name)
-        self._until_rule: str = cfg["until"]
+        self.until_rule: str = cfg["until"]
         self.filter = _member("filter", cfg["filter"], [f.name for f in lm_task._filters])
         self.metric = _member("metric", cfg["metric"], list(lm_task.higher_is_better()))
         docs = self._docs(cfg["limit"])
@@ -75,11 +75,11 @@ class Task:
 
     def stops_count(self, ends_turns: bool) -> bool:
         """Whether `until` ends answers; ends_turns: whether the model's answers have an end of their own."""
-        return self._until_rule == "task" or (self._until_rule == "auto" and not ends_turns)
+        return self.until_rule == "task" or (self.until_rule == "auto" and not ends_turns)
 
     def check_grading(self) -> None:
         """Grade two made-up responses to the first question. Raises ValueError when the metric is no score from 0 to 1."""
-        ours = self.lm_eval.config.process_results in (graders.grade_math, graders.grade_same)
+        ours = self.lm_eval.config.process_results in graders.OURS
         for text in ("",) if ours else ("", self.questions[0].target):
             try:
                 metrics = measured(self, self.questions[0], filtered(self, self.questions[0], text))

@@ -20,8 +20,8 @@ from .examples import Encoded, check, encode_all
 from .settings import Settings
 from .trained import Training
 
-CHAT_KEYS = ("system", "thinking_start", "thinking_end")  # what of a chat format is in a training text; and where set,
-CHAT_OPTIONS = ("instruction", "arguments", "date")
+# What of a chat format is in a training text. The options are keyed where they are set: trainings from before them are found.
+CHAT_KEYS, CHAT_OPTIONS = ("system", "thinking_start", "thinking_end"), ("instruction", "arguments", "date")
 
 
 def settings_of(cfg: DictConfig) -> Settings:

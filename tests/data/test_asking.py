@@ -115,7 +115,7 @@ def test_no_server_and_wrong_key_are_sentences(served, tmp_path, monkeypatch):
     url, seen = served(lambda system, user: (401, "who are you?"))
     with pytest.raises(SettingError, match="HTTP 401"):
         ask(Server(url, "m"), "s", ["a"], tmp_path)
-    with pytest.raises(SettingError, match="api_key_env=S1X_NO_SUCH_KEY"):
+    with pytest.raises(SettingError, match="server.api_key_env: no environment variable"):
         ask(Server(url, "m", api_key_env="S1X_NO_SUCH_KEY"), "s", ["a"], tmp_path)
     monkeypatch.setenv("S1X_TEST_KEY", "secret")
     url, seen = served(lambda system, user: "ok")

@@ -18,6 +18,16 @@ SETTINGS = [
 ]
 
 
+def write(engine, requests) -> list[list[int]]:
+    """The ids of each request, opened all together."""
+    handles = [engine.open(r) for r in requests]
+    out = {h: [] for h in handles}
+    while chunks := engine.poll():
+        for chunk in chunks:
+            out[chunk.handle] += chunk.ids
+    return [out[h] for h in handles]
+
+
 def methods(chat, texts: list[str], *, temperature: float = 0.0, max_answer_tokens: int = 12, settings=SETTINGS):
     """(order, method) for every question and setting."""
     for number, text in enumerate(texts):

@@ -105,9 +105,9 @@ def resumed(plain, request, breaks, positional) -> list[int]:
     """The stream when it is broken off after so many tokens each time, and resumed as by another process."""
     ids: list[int] = []
     for limit in (*breaks, request.limit):
-        chain = Chain(0, rest(request, ids), PADDED, 10_000, positional)
+        chain = Chain(0, rest(request, ids), PADDED, 10_000)
         while not chain.done and len(chain.ids) < limit:
-            part = chain.part()
+            part = chain.part(positional)
             chain.take(plain.write(replace(part, limit=min(part.limit, limit - len(chain.ids)))))
         ids += chain.ids
     return ids

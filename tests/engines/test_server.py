@@ -15,6 +15,7 @@ from s1x.streams.types import Forbid, Sampling
 from ..methods.conftest import CONTEXT, END, SPOKEN, START, TOKENS, make_chat
 from . import models, proxy, sweep
 from .loopback import Loopback
+from .sweep import write
 
 SETTINGS = {"vocab": len(SPOKEN), "first_id": 2, "ends": {START: 250, END: 100}, "context_length": CONTEXT}
 TEXTS = [f"{i}+{i}=" for i in range(34)]  # times six settings: 204 traces
@@ -34,15 +35,6 @@ def served(model):
 
 def connect(model, urls, **settings) -> ServerEngine:
     return ServerEngine(model, urls=urls, **{"pause_s": 0.01, "in_flight": 32} | settings)
-
-
-def write(engine, requests) -> list[list[int]]:
-    handles = [engine.open(r) for r in requests]
-    out = {h: [] for h in handles}
-    while chunks := engine.poll():
-        for chunk in chunks:
-            out[chunk.handle] += chunk.ids
-    return [out[h] for h in handles]
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from s1x.streams.engine import EngineError, Open
 from s1x.streams.types import Forbid, Sampling
 
 from . import tiny
+from .sweep import write
 
 pytest.importorskip("vllm", reason="vLLM is not installed")
 pytestmark = pytest.mark.vllm
@@ -25,15 +26,6 @@ def engine():
     engine = VllmEngine(tiny.MODEL, max_num_seqs=32, enforce_eager=True, kv_cache_gib=0.5)
     yield engine
     engine.close()
-
-
-def write(engine, requests) -> list[list[int]]:
-    handles = [engine.open(r) for r in requests]
-    out = {h: [] for h in handles}
-    while chunks := engine.poll():
-        for chunk in chunks:
-            out[chunk.handle] += chunk.ids
-    return [out[h] for h in handles]
 
 
 def test_it_loads_at_the_first_poll_and_writes_what_is_asked_for(engine):

@@ -17,20 +17,12 @@ from s1x.streams.engine import Open
 from s1x.streams.types import Sampling
 
 from . import tiny
+from .sweep import write
 
 pytest.importorskip("vllm", reason="vLLM is not installed")
 pytestmark = pytest.mark.vllm
 
 PREFIX = (1, 30, 31, 32)
-
-
-def write(engine, requests) -> list[list[int]]:
-    handles = [engine.open(r) for r in requests]
-    out = {h: [] for h in handles}
-    while chunks := engine.poll():
-        for chunk in chunks:
-            out[chunk.handle] += chunk.ids
-    return [out[h] for h in handles]
 
 
 def changed(folder: Path, **config) -> str:

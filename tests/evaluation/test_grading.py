@@ -11,7 +11,7 @@ import time
 import pytest
 
 from s1x.tasks import grading, second
-from s1x.tasks.equivalence import judge
+from s1x.tasks.equivalence import rules
 
 from ..tasks.judging import JudgeServer, Told, closed_url
 
@@ -122,7 +122,10 @@ def test_a_judge_that_fails_in_mid_run_is_counted_and_said(command, tmp_path):
 def test_a_judge_that_cannot_be_asked_is_refused_before_anything_is_generated(command, tmp_path):
     for setting, words in (
         (f"task.judge={{url:{closed_url()},model:judge}}", "task.judge.url="),
-        ("task.judge={url:http://localhost:1,model:judge,api_key_env:S1X_NO_KEY}", "task.judge.api_key_env=S1X_NO_KEY"),
+        (
+            "task.judge={url:http://localhost:1,model:judge,api_key_env:S1X_NO_KEY}",
+            "task.judge.api_key_env: no environment variable",
+        ),
         ("task.judge={url:http://localhost:1}", "task.judge.model=None"),
         ("task.judge=on", "task.judge="),
     ):
@@ -201,25 +204,25 @@ def test_grading_that_takes_long_shows_how_far_it_is(command, tmp_path, monkeypa
     bombs = iter(range(100))
     monkeypatch.setattr("s1x.evaluation.samples.graded_text", lambda *_: rf"\boxed{{{next(bombs) % 6 + 2}^{{9^{{9^9}}}}}}")
     monkeypatch.setattr("s1x.evaluation.progress.LOG_SECONDS", 0.2)
-    judge.close()
-    monkeypatch.setattr(judge, "seconds", 0.5)
+    rules.close()
+    monkeypatch.setattr(rules, "seconds", 0.5)
     try:
         status, err = command("task.file=q.jsonl", *RUN)
     finally:
-        judge.close()
+        rules.close()
     assert status == 0 and "answers to grade" in log(tmp_path), err
     (record,) = records(tmp_path).values()
     assert record["graded_by"]["not_graded"] == 6 and "Not graded: 6 of 6" in log(tmp_path)
 
 
 def test_answers_that_could_not_be_compared_are_counted_and_said(command, tmp_path, monkeypatch):
-    """A judge of ours whose workers die, again and again."""
+    """Workers of ours die, again and again."""
     (tmp_path / "q.jsonl").write_text("".join(json.dumps({"question": f"{i}?", "answer": f"{i}x"}) + "\n" for i in range(3)))
     over = threading.Event()
 
     def killer():
         while not over.wait(0.02):
-            for process in judge._pool.processes() if judge._pool else ():
+            for process in rules._pool.processes() if rules._pool else ():
                 os.kill(process, signal.SIGKILL)
 
     monkeypatch.setattr("s1x.evaluation.samples.graded_text", lambda *_: r"\boxed{x + x - 1}")

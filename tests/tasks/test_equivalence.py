@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from s1x.tasks import workers
-from s1x.tasks.equivalence import Judge, canonical
+from s1x.tasks.equivalence import Rules, canonical
 
 
 @pytest.fixture(scope="module")
-def judge():
-    judge = Judge()
-    yield judge
-    judge.close()
+def rules():
+    rules = Rules()
+    yield rules
+    rules.close()
 
 
 @pytest.mark.parametrize(
@@ -53,22 +53,22 @@ def judge():
         ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "same"),
     ],
 )
-def test_mathematics(judge, answer, target, verdict):
-    assert judge.verdict(answer, target) == verdict
+def test_mathematics(rules, answer, target, verdict):
+    assert rules.verdict(answer, target) == verdict
 
 
 def test_shortcuts_start_no_worker():
-    judge = Judge()
-    assert judge.verdict("025", "25") == "same"
-    assert judge.verdict("24", "25") == "different"
-    assert judge.verdict("$\\dfrac{1}{2}$.", "\\frac{1}{2}") == "same"
-    assert judge.verdict("9" * 5000, "9" * 4999 + "8") == "different"  # more digits than int() takes
-    assert judge.verdict("\\frac{" * 100_000, "5") == "unparsed"
-    assert judge.verdict("0" * 100_000 + "x", "5") == "unparsed"
-    assert judge.group_answers(["7", None, "07", "8", "$7$"]) == [0, -1, 0, 1, 0]
-    assert judge.group_answers(["B", "A", "B", None]) == [0, 1, 0, -1]
-    assert judge.group_answers(["Yes it is", "yes it is", "on time", "no item"]) == [0, 0, 1, 2]
-    assert judge._pool is None
+    rules = Rules()
+    assert rules.verdict("025", "25") == "same"
+    assert rules.verdict("24", "25") == "different"
+    assert rules.verdict("$\\dfrac{1}{2}$.", "\\frac{1}{2}") == "same"
+    assert rules.verdict("9" * 5000, "9" * 4999 + "8") == "different"  # more digits than int() takes
+    assert rules.verdict("\\frac{" * 100_000, "5") == "unparsed"
+    assert rules.verdict("0" * 100_000 + "x", "5") == "unparsed"
+    assert rules.group_answers(["7", None, "07", "8", "$7$"]) == [0, -1, 0, 1, 0]
+    assert rules.group_answers(["B", "A", "B", None]) == [0, 1, 0, -1]
+    assert rules.group_answers(["Yes it is", "yes it is", "on time", "no item"]) == [0, 0, 1, 2]
+    assert rules._pool is None
 
 
 def test_spaces_matter():
@@ -76,92 +76,92 @@ def test_spaces_matter():
 
 
 def test_hostile_answers_cost_their_own_score_only():
-    judge = Judge(seconds=1.0, workers=2)
+    rules = Rules(seconds=1.0, workers=2)
     hostile = ["9**9**9**9", "9^{9^{9^9}}", "\\frac{" * 300 + "1", "10^{10^{10}}!", "\x00"]
     begun = time.perf_counter()
     for answer in hostile:
-        judge.submit(answer, "\\frac{1}{2}")
-    verdicts = [judge.verdict(answer, "\\frac{1}{2}") for answer in hostile]
+        rules.submit(answer, "\\frac{1}{2}")
+    verdicts = [rules.verdict(answer, "\\frac{1}{2}") for answer in hostile]
     assert "same" not in verdicts
     assert time.perf_counter() - begun < 100  # workers start anew after each timeout, slowly on a busy machine
-    assert judge.verdict("0.5", "\\frac{1}{2}") == "same"  # the pool lives on
+    assert rules.verdict("0.5", "\\frac{1}{2}") == "same"  # the pool lives on
     begun = time.perf_counter()
-    assert [judge.verdict(answer, "\\frac{1}{2}") for answer in hostile] == verdicts  # from the cache
+    assert [rules.verdict(answer, "\\frac{1}{2}") for answer in hostile] == verdicts  # from the cache
     assert time.perf_counter() - begun < 0.1
-    judge.submit("8^{8^{8^{8^8}}}", "1/3")
+    rules.submit("8^{8^{8^{8^8}}}", "1/3")
     begun = time.perf_counter()
-    judge.close()
+    rules.close()
     assert time.perf_counter() - begun < 2.5
 
 
 def test_the_limit_is_hard():
-    judge = Judge(seconds=1.0, workers=1)
+    rules = Rules(seconds=1.0, workers=1)
     try:
-        assert judge.verdict("1/2", "0.5") == "same"  # a worker is up
+        assert rules.verdict("1/2", "0.5") == "same"  # a worker is up
         begun = time.perf_counter()
-        assert judge.verdict("9^{9^{9^9}}", "1/2") == "timeout"
+        assert rules.verdict("9^{9^{9^9}}", "1/2") == "timeout"
         assert time.perf_counter() - begun < 10
     finally:
-        judge.close()
+        rules.close()
 
 
-def test_groups_for_voting(judge):
+def test_groups_for_voting(rules):
     answers = ["\\frac{1}{2}", "3", "0.5", None, "x^2-1", "3.0", "(x-1)(x+1)", "\\dfrac12", "4"]
-    assert judge.group_answers(answers) == [0, 1, 0, -1, 2, 1, 2, 0, 3]
-    assert judge.group_answers([]) == []
+    assert rules.group_answers(answers) == [0, 1, 0, -1, 2, 1, 2, 0, 3]
+    assert rules.group_answers([]) == []
 
 
-def kill(judge) -> None:
-    for process in judge._pool.processes():
+def kill(rules) -> None:
+    for process in rules._pool.processes():
         os.kill(process, signal.SIGKILL)
 
 
 def test_workers_killed_while_idle_are_replaced():
-    judge = Judge(workers=2)
+    rules = Rules(workers=2)
     try:
         for i in range(2, 5):
-            assert judge.verdict(f"\\sqrt{{{i}}}x", f"x\\sqrt{{{i}}}") == "same"
-            kill(judge)
-        assert judge.verdict("\\sqrt{7}x", "\\sqrt{8}x") == "different"
-        assert judge.ungraded == 0
+            assert rules.verdict(f"\\sqrt{{{i}}}x", f"x\\sqrt{{{i}}}") == "same"
+            kill(rules)
+        assert rules.verdict("\\sqrt{7}x", "\\sqrt{8}x") == "different"
+        assert rules.ungraded == 0
     finally:
-        judge.close()
+        rules.close()
 
 
 def test_a_comparison_whose_worker_is_killed_is_made_again():
-    judge = Judge(seconds=3.0, workers=1)
+    rules = Rules(seconds=3.0, workers=1)
     try:
-        assert judge.verdict("2x", "x+x") == "same"
-        judge.submit("9^{9^{9^9}}", "1/3")  # computes for its three seconds, if it may
-        judge.submit("(x+1)^2", "x^2+2x+1")
+        assert rules.verdict("2x", "x+x") == "same"
+        rules.submit("9^{9^{9^9}}", "1/3")  # computes for its three seconds, if it may
+        rules.submit("(x+1)^2", "x^2+2x+1")
         time.sleep(0.5)
-        kill(judge)
-        assert judge.verdict("9^{9^{9^9}}", "1/3") == "timeout"
-        assert judge.verdict("(x+1)^2", "x^2+2x+1") == "same"
+        kill(rules)
+        assert rules.verdict("9^{9^{9^9}}", "1/3") == "timeout"
+        assert rules.verdict("(x+1)^2", "x^2+2x+1") == "same"
     finally:
-        judge.close()
+        rules.close()
 
 
 def test_a_comparison_that_cannot_be_made_is_not_graded_and_said(caplog):
-    judge = Judge(workers=1)
+    rules = Rules(workers=1)
     over = threading.Event()
 
     def killer():
         while not over.wait(0.02):
-            if judge._pool is not None:
-                kill(judge)
+            if rules._pool is not None:
+                kill(rules)
 
     thread = threading.Thread(target=killer)
     thread.start()
     try:
-        assert judge.verdict("2x", "x+x") == "ungraded"
-        assert judge.verdict("2x", "x+x") == "ungraded" and judge.ungraded == 1
+        assert rules.verdict("2x", "x+x") == "ungraded"
+        assert rules.verdict("2x", "x+x") == "ungraded" and rules.ungraded == 1
         assert "not graded" in caplog.text and "2x" in caplog.text
     finally:
         over.set()
         thread.join()
-    assert judge.verdict("3x", "x+2x") == "same"
-    judge.close()
+    assert rules.verdict("3x", "x+2x") == "same"
+    rules.close()
 
 
 def test_a_script_needs_no_main_guard(tmp_path):
@@ -184,9 +184,9 @@ def test_workers_take_no_more_than_a_quarter_of_the_memory_and_4_gib(monkeypatch
 
 
 def test_a_comparison_that_takes_much_memory_costs_itself_alone():
-    judge = Judge(seconds=20, workers=1)
+    rules = Rules(seconds=20, workers=1)
     try:
-        assert judge.verdict(r"\binom{10^9}{10^8} x", "x") in ("timeout", "ungraded", "unparsed", "different")
-        assert judge.verdict("2x", "x+x") == "same"
+        assert rules.verdict(r"\binom{10^9}{10^8} x", "x") in ("timeout", "ungraded", "unparsed", "different")
+        assert rules.verdict("2x", "x+x") == "same"
     finally:
-        judge.close()
+        rules.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from s1x.tasks import answers
-from s1x.tasks.equivalence import Judge
+from s1x.tasks.equivalence import Rules
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 REASONS = {  # why our grade and the published one differ
@@ -27,22 +27,22 @@ def lines(name: str) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def judge():
-    judge = Judge()
-    yield judge
-    judge.close()
+def rules():
+    rules = Rules()
+    yield rules
+    rules.close()
 
 
-def verdicts(judge, pairs):
+def verdicts(rules, pairs):
     for pair in pairs:
-        judge.submit(*pair)
-    return [judge.verdict(*pair) for pair in pairs]
+        rules.submit(*pair)
+    return [rules.verdict(*pair) for pair in pairs]
 
 
-def test_every_disagreement_with_published_grades_is_known_and_explained(judge):
+def test_every_disagreement_with_published_grades_is_known_and_explained(rules):
     outputs = lines("graded/outputs.jsonl.gz")
     read = [answers.math(row["response"]) for row in outputs]
-    stated = iter(verdicts(judge, [(a, row["target"]) for a, row in zip(read, outputs) if a is not None]))
+    stated = iter(verdicts(rules, [(a, row["target"]) for a, row in zip(read, outputs) if a is not None]))
     ours = ["none" if a is None else next(stated) for a in read]
     assert "ungraded" not in ours
     differ = [i for i, row in enumerate(outputs) if (ours[i] == "same") != row["published"]]
@@ -61,12 +61,12 @@ STATED = [r"\boxed{{{}}}", r"So \(\boxed{{{}}}\).", "Final Answer: {}", "Final A
 
 
 @pytest.mark.parametrize("name", ["math500", "aime24", "aime25", "gsm8k_test"])
-def test_targets_equal_themselves_however_they_are_written(judge, name):
+def test_targets_equal_themselves_however_they_are_written(rules, name):
     targets = [str(row["answer"]).rpartition("#### ")[2] for row in lines(f"benchmarks/{name}.jsonl")]
     pairs = [(form.format(target), target) for target in targets for form in WRITTEN]
     for form in STATED:
         pairs += [(answers.math(form.format(target)) or "", target) for target in targets]
-    found = verdicts(judge, pairs)
+    found = verdicts(rules, pairs)
     assert [pair for pair, verdict in zip(pairs, found) if verdict != "same"] == []
     if name != "math500":
         assert [answers.integer(form.format(t)) for t in targets for form in STATED] == [
@@ -74,8 +74,8 @@ def test_targets_equal_themselves_however_they_are_written(judge, name):
         ]
 
 
-def test_targets_differ_from_their_neighbours(judge):
+def test_targets_differ_from_their_neighbours(rules):
     targets = [row["answer"] for row in lines("benchmarks/math500.jsonl")]
     pairs = list(zip(targets, targets[1:] + targets[:1]))
-    same = [(a, b) for (a, b), verdict in zip(pairs, verdicts(judge, pairs)) if verdict == "same" and a != b]
+    same = [(a, b) for (a, b), verdict in zip(pairs, verdicts(rules, pairs)) if verdict == "same" and a != b]
     assert same == [("5", "x=5")]

@@ -182,7 +182,10 @@ def test_verdicts(said, verdict):
         ({"url": 8000, "model": "m"}, "task.judge.url=8000"),
         ({"url": "http://localhost"}, "task.judge.model=None"),
         ({"url": "http://localhost", "model": "m", "api_key": "x"}, "task.judge.api_key"),
-        ({"url": "http://localhost", "model": "m", "api_key_env": "S1X_NO_SUCH_KEY"}, "task.judge.api_key_env=S1X_NO_SUCH_KEY"),
+        (
+            {"url": "http://localhost", "model": "m", "api_key_env": "S1X_NO_SUCH_KEY"},
+            "task.judge.api_key_env: no environment variable",
+        ),
         ({"url": "http://localhost", "model": "m", "in_flight": 0}, "task.judge.in_flight=0"),
         ({"url": "http://localhost", "model": "m", "retries": 1.5}, "task.judge.retries=1.5"),
         ({"url": "http://localhost", "model": "m", "timeout_s": -1}, "task.judge.timeout_s=-1"),

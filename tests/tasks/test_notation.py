@@ -11,15 +11,15 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from s1x.tasks import answers, notation
-from s1x.tasks.equivalence import Judge, at_once
+from s1x.tasks.equivalence import Rules, at_once
 from s1x.tasks.notation import canonical, is_product, value
 
 
 @pytest.fixture(scope="module")
-def judge():
-    judge = Judge()
-    yield judge
-    judge.close()
+def rules():
+    rules = Rules()
+    yield rules
+    rules.close()
 
 
 SAME = {
@@ -138,24 +138,24 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize(("answer", "target"), [pair for pairs in SAME.values() for pair in pairs])
-def test_spellings_of_one_value(judge, answer, target):
-    assert judge.verdict(answer, target) == "same"
+def test_spellings_of_one_value(rules, answer, target):
+    assert rules.verdict(answer, target) == "same"
 
 
 @pytest.mark.parametrize(("answer", "target"), [pair for pairs in DIFFERENT.values() for pair in pairs])
-def test_different_values_stay_different(judge, answer, target):
-    assert judge.verdict(answer, target) in ("different", "unparsed")
-    assert judge.verdict(target, answer) in ("different", "unparsed")
+def test_different_values_stay_different(rules, answer, target):
+    assert rules.verdict(answer, target) in ("different", "unparsed")
+    assert rules.verdict(target, answer) in ("different", "unparsed")
 
 
-def test_what_models_write_for_the_targets_of_benchmarks(judge):
+def test_what_models_write_for_the_targets_of_benchmarks(rules):
     """As read from a box, too."""
     rows = [json.loads(line) for line in Path(__file__).with_name("spellings.jsonl").read_text("utf-8").splitlines()]
     for form in ("{}", r"So we get \boxed{{{}}}."):
         pairs = [(answers.math(form.format(row["answer"])) or row["answer"], row["target"]) for row in rows]
         for pair in pairs:
-            judge.submit(*pair)
-        wrong = [pair for pair, row in zip(pairs, rows) if (judge.verdict(*pair) == "same") != row["same"]]
+            rules.submit(*pair)
+        wrong = [pair for pair, row in zip(pairs, rows) if (rules.verdict(*pair) == "same") != row["same"]]
         assert wrong == []
 
 
@@ -208,13 +208,13 @@ def test_anagrams_are_no_equals(word, random):
     assert at_once(canonical(rf"\text{{{word}}}"), canonical(other)) == "different"
 
 
-def test_tiny_and_huge_numbers_are_compared_by_size(judge):
+def test_tiny_and_huge_numbers_are_compared_by_size(rules):
     for base in (2, 3, 10):
         for power in (60, 120, 300):
-            assert judge.verdict(f"{base}^{{-{power}}}", rf"\frac{{1}}{{{base}^{{{power}}}}}") == "same"
-            assert judge.verdict(f"{base}^{{-{power}}}", f"{base}^{{-{power + 1}}}") == "different"
+            assert rules.verdict(f"{base}^{{-{power}}}", rf"\frac{{1}}{{{base}^{{{power}}}}}") == "same"
+            assert rules.verdict(f"{base}^{{-{power}}}", f"{base}^{{-{power + 1}}}") == "different"
             assert (
-                judge.verdict(rf"\sqrt{{7}} \cdot {base}^{{-{power}}}", rf"\sqrt{{7}} \cdot {base}^{{-{power + 1}}}")
+                rules.verdict(rf"\sqrt{{7}} \cdot {base}^{{-{power}}}", rf"\sqrt{{7}} \cdot {base}^{{-{power + 1}}}")
                 == "different"
             )
 

@@ -135,7 +135,7 @@ def run(chat, until, method, text=TEXT):
 @pytest.mark.parametrize("name", sorted(file.stem for file in CONF.glob("*.yaml")))
 def test_under_auto_no_list_of_lm_evals_changes_what_is_graded(name):
     chat, task = bind(name), Task.__new__(Task)
-    task._until_rule = "auto"
+    task.until_rule = "auto"
     lists = stop_lists()
     assert len(lists) > 60 and ["\n"] in lists and ["\n\n"] in lists
     changed = 0
