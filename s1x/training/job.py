@@ -20,8 +20,8 @@ from .examples import Encoded, check, encode_all
 from .settings import Settings
 from .trained import Training
 
-# What of a chat format is in a training text. The options are keyed where they are set: trainings from before them are found.
-CHAT_KEYS, CHAT_OPTIONS = ("system", "thinking_start", "thinking_end"), ("instruction", "arguments", "date")
+# what of a chat format is in a training text
+CHAT_KEYS = ("system", "instruction", "arguments", "date", "thinking_start", "thinking_end", "forced_break", "answer_stop")
 
 
 def settings_of(cfg: DictConfig) -> Settings:
@@ -94,9 +94,7 @@ def source(cfg: DictConfig, settings: Settings) -> Source:
         "base": base,
         "data": built.key,
         "control": [control, separator if control == "steps" else None],
-        "chat": {key: chat[key] for key in CHAT_KEYS}
-        | {key: chat[key] for key in CHAT_OPTIONS if chat[key]}
-        | ({} if chat["forced_break"] else {"forced_break": ""}),
+        "chat": {key: chat[key] for key in CHAT_KEYS},
         "train": settings.result() | {"max_length": length},
     }
     training = Training.of(content, settings.dir, settings.name)
