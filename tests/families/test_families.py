@@ -228,7 +228,7 @@ def test_thinking_switched_off(name):
     assert chat.decode(trace.prompt) == prompt
     assert (trace.thinking_tokens, trace.end) == (0, "none")
     assert answer_text(trace, chat) == ANSWER
-    with pytest.raises(ValueError, match="none to read; method=none"):
+    with pytest.raises(ValueError, match="so there is none to read"):
         play(chat, budget_forcing, prompt + ANSWER + eos)
 
 
