@@ -26,11 +26,13 @@ _WORDS = re.compile(r"[A-Za-z][A-Za-z ]+")
 _CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(([A-Z])\)[}\s].*")
 _OPTION = re.compile(r"(?:(?:the )?(?:option|choice) )?\(?([A-Z])\)?$|([A-Z])[.:] ", re.IGNORECASE)
 _TIME = re.compile("[0-9]{1,2}(?::[0-9]{2})?(?: [ap]m)?")
+_DATE = re.compile("[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}|[0-9]{1,2}[-/][0-9]{1,2}[-/][0-9]{4}")
 _BASED = re.compile(r"([0-9]+)_\{?([0-9]+)\}?")
 _LIST = re.compile("[0-9]{1,3}(?:, [0-9]{3})+")
 _GROUPED = re.compile("[0-9]{1,3}(?:,[0-9]{3})+")
 _COLUMN = re.compile(r"\\begin\{[pb]matrix\} ?((?:(?!\\end|&|,).)*) ?\\end\{[pb]matrix\}")
 _POINT = re.compile(r"\([^()\[\]]+,[^()\[\]]+\)")
+_PER = re.compile(r"(.*[0-9]) [A-Za-z]+(?:\^\{?-?[0-9]\}?)?(?:/[A-Za-z]+(?:\^\{?[0-9]\}?)?)+")
 _NEW_ROW = "\\\\"
 _LOG = logging.getLogger(__name__)
 
@@ -120,10 +122,15 @@ class Rules:
 
 
 def pair(answer: str, target: str) -> tuple[str, str]:
-    """Both in one spelling, also where one alone does not say it: `100,200` for the list `100, 200`, a point for a vector."""
+    """Both in one spelling, also where one alone does not say it: `100,200` for the list `100, 200`, a point for a vector, `12`
+    for `12 m/s`."""
     a, b = canonical(answer), canonical(target)
     if _LIST.fullmatch(b) and _GROUPED.fullmatch(bare := answer.strip(" $\\()[]")):
         a = bare.replace(",", ", ")
+    if value(a) is not None and (match := _PER.fullmatch(b)):  # 12 m/s beside a number is no quotient
+        b = match[1]
+    elif value(b) is not None and (match := _PER.fullmatch(a)):
+        a = match[1]
     if _POINT.fullmatch(a):
         b = _column(b) or b
     elif _POINT.fullmatch(b):
@@ -155,6 +162,8 @@ def at_once(answer: str, target: str) -> Verdict | None:
     if (match := _CHOICE.fullmatch(answer)) and re.fullmatch("[A-Z]", target):  # a choice and what it says: (B) 12
         return "same" if match[1] == target else "different"
     if _TIME.fullmatch(answer) and _TIME.fullmatch(target):
+        return "different"
+    if _DATE.fullmatch(answer) or _DATE.fullmatch(target):  # to a parser, a subtraction
         return "different"
     if re.fullmatch("[A-Z]", target) and (letter := _OPTION.match(answer)):
         return "same" if (letter[1] or letter[2]).upper() == target else "different"

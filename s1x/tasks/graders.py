@@ -15,10 +15,11 @@ from .equivalence import Verdict, rules
 NO_ANSWER = "[invalid]"  # lm-eval's own word for a filter that found nothing
 
 
-def _filter(read: Callable[..., str | None]):
+def _filter(read: Callable[..., str | None], *, also_math: bool = False):
     """A filter that reads answers as `read` does, and as mathematics where `read` cannot read the target (1/2 among integers).
 
     So one's own questions keep a task's strict reading where they are of its kind, and are not all wrong where they are not.
+    also_math: what `read` cannot read of an answer is mathematics, too ("x=5" for 5).
     """
 
     def apply(responses, docs):
@@ -30,12 +31,15 @@ def _filter(read: Callable[..., str | None]):
         if read is answers.choice and doc.get("choices"):
             return answers.choice(text, string.ascii_uppercase[: len(doc["choices"])])
         target = str(doc.get("answer", ""))
-        return read(text) if not target or read(target) is not None else answers.math(text)
+        strict = not target or read(target) is not None
+        found = read(text) if strict else answers.math(text)
+        return answers.math(text) if found is None and also_math else found
 
     return apply
 
 
 extract_integer = _filter(answers.integer)
+extract_value = _filter(answers.integer, also_math=True)  # of one's own questions, which other models answer
 extract_choice = _filter(answers.choice)
 extract_math = _filter(answers.math)
 
@@ -55,7 +59,7 @@ def grade_same(doc: dict, results: list[str]) -> dict[str, int]:
 
 
 def same_target(target: str) -> str:
-    return answers.integer(target) or answers.choice(target) or target
+    return target if "%" in target else answers.integer(target) or answers.choice(target) or target
 
 
 def grade_math(doc: dict, results: list[str]) -> dict[str, int]:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import sources
+from . import graders, sources
 
 YAML = Path(__file__).parent / "yaml"
 _LINE = rb"""^["']?(task|group|tag)["']?:[ \t]*["']?([^\s"'#\[\]]+)["']?[ \t]*(?:#.*)?\r?$"""
@@ -151,6 +151,10 @@ def _data(name: str, config: dict[str, Any], file: str | None, split: str | None
         splits = [config[kind] for kind in kinds if config.get(kind)]
         columns = (config.get("metadata") or {}).get("columns", [])
         rows = sources.file(Path(file).expanduser(), columns, splits)
+        for pipeline in config.get("filter_list") or ():
+            for step in pipeline["filter"]:
+                if step.get("filter_fn") is graders.extract_integer:
+                    step["filter_fn"] = graders.extract_value
         return {"custom_dataset": partial(_given, rows), "dataset_kwargs": None}
     if split is None:
         return {}

@@ -35,8 +35,15 @@ def read_rows(path: Path, setting: str = "task.file") -> list[dict[str, Any]]:
     return rows
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")  # some editors put a mark before the text
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the file must be UTF-8, and byte {error.start + 1} is not") from None
+
+
 def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
             try:
                 yield f"line {number}", json.loads(line)
@@ -46,7 +53,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _json(path: Path) -> Iterator[tuple[str, Any]]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno} is not JSON ({error.msg} at column {error.colno})") from None
     if not isinstance(rows, list):

@@ -41,6 +41,29 @@ def test_own_targets_of_another_kind_are_graded_as_mathematics(tmp_path, name, t
     assert [g.score for g in task.grade([(task.questions[0], text) for text in texts])] == [1, 1, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("target", "right", "wrong"),
+    [
+        (5, ["x=5", r"\boxed{x=5}", "2+3", "five", "5%", "5.0"], ["6", "5.5", "x=6"]),
+        ("50%", ["50", "0.5", "1/2", r"\frac{1}{2}", "50%"], ["0.4", "5"]),
+        ("12 m/s", ["12", "12 m/s", r"$12\,\mathrm{m/s}$"], ["13 m/s", "12 km/h"]),
+        ("2023-01-05", ["2023-01-05"], ["2023-05-01", "2017"]),
+    ],
+)
+def test_answers_to_ones_own_questions_are_read_as_other_models_write_them(tmp_path, target, right, wrong):
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps({"question": "How much?", "answer": target}) + "\n", encoding="utf-8-sig")
+    task = load_task({"lm_eval": "tiny_math", "file": str(file)})
+    grades = task.grade([(task.questions[0], f"Final Answer: {text}") for text in (*right, *wrong, "I do not know")])
+    assert [g.score for g in grades] == [1] * len(right) + [0] * (len(wrong) + 1)
+
+
+def test_files_that_are_not_utf_8(tmp_path):
+    (tmp_path / "latin.jsonl").write_bytes('{"question": "Wie groß?", "answer": "5"}\n'.encode("latin-1"))
+    with pytest.raises(ValueError, match="latin.jsonl: the file must be UTF-8, and byte 22 is not"):
+        load_task({"lm_eval": "tiny_math", "file": str(tmp_path / "latin.jsonl")})
+
+
 def test_tiny_math(offline):
     task = load_task({"name": "tiny_math", "lm_eval": "tiny_math", "max_answer_tokens": 16})
     assert len(task.questions) == 320 and task.until == () and task.max_answer_tokens == 16
