@@ -40,6 +40,7 @@ def checkout(tmp_path, store):
     return tmp_path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", GUIDES)
 def test_a_guide_done_as_it_stands(page, checkout):
     done = list(steps(ROOT / page))

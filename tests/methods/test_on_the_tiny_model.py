@@ -109,6 +109,7 @@ def test_budget_forcing(both, chat, engine):
     assert max(trace.waits for trace in traces) == 4
 
 
+@pytest.mark.long
 def test_conditional_methods(both, chat, engine):
     methods, expected = [], []
     for question in tiny.questions(QUESTIONS):
