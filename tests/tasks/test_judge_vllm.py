@@ -4,7 +4,7 @@ import pytest
 
 from s1x.tasks import load_task
 
-from ..engines.test_agreement import KEY, url  # noqa: F401
+from ..engines.test_agreement import KEY, model, url  # noqa: F401
 from .test_judge import mathematics
 
 pytestmark = pytest.mark.vllm
