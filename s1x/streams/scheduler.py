@@ -26,8 +26,8 @@ __all__ = ["Job", "Progress", "Scheduler"]
 
 
 class Scheduler:
-    """`store` is any object with load, append, restart and flush (store.Store, or memory.MemoryStore); `decode` turns ids into
-    text and is needed for string stops only. `window` bounds the streams open at once (default: twice the capacity)."""
+    """`store` has load, inherit, append, restart and flush (store.Store, or memory.MemoryStore); `decode` turns ids into text
+    and is needed for string stops only. `window` bounds the streams open at once (default: twice the capacity)."""
 
     def __init__(
         self,

@@ -25,12 +25,11 @@ class Progress:
 
 
 class Streams:
-    """`store` has load, append, restart and flush, and inherit where it accepts other versions' streams (accept.py); `decode`
+    """`store` has load, inherit (what other versions' streams begin with, see accept.py), append, restart and flush; `decode`
     turns ids into text and is needed for string stops only."""
 
     def __init__(self, engine: Engine, store: Any, decode: Decode | None = None):
         self.engine, self.store, self.decode = engine, store, decode
-        self._inherit = getattr(store, "inherit", lambda key, read: None)
         self.progress = Progress()
         self._streams: dict[bytes, Stream] = {}
         self._handles: dict[int, Stream] = {}
@@ -98,7 +97,7 @@ class Streams:
 
     def _stream(self, key: bytes, read: Read) -> Stream:
         room = max(0, self.engine.context_length - len(read.prefix))
-        stream = Stream(key, read, self.store.load(key) or self._inherit(key, read), room, self.decode)
+        stream = Stream(key, read, self.store.load(key) or self.store.inherit(key, read), room, self.decode)
         self.progress.reused += len(stream.tokens)
         return stream
 

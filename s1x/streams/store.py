@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from .frames import HEAD, MAGIC, MISSING, Chain, Draft, Frame, id_hash, pack_half, pack_ids, unpack_half, unpack_ids
-from .types import Ids, digest
+from .types import Ids, Read, digest
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,10 @@ class Store:
             return None
         self._tails[key] = _Tail(len(chain.ids) // 4, chain.hash, path)
         return Stored(unpack_ids(chain.ids), None if MISSING in chain.logprobs else unpack_half(chain.logprobs))
+
+    def inherit(self, key: bytes, read: Read) -> Stored | None:
+        """What other stores have of a stream that this one has not: nothing (accept.py has stores that ask others)."""
+        return None
 
     def append(self, key: bytes, ids: Sequence[int], logprobs: Sequence[float] | None = None) -> None:
         """Continue a stream behind what this process knows of it: what `load` returned (nothing if it was not asked), then
