@@ -22,19 +22,19 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from s1x import interrupts
 from s1x.callbacks import failures
-from s1x.config import check_typed, register, validate
-from s1x.errors import SettingError, TrainingFailed, check_no_keys, explain
+from s1x.config import check_shown, check_typed, register, validate
+from s1x.errors import FULL, CellFailed, SettingError, TrainingFailed, check_no_keys, explain
 from s1x.stages import STAGES, quietly, stages, together
 from s1x.streams.engine import EngineError
 from s1x.streams.store import StoreError
 
 register()
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 running = False  # set when the first job starts: an operating system's error before that is about the output directory
 
 
@@ -51,6 +51,10 @@ def run(cfg: DictConfig) -> float | None:
         values = {name: STAGES[name].load().run(cfg) for name in wanted}
     except SettingError as error:
         sys.exit(fail(error, str(error), 2))  # raised on, Hydra would print more than the sentence
+    except CellFailed as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        sys.exit(fail(error, str(error), 1))
     return values.get("evaluate")
 
 
@@ -72,6 +76,7 @@ def attempt() -> int:
     sys.argv[1:] = quietly(sys.argv[1:])
     try:
         check_no_keys(sys.argv[1:])
+        check_shown(sys.argv[1:])
         run()
     except (SettingError, HydraException, OmegaConfBaseException) as error:
         return fail(error, str(error) if isinstance(error, SettingError) else explain(error), 2)
@@ -83,7 +88,7 @@ def attempt() -> int:
     except (TrainingFailed, EngineError, StoreError) as error:
         return fail(error, str(error), 1)
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in (*FULL, errno.EROFS):
             return fail(error, explain(error), 1)
         if running or error.filename is None:
             raise

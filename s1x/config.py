@@ -10,18 +10,21 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -29,7 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .chat import ChatFormat
 from .errors import SettingError, one_experiment, sentences
 from .files import PACKAGE, check_writable, is_local
-from .hints import unknown
+from .hints import CONF, unknown
 from .stages import stages, together
 
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
@@ -194,6 +197,18 @@ def check_typed(hydra: DictConfig) -> None:
             raise SettingError(unknown(key, without))
 
 
+def check_shown(arguments: Sequence[str]) -> None:
+    """Check what is only shown (`--cfg job`), where no job checks it; costs something where + is typed.
+
+    Raises SettingError for a setting that + would make up. What else is wrong Hydra says.
+    """
+    shown = any(argument == "-c" or re.match("--cfg(=|$)", argument) for argument in arguments)
+    overrides = [argument for argument in arguments if re.match("~|[^-].*=", argument)]
+    if shown and any(override.startswith("+") for override in overrides):
+        with suppress(HydraException, OmegaConfBaseException), initialize_config_dir(str(CONF), version_base="1.3"):
+            check_typed(compose("config", overrides, return_hydra_config=True).hydra)
+
+
 @cache
 def _is_group(loader: ConfigLoader, key: str) -> bool:
     """Remembered, since each job of a sweep asks the same of the same loader."""
@@ -215,6 +230,8 @@ def validate(cfg: DictConfig) -> None:
     if together(cfg):
         _check_task(json.dumps(plain["task"]))  # first: `answer` has its default from it
     _check_ranges(plain)
+    if plain["compat"]["name"] == "s1":
+        _check_dtype(plain["engine"])
     with sentences():
         ChatFormat(**plain["chat"])
     for name in names:
@@ -255,6 +272,18 @@ def _check_ranges(plain: dict[str, Any]) -> None:
             value = value[part]
         if not valid(value):
             raise SettingError(f"{key}={value}: must be {words}")
+
+
+def _check_dtype(engine: dict[str, Any]) -> None:
+    """`compat=s1` says in which numbers an engine computes, which not every engine can be told."""
+    from .engines import build
+
+    with sentences():
+        if not build.takes(engine, "dtype"):
+            raise SettingError(
+                f"compat=s1: it computes in float32, and engine={engine.get('name')} has no dtype to set; choose an engine "
+                "that has one, such as transformers or vllm"
+            )
 
 
 def _check_method(plain: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from queue import Empty
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..errors import no_key
 from ..models.fingerprint import version_key
 from ..streams.engine import Chunk, EngineError, Open, Rows, Scoring
 from .common import ModelEngine, alive, at_least_one
@@ -84,7 +85,7 @@ class ServerEngine(ModelEngine):
             raise ValueError(f"engine.urls{shown}: must be one or more addresses such as http://localhost:8000.")
         at_least_one(in_flight=in_flight, stream_interval=stream_interval)
         if api_key_env is not None and not key_of(api_key_env):
-            raise ValueError("engine.api_key_env: no environment variable of that name is set; put the key into it.")
+            raise ValueError(no_key("engine.api_key_env"))
         if version is not None and not (isinstance(version, str) and version[:1].isdigit()):
             raise ValueError(f"engine.version={version}: must be a version in full, such as 0.32.0.")
         super().__init__(

@@ -27,6 +27,7 @@ from ..cell import Cell, stage_names
 from ..chat import Chat, ChatFormat
 from ..errors import SettingError
 from ..methods.base import Ask, facts
+from ..methods.checks import BadLimit
 from ..streams.types import All, First, Read, Sampling, Span, Until
 from .naming import method_of
 
@@ -117,6 +118,9 @@ def forecast(cell: Cell) -> Reads:
     for key in ("questions", "thinking"):
         if cfg.task[key] is None:
             raise SettingError(f"task.{key}=null: plan=true needs to know it of {cfg.task.name}; add task.{key}=NUMBER")
+    for key in ("context", "wait", "answer", "forced_answer", "tokens_per_second"):
+        if not isinstance(plan.get(key), int | float):
+            raise SettingError(f"scale.plan.{key}={plan.get(key)}: must be a number; plan=true reckons with it")
     chat = Chat(ChatFormat(**_plain(cfg.chat)), Words(), plan["context"])
     method = method_of(cfg)
     most = facts(method).limits[1]
@@ -131,7 +135,10 @@ def forecast(cell: Cell) -> Reads:
         for repeat in range(cfg.task.repeats):
             world = World(chat, model, plan, mean, math.inf if most is None else most)
             drawn = Sampling.of(prompt.ids, seed=seed, index=repeat, **sampling)
-            world.run(method(Ask(prompt, chat, drawn, **limits)))
+            try:
+                world.run(method(Ask(prompt, chat, drawn, **limits)))
+            except BadLimit as bad:
+                raise SettingError(f"method={facts(method).name}: {bad}") from None
             for key, tokens in world.reads.items():
                 reads[key] = max(reads.get(key, 0), tokens * questions / simulated)
     return reads
@@ -152,7 +159,7 @@ class Words:
     words: list[str] = []  # of all instances: what cells share depends on it
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
-        found = re.findall(r"<\|?\w+\|?>|</\w+>|\n| ?\w+| ?[^\w\s]", text)
+        found = re.findall(r"<[^<>\s]+>|\[/?[A-Z_]+\]|\n| ?\w+| ?[^\w\s]", text)
         self.words.extend(word for word in dict.fromkeys(found) if word not in self.words)
         return [self.words.index(word) for word in found]
 

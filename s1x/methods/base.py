@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..chat import ThinkingClosed
 from ..streams.types import GREEDY, Forbid, Ids, Method, Read, Role, Sampling, Segment, Span, Stops, Trace
-from .checks import Checks
+from .checks import BadLimit, Checks, tokens
 
 if TYPE_CHECKING:
     from ..chat import Chat, Prompt
@@ -108,8 +108,11 @@ class Ask:
         self, limit: int | None = None, *, after: Ids = (), forbid: Forbid | None = None, logprobs: bool = False,
         role: Role = "thinking",
     ) -> Read:  # fmt: skip
-        """Read the thinking, from its beginning or from `after` some of it, up to its end or `limit` tokens."""
-        stops = self.chat.thinking_stops
+        """Read the thinking, from its beginning or from `after` some of it, up to its end or `limit` tokens.
+
+        Raises BadLimit for a limit that is no number of tokens.
+        """
+        stops, limit = self.chat.thinking_stops, tokens(limit)
         return Read(self.head + after, self.sampling, stops, limit, forbid=forbid, logprobs=logprobs, role=role)
 
     def thinking(self, span: Span) -> Segment:
@@ -120,7 +123,7 @@ class Ask:
     ) -> Read:
         """Read an answer from its own stream, which begins after `prefix`. Limit and stop strings: the task's unless given."""
         stops = self.chat.answer_stops | Stops(strings=tuple(self.until if until is None else until))
-        return Read(prefix, self.sampling, stops, self.max_answer_tokens if limit is None else limit, role=role)
+        return Read(prefix, self.sampling, stops, self.max_answer_tokens if limit is None else tokens(limit), role=role)
 
     def closing(self, thinking: Ids, *, forced: bool) -> Ids:
         """What is appended to finished thinking: the delimiter; and when it was cut, as in s1, a newline before (unless one
@@ -294,19 +297,23 @@ def _check(run: Any, at: str, checks: Checks) -> None:
     own.chat_tokens()
     if opened.declared.check is not None:
         opened.declared.check(opened.settings, own)
+    if opened.declared.limits is not None:
+        own.limits(opened.declared.limits, opened.settings)
     inner = dict(opened.inner())
     for key, value in inner.items():
         _check(value, f"{at}.{key}", checks)
     if checks.chat is not None and not inner:
-        _first_step(run, checks.chat)
+        _first_step(run, own, checks.chat)
 
 
-def _first_step(run: Any, chat: Chat) -> None:
+def _first_step(run: Any, checks: Checks, chat: Chat) -> None:
     """Take the first step of a method, which needs no model and tells whether there is thinking to read at all."""
     try:
         next(run(Ask(chat.prompt("?"), chat)))
     except ThinkingClosed as closed:
         raise ThinkingClosed(f"{closed}; method=none answers at once") from None
+    except BadLimit as bad:
+        raise ValueError(checks.blame(bad)) from None
     except Exception:  # noqa: S110  whatever else it may be is said by the method's own cell
         pass
 

@@ -15,12 +15,13 @@ import logging
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from .. import tracking
 from ..cell import Cell
-from ..errors import sentences
+from ..errors import CellFailed, sentences
 from ..evaluation import plan
 from ..evaluation.cells import Grader, OnDone, Opened, chat_of, jobs, open_cells
 from ..evaluation.progress import Meter
@@ -36,9 +37,19 @@ def run(cfg: DictConfig) -> float | None:
     """Evaluate the Hydra job that is running now; returns its accuracy."""
     cell, outcomes = Cell.of_job(cfg), []
     evaluate([cell], cell.sweep, lambda _, outcome: outcomes.append(outcome))
-    if isinstance(outcomes[0], Exception):
-        raise outcomes[0]
-    return outcomes[0]["accuracy"]
+    return accuracy(outcomes[0])
+
+
+def accuracy(outcome: Any) -> float | None:
+    """What the record of a cell that ran alone says.
+
+    Raises CellFailed for a cell that failed, whose traceback stands in the log; what an operating system refused as it is.
+    """
+    if isinstance(outcome, OSError):
+        raise outcome
+    if isinstance(outcome, Exception):
+        raise CellFailed(f"the cell ended with {type(outcome).__name__}: {outcome}") from outcome
+    return outcome["accuracy"]
 
 
 def evaluate(cells: list[Cell], sweep: Path, on_done: OnDone) -> None:
