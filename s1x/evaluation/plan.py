@@ -15,7 +15,7 @@ from ..engines.build import facts_of
 from ..engines.placement import GIB, placed
 from ..files import is_local
 from ..models.device import cuda_devices, device_memory, resolve_dtype
-from ..models.facts import KNOWN
+from ..models.known import KNOWN
 from .forecast import Reads, forecast, model_of
 from .naming import identity
 
@@ -101,7 +101,7 @@ def _room(cfg: DictConfig, devices: int, size: float) -> str:
     engine, path = OmegaConf.to_container(cfg.engine, resolve=True), cfg.model.path
     replicas = engine.get("replicas") or 1
     if path not in KNOWN and not is_local(path):
-        return "sizes that are not known here, so neither is whether it fits."
+        return "sizes that are not known here, so neither is whether it fits (a folder with its config.json and weights says)."
     try:
         facts = KNOWN.get(path) or facts_of(engine, cfg.model)
         on = placed(engine, facts, devices // replicas, size)
