@@ -25,8 +25,9 @@ from ..models.files import end_ids
 from ..models.tokenizer import check_ids
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling, Trace
-from ..tasks import Grading
+from ..tasks import Grading, Grouping, grouping
 from . import naming, samples
+from .notes import notes
 from .progress import Meter
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[O
         )
         opened.append(Opened(cell, chat, tasks[key], method))
     _check_ids(opened)
-    for line in dict.fromkeys(line for o in opened for line in _notes(o)):
+    model = _sizes(opened[0].cell.cfg) is not None
+    for line in dict.fromkeys(line for o in opened for line in notes(o, model=model)):
         log.info(line)
     return opened
 
@@ -126,23 +128,12 @@ def _check_ids(opened: list[Opened]) -> None:
             check_ids(cfg.model.path, max((*fixed, *chat.prompt(question.text).ids)), sizes["vocab_size"])
 
 
-def _notes(o: Opened) -> Iterator[str]:
-    """What was decided, or will have no effect, and should be seen before anything is generated."""
-    for name in o.chat.unread_arguments:
-        yield f"chat.arguments.{name}: the chat template of {o.cell.cfg.model.name} reads no such argument"
-    if o.task.until:
-        stops, rule = ", ".join(map(repr, o.task.until)), o.task.until_rule
-        ends = "ends its answers" if o.chat.ends_turns else "has no end of an answer"
-        why = f"task.until=auto, and chat={o.chat.format.name} {ends}" if rule == "auto" else f"task.until={rule}"
-        yield f"{o.task.name}: {why}: its stops {stops} {'end answers' if o.until else 'are ignored'}"
-
-
 class Grader:
     """Cells whose traces are all there, until their grades are, and the answers under way. Nothing here waits but `finish`."""
 
     def __init__(self, scheduler: Scheduler, on_done: OnDone, meter: Meter):
         self.scheduler, self.on_done, self.meter = scheduler, on_done, meter
-        self._open: list[tuple[Opened, Grading]] = []
+        self._open: list[tuple[Opened, Grading | Grouping]] = []
         self._complete: list[Opened] = []
         self._looked = 0.0
 
@@ -152,7 +143,8 @@ class Grader:
             o.task.start_grading(question, samples.graded_text(one, o.chat, o.until)) for one in trace.samples or [trace]
         ]
         o.traces[question.doc_id, repeat] = samples.compact(trace), gradings
-        self._open += [(o, grading) for grading in gradings if not grading.done()]
+        groups = [grouping([grading.extracted for grading in gradings])] if trace.samples else []  # for its votes
+        self._open += [(o, waiting) for waiting in [*gradings, *groups] if not waiting.done()]
         self.meter.arrived()
         if len(o.traces) == o.expected:
             self._complete.append(o)
@@ -162,17 +154,17 @@ class Grader:
         if time.monotonic() - self._looked < every:
             return
         still = []
-        for o, grading in self._open:
+        for o, waiting in self._open:
             if not o.failed:
                 try:
-                    if not grading.done():
-                        still.append((o, grading))
+                    if not waiting.done():
+                        still.append((o, waiting))
                 except Exception as error:
                     self.fail(o, error)
-        self._open = [(o, grading) for o, grading in still if not o.failed]
-        waiting = {id(o) for o, _ in self._open}
-        ready = [o for o in self._complete if id(o) not in waiting]
-        self._complete = [o for o in self._complete if id(o) in waiting]
+        self._open = [(o, waiting) for o, waiting in still if not o.failed]
+        held = {id(o) for o, _ in self._open}
+        ready = [o for o in self._complete if id(o) not in held]
+        self._complete = [o for o in self._complete if id(o) in held]
         for o in ready:
             self._finish(o)
         self.meter.awaited = len(self._open)
