@@ -82,6 +82,7 @@ class Answer:
 class Store:
     dir: str | None = MISSING  # null: kept in memory, and gone with the process
     accept: list[str] = field(default_factory=list)
+    fsync: bool = False
 
 
 @dataclass
