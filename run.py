@@ -22,11 +22,12 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from s1x import interrupts
-from s1x.callbacks import failures
+from s1x import claims, interrupts
+from s1x.callbacks import Passed, failures
 from s1x.config import check_typed, register, validate
 from s1x.errors import SettingError, TrainingFailed, check_no_keys, explain
 from s1x.stages import STAGES, quietly, stages, together
@@ -45,8 +46,9 @@ def run(cfg: DictConfig) -> float | None:
     running = True
     interrupts.begin()
     try:
-        check_typed(HydraConfig.get())
-        validate(cfg)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # a single job was checked before its directory was made
+            check_typed(HydraConfig.get())
+            validate(cfg)
         wanted = cfg.plan and together(cfg) or stages(cfg)
         values = {name: STAGES[name].load().run(cfg) for name in wanted}
     except SettingError as error:
@@ -63,6 +65,7 @@ def main() -> int:
     finally:
         if stopped := interrupts.asked():
             interrupts.leave(stopped)
+        claims.release()
 
 
 def attempt() -> int:
@@ -72,7 +75,7 @@ def attempt() -> int:
     sys.argv[1:] = quietly(sys.argv[1:])
     try:
         check_no_keys(sys.argv[1:])
-        run()
+        started()
     except (SettingError, HydraException, OmegaConfBaseException) as error:
         return fail(error, str(error) if isinstance(error, SettingError) else explain(error), 2)
     except ValueError as error:
@@ -92,6 +95,13 @@ def attempt() -> int:
     for sentence in failures:
         print(sentence, file=sys.stderr)
     return 1 if failures else 0
+
+
+def started() -> None:
+    try:
+        run()
+    except Passed as passed:
+        raise passed.error from None
 
 
 def fail(error: BaseException, sentence: str, status: int) -> int:
