@@ -55,7 +55,7 @@ class ServerEngine(ModelEngine):
     log-probabilities of prompts, until they have been asked.
     """
 
-    name, scores = "server", frozenset({"next"})
+    name, scores, loads = "server", frozenset({"next"}), False
 
     def __init__(
         self,
