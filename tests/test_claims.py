@@ -48,7 +48,7 @@ def files(directory: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(("kind", "extra"), [("run", ()), ("sweep", MULTIRUN)])
 def test_eight_at_once_get_a_directory_each(tmp_path, kind, extra):
-    own = (*SMALL, *extra, f"hydra.{kind}.dir=out/{NOW}")
+    own = (*extra, *SMALL, f"hydra.{kind}.dir=out/{NOW}")
     assert ends([start(tmp_path, *own, f"seed={i}") for i in range(8)]) == [(0, "")] * 8
     year = time.strftime("%Y")
     made = {path.name: path for path in (tmp_path / "out").iterdir()}
@@ -67,7 +67,7 @@ def test_default_names_of_one_second_differ(tmp_path):
 
 @pytest.mark.parametrize(("kind", "extra"), [("run", ()), ("sweep", MULTIRUN)])
 def test_of_eight_commands_one_gets_the_directory_that_was_typed(tmp_path, kind, extra):
-    own = (*SMALL, *extra, f"hydra.{kind}.dir=out")
+    own = (*extra, *SMALL, f"hydra.{kind}.dir=out")
     found = ends([start(tmp_path, *own, f"seed={i}") for i in range(8)])
     assert sorted(status for status, _ in found) == [0] + [2] * 7
     (winner,) = [i for i, (status, _) in enumerate(found) if status == 0]
@@ -83,7 +83,7 @@ def test_of_eight_commands_one_gets_the_directory_that_was_typed(tmp_path, kind,
 
 @pytest.mark.parametrize(("kind", "extra"), [("run", ()), ("sweep", MULTIRUN)])
 def test_the_same_command_waits_for_the_first_to_end_and_goes_on_when_it_is_dead(tmp_path, kind, extra):
-    own = (*SLOW, *extra, f"hydra.{kind}.dir=out")
+    own = (*extra, *SLOW, f"hydra.{kind}.dir=out")
     first = start(tmp_path, *own)
     try:
         until = time.monotonic() + 120
@@ -95,7 +95,7 @@ def test_the_same_command_waits_for_the_first_to_end_and_goes_on_when_it_is_dead
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()
-    again = (*SMALL, *extra, f"hydra.{kind}.dir=out")
+    again = (*extra, *SMALL, f"hydra.{kind}.dir=out")
     ((status, said),) = ends([start(tmp_path, *again)])
     assert status == 2 and "another command" in said  # it has other questions
     second = start(tmp_path, *own)
@@ -114,7 +114,7 @@ def test_all_jobs_of_a_sweep_follow_it_to_its_new_name(command, tmp_path, launch
     year = time.strftime("%Y")
     (tmp_path / "a b" / year).mkdir(parents=True)  # taken, and a name that needs quotes
     (tmp_path / "a b" / f"{year}-2").write_text("a file")
-    settings = (*SMALL, *MULTIRUN, f"hydra.sweep.dir='a b/{NOW}'", f"hydra/launcher={launcher}")
+    settings = (*MULTIRUN, *SMALL, f"hydra.sweep.dir='a b/{NOW}'", f"hydra/launcher={launcher}")
     assert command(*settings) == (0, "")
     assert not any((tmp_path / "a b" / year).iterdir())
     made = tmp_path / "a b" / f"{year}-3"
