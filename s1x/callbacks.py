@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from . import claims, tracking
 from .config import check_typed, validate
+from .files import check_path, check_text
 from .stages import STAGES, stages, together
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ def take(config: DictConfig, setting: str, jobs: Iterable[DictConfig]) -> Path:
 
     node, _, name = setting.rpartition(".")
     named = str(OmegaConf.select(config, setting))
+    check_text(setting, named)
+    check_path(setting, named)
     fresh = "${now:" in str(OmegaConf.to_container(OmegaConf.select(config, node), resolve=False)[name])
     command = shlex.join(["python", *sys.argv])
     directory = claims.claim(setting, Path(named).expanduser(), results_key(jobs), command, fresh=fresh)

@@ -136,7 +136,7 @@ def test_merged_reports_have_a_directory_each(command, tmp_path):
     assert status == 2 and "hydra.run.dir=a: holds the results of another command" in said
 
 
-@pytest.mark.parametrize("subdir", ["x", "${method.name}", "./x/../x"])
+@pytest.mark.parametrize("subdir", ["x", "${name}", "./x/../x"])
 def test_jobs_of_one_sweep_share_no_directory(command, tmp_path, subdir):
     status, said = command("-m", *SMALL, "seed=0,1,2", f"hydra.sweep.subdir={subdir}", "hydra.sweep.dir=out")
     assert status == 2 and "jobs 0 and 1 would share it" in said and not (tmp_path / "out").exists()
