@@ -109,6 +109,8 @@ def fail(error: BaseException, sentence: str, status: int) -> int:
     if any(argument.split("=")[0] in ("debug", "hydra.verbose") for argument in sys.argv[1:]):
         traceback.print_exception(error)
     print(sentence, file=sys.stderr)
+    if status == 2:
+        claims.withdraw()
     return status
 
 

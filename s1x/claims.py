@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 CLAIM = ".claim"
 _held: list[int] = []  # what this process has open: closing any of its files of a claim would end the lock
+_new: list[int] = []  # those that were nobody's before
 
 
 def claim(setting: str, directory: Path, key: str, command: str, *, fresh: bool) -> Path:
@@ -54,13 +55,22 @@ def claim(setting: str, directory: Path, key: str, command: str, *, fresh: bool)
         os.close(file)
         raise
     _held.append(file)
+    if not found:
+        _new.append(file)
     return directory
 
 
 def release() -> None:
     """Let go of what this process has claimed."""
+    _new.clear()
     while _held:
         os.close(_held.pop())
+
+
+def withdraw() -> None:
+    """The command was wrong, and has written nothing: what was nobody's before it is nobody's again."""
+    while _new:
+        os.ftruncate(_new.pop(), 0)
 
 
 def _unused(directory: Path) -> Path:

@@ -151,6 +151,17 @@ def test_wrong_input_makes_no_directory_and_touches_none(command, tmp_path, wron
     assert command(*SMALL, wrong, "hydra.run.dir=out")[0] == 2 and files(tmp_path / "out") == before
 
 
+def test_a_command_that_was_wrong_leaves_the_directory_to_the_right_one(command, tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"question": "1+1?", "answer": "2"}\n')
+    own = (*SMALL, "hydra.run.dir=out", "task.file=q.jsonl")
+    for wrong in ("task.metric=nothing", "task.filter=nothing"):  # seen when the task is loaded
+        assert command(*own, wrong)[0] == 2 and (tmp_path / "out").is_dir()
+    assert command(*own) == (0, "")
+    assert command(*own, "task.metric=nothing")[0] == 2 and command(*own) == (0, "")  # and it stays that one's
+    status, said = command(*own, "seed=3")
+    assert status == 2 and "holds the results of another command" in said
+
+
 def test_what_is_the_same_command(composed):
     base = results_key([composed("engine=server", "engine.urls=http://a:1")])
     for same in (
