@@ -26,8 +26,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from s1x import interrupts
-from s1x.callbacks import failures
+from s1x import claims, interrupts
+from s1x.callbacks import Passed, failures
 from s1x.config import check_shown, check_typed, register, validate
 from s1x.errors import FULL, CellFailed, SettingError, TrainingFailed, check_no_keys, explain
 from s1x.stages import STAGES, quietly, stages, together
@@ -45,8 +45,9 @@ def run(cfg: DictConfig) -> float | None:
     running = True
     interrupts.begin()
     try:
-        check_typed(HydraConfig.get())
-        validate(cfg)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # a single job was checked before its directory was made
+            check_typed(HydraConfig.get())
+            validate(cfg)
         wanted = cfg.plan and together(cfg) or stages(cfg)
         values = {name: STAGES[name].load().run(cfg) for name in wanted}
     except SettingError as error:
@@ -67,6 +68,7 @@ def main() -> int:
     finally:
         if stopped := interrupts.asked():
             interrupts.leave(stopped)
+        claims.release()
 
 
 def attempt() -> int:
@@ -77,7 +79,7 @@ def attempt() -> int:
     try:
         check_no_keys(sys.argv[1:])
         check_shown(sys.argv[1:])
-        run()
+        started()
     except (SettingError, HydraException, OmegaConfBaseException) as error:
         return fail(error, str(error) if isinstance(error, SettingError) else explain(error), 2)
     except ValueError as error:
@@ -99,11 +101,20 @@ def attempt() -> int:
     return 1 if failures else 0
 
 
+def started() -> None:
+    try:
+        run()
+    except Passed as passed:
+        raise passed.error from None
+
+
 def fail(error: BaseException, sentence: str, status: int) -> int:
     """Print the sentence, and the traceback when debug or hydra.verbose asks for it."""
     if any(argument.split("=")[0] in ("debug", "hydra.verbose") for argument in sys.argv[1:]):
         traceback.print_exception(error)
     print(sentence, file=sys.stderr)
+    if status == 2:
+        claims.withdraw()
     return status
 
 
