@@ -192,7 +192,7 @@ class VllmEngine(ModelEngine):
         self._new.append(self._open[handle])
         return handle
 
-    def poll(self) -> list[Chunk | Rows]:
+    def poll(self, wait: float = 1.0) -> list[Chunk | Rows]:
         """One step of vLLM. While nothing but prefill is under way, it reports an empty chunk."""
         if not self._open:
             return []

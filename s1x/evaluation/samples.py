@@ -37,7 +37,7 @@ def line(
     row |= _trace(trace, chat) | _grade(graded) | {"reads": {key.hex(): n for key, n in sorted(trace.reads.items())}}
     if trace.samples:
         row["samples"] = [_trace(s, chat) | _grade(g) | {"text": t} for s, (t, g) in zip(trace.samples, members, strict=True)]
-        row |= votes.vote(row["samples"])
+        row |= votes.vote(row["samples"], trace.vote)
         row["resps"] = [[t for t, _ in members]]
         row["filtered_resps"] = [str(g.filtered) for _, g in members]
         row[task.metric] = row["score"]
