@@ -1,7 +1,8 @@
 """Value heads: what a reward model puts in place of the vocabulary, as small layers on the last hidden state.
 
-Read by the names of their weights, so that no remote code is needed. Sources: modeling files of Qwen2.5-Math-PRM and Qwen2.5-Math-RM
-(score.0, ReLU, score.2), transformers' sequence and token classification (score), TRL's value head (v_head.summary).
+Read by the names of their weights, so that no remote code is needed. Sources: the modeling files of Qwen2.5-Math-PRM and
+Qwen2.5-Math-RM (score.0, ReLU, score.2), transformers' sequence and token classification (score), TRL's value head
+(v_head.summary).
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from ..tasks import group_answers
 def vote(members: Sequence[dict[str, Any]], rule: str = "majority") -> dict[str, Any]:
     """Fields of a sample line that stand for the whole pool.
 
-    `score` and `extracted` are those of the vote that counts (`rule`: majority, ties shared out, and the most frequent answer, the
-    first of several; weighted or best, by reward). `votes` holds, by k:
+    `score` and `extracted` are those of the vote that counts, by `rule`: majority (ties shared out; the most frequent answer,
+    the first of several), or weighted or best by reward. `votes` holds, by k:
     `maj`, `pass` and `best` (the sample with the highest mean log-probability) as expectations over all subsets of k members,
     `first_maj` and `first_pass` of the first k (s1's variant); and of the whole pool `shortest` and `weighted` (by the
     exponential of the mean log-probability). `best` and `weighted` need log-probabilities, which greedy samples lack. Where

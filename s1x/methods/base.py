@@ -50,9 +50,9 @@ class Ask:
 
     until, max_answer_tokens: stop strings of the task where they count, and tokens of an answer at most (None: what fits).
     answer_reserve: tokens that a budget leaves for the answer (s1: 100). answer_of: from the ids of an answer to what it
-    states, as strings compare (graders know better what is equal; None when nothing is stated). question, scorer: its bare text,
-    and the model that scores solutions of it (None: there is none). longest: tokens of the longest
-    `head` among the questions of the task (0: not known).
+    states, as strings compare (graders know better what is equal; None when nothing is stated). question, scorer: its bare
+    text, and what scores solutions of it (None: nothing does). longest: tokens of the longest `head` among the questions of the
+    task (0: not known).
     """
 
     prompt: Prompt
@@ -167,12 +167,17 @@ class Ask:
 
     def judged(self, steps: Sequence[str]) -> Generator[Any, Any, list[float]]:
         """What the scorer says of each of the steps of a solution: how probably it is right, 0 to 1."""
-        if self.scorer is None:
-            raise ValueError("scorer=none: this method needs a model that scores; choose one with scorer=...")
         if not steps:
             return []
-        rows = yield self.scorer.score(self.question, steps)
-        return self.scorer.values(rows)
+        rows = yield self.reader.score(self.question, steps)
+        return self.reader.values(rows)
+
+    @property
+    def reader(self) -> Scorer:
+        """The scorer, where there must be one."""
+        if self.scorer is None:
+            raise ValueError("scorer=none: this method needs a model that scores; choose one with scorer=...")
+        return self.scorer
 
     # --- where the model itself writes the answer delimiter, in the stream of its thinking ---
 

@@ -1,10 +1,10 @@
-"""Beam search over steps (Snell et al. 2024, arXiv 2408.03314, section 5.2): keep the best partial chains, grow each several ways."""
+"""Beam search over steps (Snell et al. 2024, arXiv 2408.03314, section 5.2): the best partial chains go on several ways."""
 
 from __future__ import annotations
 
 from ..streams.types import Method
 from .base import Ask, method
-from .search import Policy, check_search, chosen, grown, ranked
+from .search import Policy, Vote, check_search, chosen, grown, ranked
 
 
 def _check(s, checks) -> None:
@@ -19,7 +19,7 @@ def _check(s, checks) -> None:
     needs_scorer=True,
     check=_check,
 )
-def beam_search(ask: Ask, *, n: int, width: int = 4, policy: Policy = Policy(), vote: str = "best") -> Method:  # noqa: B008
+def beam_search(ask: Ask, *, n: int, width: int = 4, policy: Policy = Policy(), vote: Vote = "best") -> Method:  # noqa: B008
     """Of `n` chains the best n/width are kept after each step, and each grows `width` ways, until all kept ones have ended.
 
     A chain that has ended keeps its place among the best while it is one of them. vote: as in best_of_n, over the last chains.

@@ -1,4 +1,4 @@
-"""Best of n (verifier-guided selection; Cobbe et al. 2021, arXiv 2110.14168): samples of any method, scored by a reward model."""
+"""Best of n (Cobbe et al. 2021, arXiv 2110.14168): samples of any method, of which a reward model chooses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..streams.types import All, Method, Trace
 from .base import Ask, method
-from .search import AGGREGATES, VOTES
+from .search import AGGREGATES, VOTES, Vote
 
 
 def _check(s, checks) -> None:
@@ -22,7 +22,7 @@ def _check(s, checks) -> None:
     needs_scorer=True,
     check=_check,
 )
-def best_of_n(ask: Ask, *, n: int, inner: Callable[..., Method], by: str = "last", vote: str = "best") -> Method:
+def best_of_n(ask: Ask, *, n: int, inner: Callable[..., Method], by: str = "last", vote: Vote = "best") -> Method:
     """The pool: `n` traces of `inner`, each with what its whole chain is worth (`reward` in its info).
 
     by: what a chain is worth by the values of its steps (last, min, mean, product). vote: whose answer counts: best, weighted
@@ -31,7 +31,7 @@ def best_of_n(ask: Ask, *, n: int, inner: Callable[..., Method], by: str = "last
 
     def scored(i: int) -> Method:
         trace = yield inner(ask.sample(i))
-        steps = ask.scorer.solution(ask.decode(trace.ids("thinking", "injected")), ask.decode(trace.ids("answer")))
+        steps = ask.reader.solution(ask.decode(trace.ids("thinking", "injected")), ask.decode(trace.ids("answer")))
         values = yield from ask.judged(steps)
         trace.info["reward"] = AGGREGATES[by](values) if values else 0.0
         return trace

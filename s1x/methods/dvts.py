@@ -1,11 +1,11 @@
-"""Diverse verifier tree search (Beeching, Tunstall, Rush 2024, "Scaling test-time compute with open models"): many small beams."""
+"""Diverse verifier tree search (Beeching, Tunstall, Rush 2024, "Scaling test-time compute with open models")."""
 
 from __future__ import annotations
 
 from ..streams.types import All, Method, Trace
 from .base import Ask, method
 from .beam_search import beam_search
-from .search import Policy, check_search
+from .search import Policy, Vote, check_search
 
 
 def _check(s, checks) -> None:
@@ -20,7 +20,7 @@ def _check(s, checks) -> None:
     needs_scorer=True,
     check=_check,
 )
-def dvts(ask: Ask, *, n: int, width: int = 4, policy: Policy = Policy(), vote: str = "best") -> Method:  # noqa: B008
+def dvts(ask: Ask, *, n: int, width: int = 4, policy: Policy = Policy(), vote: Vote = "best") -> Method:  # noqa: B008
     """n/width trees that do not know of one another; in each, the best of `width` continuations goes on after each step.
 
     Tree i is over pool member i. vote: as in best_of_n, over the chains that the trees end with.

@@ -1,4 +1,4 @@
-"""Particle filtering (Puri et al. 2025, arXiv 2502.01618): chains are drawn again after each step, in proportion to their reward."""
+"""Particle filtering (Puri et al. 2025, arXiv 2502.01618): chains are drawn again by reward after each step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..streams.types import Method, digest
 from .base import Ask, method
-from .search import Policy, check_search, chosen, grown
+from .search import Policy, Vote, check_search, chosen, grown
 
 
 @method(
@@ -16,7 +16,7 @@ from .search import Policy, check_search, chosen, grown
     needs_scorer=True,
     check=lambda s, checks: check_search(s, checks, "n"),
 )
-def particle_filtering(ask: Ask, *, n: int, policy: Policy = Policy(), vote: str = "best") -> Method:  # noqa: B008
+def particle_filtering(ask: Ask, *, n: int, policy: Policy = Policy(), vote: Vote = "best") -> Method:  # noqa: B008
     """`n` particles. After each step as many are drawn among them, those that have ended included, with the probability of
     their reward (which is the softmax of its logarithm); copies grow apart. It ends when all of them have ended.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..streams.types import Method
 from .base import Ask, method
-from .search import Node, Policy, check_search, chosen, grown, ranked
+from .search import Node, Policy, Vote, check_search, chosen, grown, ranked
 
 
 def _check(s, checks) -> None:
@@ -23,7 +23,7 @@ def _check(s, checks) -> None:
     needs_scorer=True,
     check=_check,
 )
-def rebase(ask: Ask, *, n: int, temperature: float = 0.2, policy: Policy = Policy(), vote: str = "weighted") -> Method:  # noqa: B008
+def rebase(ask: Ask, *, n: int, temperature: float = 0.2, policy: Policy = Policy(), vote: Vote = "weighted") -> Method:  # noqa: B008
     """`n` chains in all: those of a depth get children by the softmax of their rewards at `temperature`, the best first.
 
     Chains that end are leaves, and later depths are as much narrower. vote: as in best_of_n, over all leaves.

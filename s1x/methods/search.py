@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from ..streams.types import All, Ids, Method, Read, Segment, Span, Stops, Trace
 from .base import Ask
@@ -23,16 +23,17 @@ AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
     "mean": lambda values: sum(values) / len(values),
     "product": math.prod,
 }
-VOTES = ("weighted", "best", "majority")
+Vote = Literal["majority", "weighted", "best"]
+VOTES: tuple[Vote, ...] = ("majority", "weighted", "best")
 
 
 @dataclass(frozen=True)
 class Policy:
     """The steps a search is over.
 
-    separator: text that ends a step (None: the scorer's). step_tokens, max_steps: tokens of a step and steps of a chain at most.
-    max_thinking_tokens: of all steps, ends forced as in budget forcing (None: what fits with an answer). steps: the instruction
-    "Think for up to `steps` steps.", for models trained on it; a step then begins with `step_start`, and ends at the next.
+    separator: text that ends a step (None: the scorer's). step_tokens, max_steps: of a step, and steps of a chain, at most.
+    max_thinking_tokens: of all steps, ends forced as in budget forcing (None: what fits with an answer). steps: the
+    instruction "Think for up to `steps` steps.", for models trained on it; `step_start` then begins each step, and ends it.
     by: what a chain is worth by the values of its steps (last, min, mean, product).
     """
 
@@ -49,8 +50,7 @@ class Policy:
 
     def root(self, ask: Ask) -> Node:
         """Where a search begins: nothing thought yet."""
-        if ask.scorer is None:
-            raise ValueError("scorer=none: this method needs a model that scores; choose one with scorer=...")
+        _ = ask.reader  # raises where there is none
         if self.steps is None:
             return Node(ask, self, ask.prompt.thinking_start)
         return Node(ask.saying(f"Think for up to {self.steps} steps."), self, (ask.chat.single(self.step_start),))
@@ -58,7 +58,7 @@ class Policy:
     def stops(self, ask: Ask) -> Stops:
         """Where a step ends: with the thinking, or where the next one begins."""
         if self.steps is None:
-            separator = ask.scorer.format.separator if self.separator is None else self.separator
+            separator = ask.reader.format.separator if self.separator is None else self.separator
             return ask.chat.thinking_stops | Stops(strings=(separator,))
         mark = ask.chat.single(self.step_start)
         counts = {(mark, ask.encode(str(k))[0]) for k in range(self.steps + 1)}
@@ -86,8 +86,8 @@ class Policy:
 class Node:
     """A partial chain: `steps` of thinking (ids, with what ended them), their `values`, and how the last one ended.
 
-    start: what opens the thinking. stream: the stream in which it goes on (its prefix, and how far it was read). path: which child
-    of which child it is.
+    start: what opens the thinking. stream: the stream in which it goes on (its prefix, and how far it was read). path: which
+    child of which child it is.
     """
 
     ask: Ask
@@ -149,8 +149,8 @@ class Node:
             (segments, _), start = counted_down(start + self.ids, start[0], ask), ()
         trace = yield from ask.close(segments, self.last, forced=not self.finished, start=start)
         answer = ask.decode(trace.ids("answer"))
-        if ask.scorer.format.answer and answer.strip():
-            values = yield from ask.judged([*self.policy.texts(ask, self.steps), answer])
+        if ask.reader.format.answer and answer.strip():
+            values = tuple((yield from ask.judged([*self.policy.texts(ask, self.steps), answer])))
         worth = self.policy.worth(values) if values else 0.0
         trace.info |= {"reward": worth, "steps": len(self.steps), "path": list(self.path)}
         return trace
@@ -171,7 +171,7 @@ def ranked(nodes: Sequence[Node]) -> list[Node]:
     return sorted(nodes, key=lambda node: -node.worth)
 
 
-def chosen(ask: Ask, leaves: Sequence[Node], vote: str, **info: Any) -> Method:
+def chosen(ask: Ask, leaves: Sequence[Node], vote: Vote, **info: Any) -> Method:
     """The result of a search: every leaf gets its answer, and `vote` says which answer counts (VOTES)."""
     samples = yield All([leaf.close() for leaf in leaves])
     return Trace(ask.prompt.ids, samples=samples, vote=vote, info={"leaves": len(leaves)} | info)

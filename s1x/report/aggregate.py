@@ -141,9 +141,9 @@ def _limit_classes(cells: list[Cell]) -> None:
 def _pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
     """What the votes of each cell of pools say, averaged over lines, one row per number of samples k.
 
-    {cell_id, k, maj, pass, best, weighted, shortest}, each {value, ci95} (bootstrap over lines) or None where it is not known:
-    best needs log-probabilities, weighted and shortest are of whole pools. maj and pass are expectations over all subsets of k
-    samples; with compat="s1" those of the first k.
+    {cell_id, k, maj, pass, best, weighted, shortest, reward_best, reward_weighted}, each {value, ci95} (bootstrap over lines) or
+    None where it is not known: best needs log-probabilities (reward_best rewards), weighted and shortest are of whole pools.
+    maj and pass are expectations over all subsets of k samples; with compat="s1" those of the first k.
     """
     first = "first_" if compat == "s1" else ""
     rows = []
@@ -151,11 +151,12 @@ def _pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
         sizes = sorted(map(int, cell.votes[0]["maj"]))
         for k in sizes:
             picked = {
-                name: [votes.get(f"{first}{name}" if name != "best" else name, {}).get(str(k)) for votes in cell.votes]
-                for name in ("maj", "pass", "best")
+                name: [votes.get(f"{first}{name}" if name in ("maj", "pass") else name, {}).get(str(k)) for votes in cell.votes]
+                for name in ("maj", "pass", "best", "reward_best")
             }
             picked |= {
-                name: [votes.get(name) if k == sizes[-1] else None for votes in cell.votes] for name in ("weighted", "shortest")
+                name: [votes.get(name) if k == sizes[-1] else None for votes in cell.votes]
+                for name in ("weighted", "shortest", "reward_weighted")
             }
             rows.append({"cell_id": cell.record["cell_id"], "k": k} | _means(picked))
     return rows

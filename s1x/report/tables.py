@@ -24,7 +24,10 @@ from .labels import (
 )
 
 NOTHING = "-"
-POOL = {"maj": "maj@k", "pass": "pass@k", "best": "best of k", "weighted": "weighted", "shortest": "shortest"}
+POOL = {
+    "maj": "maj@k", "pass": "pass@k", "best": "best of k", "weighted": "weighted", "shortest": "shortest",
+    "reward_best": "best by reward", "reward_weighted": "weighted by reward",
+}  # fmt: skip
 READERS = {  # of answers, where it was not the rules
     "judge": "judged", "judge_changed": "judged right", "judge_failed": "no verdict", "not_graded": "not graded",
 }  # fmt: skip

@@ -35,8 +35,8 @@ class OwnFile:
         return self.end + len(self._out) - len(data)
 
     def flush(self) -> None:
-        """Write what is buffered, with one write where the system takes it whole. Raises StoreError (disk full, ...); nothing is
-        lost then, flush again."""
+        """Write what is buffered, with one write where the system takes it whole. Raises StoreError (disk full, ...); nothing
+        is lost then, flush again."""
         try:
             while self._out:
                 writer = self._writer or self._create()

@@ -102,8 +102,8 @@ class Engine(Protocol):
         """Queue a scoring; returns its handle, in the numbering of `open`."""
 
     def poll(self, wait: float = 1.0) -> list[Chunk | Rows]:
-        """Do a bounded amount of work (one model step) and return what is new; [] only when nothing is open. An engine that works
-        elsewhere waits for news, `wait` seconds at most."""
+        """Do a bounded amount of work (one model step) and return what is new; [] only when nothing is open. An engine that
+        works elsewhere waits for news, `wait` seconds at most."""
 
     def cancel(self, handle: int) -> None:
         """Forget a stream; its tokens so far stay valid. Unknown handles are ignored."""

@@ -30,8 +30,8 @@ class Asked:
 
 
 class Scores:
-    """store: has get, put and flush (scores.ScoreStore, or scores.MemoryScores). `computed` counts rows from the engine, `reused`
-    those that were there when they were asked for."""
+    """store: has get, put and flush (scores.ScoreStore, or scores.MemoryScores). `computed` counts rows from the engine,
+    `reused` those that were there when they were asked for."""
 
     def __init__(self, engine: Engine, store: Any) -> None:
         self.engine, self.store = engine, store

@@ -57,8 +57,8 @@ class Streams:
         return len(self._handles) + len(self._to_open) + len(self._scorings) + self.scores.open
 
     def step(self, wait: float | None = None) -> bool:
-        """Open what is missing, and hand out what the engine has, waiting for it `wait` seconds at most where it works elsewhere
-        (None: as it likes). Returns whether anything came."""
+        """Open what is missing, and hand out what the engine has, waiting for it `wait` seconds at most where it works
+        elsewhere (None: as it likes). Returns whether anything came."""
         self._open_streams()
         self.scores.begin()
         if not (self._handles or self._scorings or self.scores.open):

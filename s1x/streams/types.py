@@ -171,13 +171,13 @@ class First:
 
 @dataclass(frozen=True)
 class Score:
-    """What the model in the role `model` says of tokens that are there; the value is a list of rows (tuples of floats), one for
-    each n in `at`.
+    """What the model in the role `model` says of tokens that are there; the value is a list of rows (tuples of floats), one
+    for each n in `at`.
 
     Having read exactly `ids[:n]`, for each n in `at` (rising, 1 <= n <= len(ids)): `of` label ids are their log-probabilities
     over the whole vocabulary, untempered; "next" is that of ids[n] (n < len(ids)); "head" the value head's raw outputs at token
-    n - 1. Rows are float32, do not depend on one another, and are kept one by one: whoever scores the same beginning finds them.
-    To be counted rightly (`Trace.scored`), name all positions of a path that are wanted, not the last alone.
+    n - 1. Rows are float32, do not depend on one another, and are kept one by one: whoever scores the same beginning finds
+    them. To be counted rightly (`Trace.scored`), name all positions of a path that are wanted, not the last alone.
     """
 
     ids: Ids
@@ -219,10 +219,10 @@ class Trace:
     """One finished attempt at a question: prompt, segments, and how thinking ended.
 
     `end` is "natural" (the model stopped), "forced" (a budget cut it), "context" (no room was left) or "none" (there was no
-    separate thinking). `samples` holds the members of a pool (voting, search), and `vote` says which answer of theirs counts: the
-    most frequent, that with the largest sum of rewards, or that of the highest reward (`reward` in their info). `reads` (stream key -> tokens read) is
-    filled in by the scheduler: path tokens and sharing are computed from it; so is `scored` (model and row -> tokens that the row
-    adds to those before it).
+    separate thinking). `samples` holds the members of a pool (voting, search), and `vote` says which answer of theirs counts:
+    the most frequent, that with the largest sum of rewards, or that of the highest reward (`reward` in their info). `reads`
+    (stream key -> tokens read) is filled in by the scheduler: path tokens and sharing are computed from it; so is `scored`
+    (model and row -> tokens that the row adds to those before it).
     """
 
     prompt: Ids

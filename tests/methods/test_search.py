@@ -1,4 +1,4 @@
-"""Searches against naive ones, without scheduler or store: the same trees for random rewards, widths and ties; resumed, the same."""
+"""Searches against naive ones without scheduler or store: the same trees for random rewards, widths and ties; resumed too."""
 
 import math
 from functools import partial
@@ -218,7 +218,9 @@ def test_killed_and_resumed_it_grows_the_same_tree(name):
 def test_width_one_is_the_plain_chain():
     engine, judge = make_engine(2, start=300), Judge(2, 1000)
     policy = Policy(step_tokens=7, max_steps=10**6)
-    (searched, plain), _ = run([beam_search(question(), n=1, width=1, policy=policy), budget_forcing(question())], engine, judge)
+    (searched, plain), _ = run(
+        [beam_search(question(), n=1, width=1, policy=policy), budget_forcing(question())], engine, judge
+    )
     assert searched.samples[0].ids("thinking") == plain.ids("thinking")
     assert searched.samples[0].ids("answer") == plain.ids("answer")
 
@@ -229,7 +231,10 @@ def test_a_countdown_is_searched_step_by_step():
     ask = question()
     policy = Policy(steps=3)
     mark = (START,)
-    steps = (chat.encode("3 steps left\n1+1") + mark + chat.encode("2"), chat.encode(" steps left\n=2") + mark + chat.encode("1"))
+    steps = (
+        chat.encode("3 steps left\n1+1") + mark + chat.encode("2"),
+        chat.encode(" steps left\n=2") + mark + chat.encode("1"),
+    )
     assert policy.texts(ask, steps) == ["1+1", "=2"]
     assert policy.texts(ask, steps[:1]) == ["1+1"]
 
