@@ -141,8 +141,8 @@ def _limit_classes(cells: list[Cell]) -> None:
 def _pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
     """What the votes of each cell of pools say, averaged over lines, one row per number of samples k.
 
-    {cell_id, k, maj, pass, best, weighted, shortest, reward_best, reward_weighted}, each {value, ci95} (bootstrap over lines) or
-    None where it is not known: best needs log-probabilities (reward_best rewards), weighted and shortest are of whole pools.
+    {cell_id, k, maj, pass, best, weighted, shortest, reward_best, reward_weighted}, each {value, ci95} (bootstrap over lines)
+    or None where it is not known: best needs log-probabilities (reward_best rewards), weighted and shortest are of whole pools.
     maj and pass are expectations over all subsets of k samples; with compat="s1" those of the first k.
     """
     first = "first_" if compat == "s1" else ""
