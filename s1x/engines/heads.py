@@ -30,6 +30,12 @@ def _names(file: Path) -> set[str]:
         return set(json.loads(f.read(size)))
 
 
+def refuse_to_write(model: str, layers: tuple[str, ...]) -> None:
+    """Raises ValueError for a model that has a value head."""
+    if layers:
+        raise ValueError(f"model.path={model}: it has a value head ({layers[0]}) and writes nothing; it is a scorer")
+
+
 def load(source: str, folder: Path, layers: tuple[str, ...], **settings: Any) -> Any:
     """The backbone with its head, called like a causal language model: `logits` are the head's outputs, [1, kept, outputs]."""
     import torch

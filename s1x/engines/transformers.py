@@ -21,7 +21,7 @@ from ..models.files import locate
 from ..streams.engine import Chunk, Open, Rows, Scoring
 from . import heads
 from .common import ModelEngine, alive, at_least_one, no_room
-from .heads import head_layers
+from .heads import head_layers, refuse_to_write
 from .slots import Match, SlotTable
 
 _FIRST_LENGTH = 256  # positions per slot at the start; grown by doubling
@@ -121,10 +121,7 @@ class TransformersEngine(ModelEngine):
 
     def open(self, request: Open) -> int:
         """Queue a stream; returns its handle. A prefix must not be empty."""
-        if self._head:
-            raise ValueError(
-                f"model.path={self.model}: it has a value head ({self._head[0]}) and writes nothing; it is a scorer"
-            )
+        refuse_to_write(self.model, self._head)
         stream = _Stream(self.admit(request), request, np.array(request.prefix, dtype=np.int64))
         if request.limit < 1 or len(request.prefix) >= self.context_length:
             self._streams[stream.handle] = stream

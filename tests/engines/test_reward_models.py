@@ -11,11 +11,12 @@ from s1x.engines.transformers import TransformersEngine
 from s1x.scorer import Scorer, ScorerFormat
 from s1x.streams.engine import Open, Scoring
 
+from . import tiny
 from .test_scoring import answers_by_row
 
 torch = pytest.importorskip("torch")
 SIZES = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "hidden_size": 128, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
     "vocab_size": 400, "max_position_embeddings": 512,
 }  # fmt: skip
 LABELS = (7, 5)
@@ -54,7 +55,7 @@ def of_hidden(model, ids):
 
 def qwen_prm(folder):
     """Qwen2.5-Math-PRM-7B: Linear, ReLU, Linear to two outputs; softmax; the second one, at each mark."""
-    path, model, head = headed(folder, "Qwen2ForProcessRewardModel", {"score.0": (32, 32), "score.2": (2, 32)})
+    path, model, head = headed(folder, "Qwen2ForProcessRewardModel", {"score.0": (128, 128), "score.2": (2, 128)})
 
     def formula(ids, n):
         hidden = torch.relu(of_hidden(model, ids)[n - 1] @ head["score.0.weight"].T + head["score.0.bias"])
@@ -65,7 +66,7 @@ def qwen_prm(folder):
 
 def qwen_rm(folder):
     """Qwen2.5-Math-RM: the same with one output."""
-    path, model, head = headed(folder, "Qwen2ForRewardModel", {"score.0": (32, 32), "score.2": (1, 32)})
+    path, model, head = headed(folder, "Qwen2ForRewardModel", {"score.0": (128, 128), "score.2": (1, 128)})
 
     def formula(ids, n):
         hidden = torch.relu(of_hidden(model, ids)[n - 1] @ head["score.0.weight"].T + head["score.0.bias"])
@@ -76,7 +77,7 @@ def qwen_rm(folder):
 
 def skywork(folder):
     """Skywork-o1-Open-PRM: TRL's value head, sigmoid, at the step token."""
-    path, model, head = headed(folder, "Qwen2ForCausalLM", {"v_head.summary": (1, 32)})
+    path, model, head = headed(folder, "Qwen2ForCausalLM", {"v_head.summary": (1, 128)})
 
     def formula(ids, n):
         return float(
@@ -114,11 +115,25 @@ def math_shepherd(folder):
 FAMILIES = [qwen_prm, qwen_rm, skywork, rlhflow, math_shepherd]
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__name__)
-def test_equals_the_formula_of_its_family(family, tmp_path):
+def transformers(path, slots=32):
+    return TransformersEngine(path, device="cpu", dtype="float32", slots=slots)
+
+
+def vllm(path):
+    pytest.importorskip("vllm", reason="vLLM is not installed")
+    from s1x.engines.vllm import VllmEngine
+
+    return VllmEngine(path, dtype="float32", max_num_seqs=16, kv_cache_gib=0.2)
+
+
+VLLM = [pytest.param(vllm, family, marks=pytest.mark.vllm) for family in FAMILIES if family is not skywork]
+
+
+@pytest.mark.parametrize(("make", "family"), [*((transformers, family) for family in FAMILIES), *VLLM])
+def test_equals_the_formula_of_its_family(make, family, tmp_path):
     path, formula, strings = family(tmp_path)
     rng = random.Random(1)
-    engine = TransformersEngine(path, device="cpu", dtype="float32", slots=3)
+    engine = make(path)
     of = LABELS if "labels" in strings else "head"
     scorer = Scorer(ScorerFormat("x", **strings), None)
     asked = {}
@@ -130,8 +145,41 @@ def test_equals_the_formula_of_its_family(family, tmp_path):
     rows = answers_by_row(engine)
     for handle, (ids, at) in asked.items():
         assert scorer.values(rows[handle]) == pytest.approx([formula(ids, n) for n in at], abs=1e-5)
-    assert 0 < engine.counters.scored_cached < engine.counters.scored and engine.counters.decoded == 0
+    assert engine.counters.scored > 0 and engine.counters.decoded == 0
+    if make is transformers:
+        assert 0 < engine.counters.scored_cached < engine.counters.scored
     engine.close()
+
+
+def union(texts):
+    """Tokens of the trie of all texts."""
+    ordered, total, before = sorted(texts), 0, ()
+    for ids in ordered:
+        shared = next((i for i, (a, b) in enumerate(zip(ids, before)) if a != b), min(len(ids), len(before)))
+        total, before = total + len(ids) - shared, ids
+    return total
+
+
+@pytest.mark.parametrize(("make", "block"), [(transformers, 0), pytest.param(vllm, 32, marks=pytest.mark.vllm)])
+def test_labels_of_the_tiny_model_read_a_trunk_once(make, block):
+    """A tree that grows step by step, as searches do: what is read is the union (and with vLLM a block for every request)."""
+    rng, engine, plain = random.Random(2), make(tiny.MODEL), transformers(tiny.MODEL)
+    chains, rows, read = [tuple(rng.randrange(3, 400) for _ in range(40))], {}, []
+    for _ in range(20):
+        chains = [c + tuple(rng.randrange(3, 400) for _ in range(10)) for c in rng.choices(chains, k=10)]
+        asked = {engine.score(Scoring(ids, (len(ids),), (13, 15))): ids for ids in chains}
+        found = answers_by_row(engine)
+        rows |= {ids: found[handle][0] for handle, ids in asked.items()}
+        read += chains
+    assert len(rows) == 200
+    asked = {plain.score(Scoring(ids, (len(ids),), (13, 15))): ids for ids in rows}
+    found = answers_by_row(plain)
+    for handle, ids in asked.items():
+        scorer = Scorer(ScorerFormat("x", labels=("+", "-")), None)
+        assert scorer.values([rows[ids]]) == pytest.approx(scorer.values(found[handle]), abs=1e-4)
+    new = engine.counters.scored - engine.counters.scored_cached
+    assert new <= 1.1 * union(read) + block * len(read)
+    engine.close(), plain.close()
 
 
 def test_a_model_with_a_value_head_writes_nothing(tmp_path):
