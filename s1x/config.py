@@ -33,7 +33,7 @@ from .hints import unknown
 from .stages import stages, together
 
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
-REPORT_X = ("thinking_tokens", "path_tokens")
+REPORT_X = ("thinking_tokens", "path_tokens", "flops")
 
 
 @dataclass
@@ -96,7 +96,8 @@ class Tracking:
 
 @dataclass
 class Report:
-    """`x` of the figure: thinking_tokens, or path_tokens (all decoded tokens, to compare sequential with parallel methods).
+    """`x` of the figure: thinking_tokens; path_tokens (all decoded tokens, to compare sequential with parallel methods); flops
+    (operations, those of the model that scores included).
 
     `compat: s1` computes as s1 does: close pairs stay in Scaling, votes are those of a pool's first k samples; `paper`
     computes as the paper says. `of` (stage=report): the finished directory whose report is made again, or a list of
