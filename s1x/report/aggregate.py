@@ -48,8 +48,8 @@ def aggregate(
     of: the directories whose cells these are, where they are not `directory`'s own. paper: published numbers to draw beside
     (paper.py). x: the figure's axis; "path_tokens" counts all tokens decoded for a question, for comparing sequential with
     parallel methods; "flops" operations, those of the model that scores included. compat: "s1" keeps close pairs in Scaling,
-    and votes are those of a pool's first k samples; None and "paper" do neither. Jobs that are missing or cut short are named under
-    `problems`, not raised; ValueError only when nothing was measured or a setting is wrong.
+    and votes are those of a pool's first k samples; None and "paper" do neither. Jobs that are missing or cut short are named
+    under `problems`, not raised; ValueError only when nothing was measured or a setting is wrong.
     """
     if x not in made.X:
         raise ValueError(f"report: x={x!r} is not known; valid are {', '.join(made.X)}")
