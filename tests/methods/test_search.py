@@ -1,7 +1,10 @@
 """Searches against naive ones without scheduler or store: the same trees for random rewards, widths and ties; resumed too."""
 
+import ast
 import math
+import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -255,6 +258,20 @@ def test_best_of_n_shares_the_pool_of_majority_voting():
         rows = rounded(judge.rows(Scoring(words, (len(words),), CHAT.encode("10")))[0]) if steps else None
         expected = 0.0 if rows is None else math.exp(rows[0]) / sum(map(math.exp, rows))
         assert sample.info["reward"] == pytest.approx(expected)
+
+
+def test_the_readme_shows_beam_search_as_it_is():
+    root = Path(__file__).parents[2]
+    (shown,) = re.findall(r"^```python\ndef beam_search.*?\n(.*?)^```", (root / "README.md").read_text(), re.M | re.S)
+    assert shown in (root / "s1x/methods/beam_search.py").read_text()
+
+
+@pytest.mark.parametrize("name", ["best_of_n", "beam_search", "dvts", "rebase", "particle_filtering"])
+def test_a_search_is_short(name):
+    tree = ast.parse((Path(__file__).parents[2] / f"s1x/methods/{name}.py").read_text())
+    counted = [n for n in ast.walk(tree) if isinstance(n, ast.stmt) and not isinstance(n, ast.Import | ast.ImportFrom)]
+    docstrings = [n for n in counted if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
+    assert len(counted) - len(docstrings) <= 35
 
 
 def test_searches_need_a_scorer_and_sampling():
