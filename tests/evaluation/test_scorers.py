@@ -12,7 +12,7 @@ from s1x.evaluation.scorers import engine_of, format_of
 ROOT = Path(__file__).parents[2]
 COMMAND = [
     "run.py", "-m", "method=best_of_n,rebase,majority_voting", "scorer=judge", 'scorer.labels=["+","-"]', "sampling.temperature=1",
-    "task.limit=3", "tracking=none",
+    "task.limit=1", "tracking=none",
 ]  # fmt: skip
 
 
