@@ -36,7 +36,7 @@ from .hints import CONF, unknown
 from .stages import stages, together
 
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
-REPORT_X = ("thinking_tokens", "path_tokens")
+REPORT_X = ("thinking_tokens", "path_tokens", "flops")
 
 
 @dataclass
@@ -100,7 +100,8 @@ class Tracking:
 
 @dataclass
 class Report:
-    """`x` of the figure: thinking_tokens, or path_tokens (all decoded tokens, to compare sequential with parallel methods).
+    """`x` of the figure: thinking_tokens; path_tokens (all decoded tokens, to compare sequential with parallel methods); flops
+    (operations, those of the model that scores included).
 
     `compat: s1` computes as s1 does: close pairs stay in Scaling, votes are those of a pool's first k samples; `paper`
     computes as the paper says. `of` (stage=report): the finished directory whose report is made again, or a list of
@@ -125,6 +126,7 @@ class Config:
     task: Any = MISSING
     method: Any = MISSING
     engine: Any = MISSING
+    scorer: Any = None
     data: Any = None
     train: Any = None
     distributed: Any = None
@@ -314,15 +316,20 @@ def _check_dtype(engine: dict[str, Any]) -> None:
 def _check_method(plain: dict[str, Any]) -> None:
     """Every method knows its own settings (and the methods it is composed of); the model's context bounds its budgets."""
     from .evaluation.naming import method_of
-    from .methods.base import check
+    from .evaluation.scorers import format_of
+    from .methods.base import check, facts
 
     context = None
     to_come = "train" in stages(plain) if is_local(plain["model"]["path"]) else plain["plan"]  # a plan needs no model
     if "evaluate" in stages(plain) and not to_come:
         context = context_length(plain)
     with sentences():
+        method = method_of(plain)
+        if format_of(plain["scorer"]) is None and facts(method).needs_scorer:
+            name = facts(method).name
+            raise SettingError(f"method={name} needs a model that scores, and scorer=none; add scorer=... (--help lists them)")
         check(
-            method_of(plain),
+            method,
             context_length=context,
             temperature=plain["sampling"]["temperature"],
             chat=None,

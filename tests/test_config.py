@@ -42,7 +42,35 @@ def test_the_command_line_wins_over_the_scale(composed):
 
 def test_validate_accepts_every_method(composed):
     for file in sorted((CONF / "method").glob("*.yaml")):
-        validate(composed("engine=scripted", f"method={file.stem}", "sampling.temperature=1"))
+        validate(composed("engine=scripted", f"method={file.stem}", "sampling.temperature=1", "scorer=judge"))
+
+
+def test_a_method_that_asks_a_scorer_needs_one(composed):
+    for method in ("best_of_n", "beam_search", "dvts", "rebase", "particle_filtering"):
+        with pytest.raises(SettingError, match=f"method={method} needs a model that scores, and scorer=none"):
+            validate(composed(f"method={method}", "sampling.temperature=1"))
+    validate(composed("method=best_of_n", "sampling.temperature=1", "scorer=math_shepherd"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("scorer.prompt=x", "scorer.prompt='x': must hold {question}"),
+        ("scorer.separator=''", "scorer.separator: must be some text"),
+        ("scorer.labels=[yes]", "needs two words or more"),
+        ("scorer.right=2", "scorer.right=2: must be the place"),
+        ("scorer.model.path=null", "scorer.model.path must say where"),
+        ("method.policy.by=median", "method.policy.by='median': must be one of 'last', 'min', 'mean', 'product'"),
+        ("method.policy.step_tokens=0", "method.policy.step_tokens=0: must be a whole number of 1 or more"),
+        ("method.n=6", "method.width=4: must divide method.n=6"),
+        ("method.vote=loudest", "method.vote='loudest': must be one of"),
+        ("sampling.temperature=0", "sampling.temperature=0.0: this method needs a temperature above 0"),
+    ],
+)
+def test_scorers_and_searches_say_what_is_wrong(composed, typed, said):
+    with pytest.raises(SettingError) as error:
+        validate(composed("method=beam_search", "sampling.temperature=1", "scorer=judge", typed))
+    assert said in str(error.value)
 
 
 def test_stages_run_in_their_order(composed):

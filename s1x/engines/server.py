@@ -18,8 +18,6 @@ from .common import ModelEngine, alive, at_least_one
 from .looped import key_of
 from .parts import Chain, Reading
 
-_WAIT_S = 1.0  # a poll that sees no token for this long returns, so that the caller can save and show progress
-
 
 @dataclass(frozen=True)
 class ServerSettings:
@@ -131,8 +129,8 @@ class ServerEngine(ModelEngine):
         self._new.append(Reading(handle, request, self.context_length))
         return handle
 
-    def poll(self) -> list[Chunk | Rows]:
-        """What has arrived since the last poll; waits for something, for about a second at most."""
+    def poll(self, wait: float = 1.0) -> list[Chunk | Rows]:
+        """What has arrived since the last poll; waits for something, a second at most."""
         if not self._open:
             return []
         if self._client is None:
@@ -142,7 +140,7 @@ class ServerEngine(ModelEngine):
             self._new = []
         items = []
         try:
-            items.append(self._client.arrived.get(timeout=_WAIT_S))
+            items.append(self._client.arrived.get(timeout=wait))
             while True:
                 items.append(self._client.arrived.get_nowait())
         except Empty:

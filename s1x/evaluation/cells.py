@@ -23,6 +23,7 @@ from ..files import beside, write_text
 from ..methods.base import Ask, check, facts
 from ..models.files import end_ids
 from ..models.tokenizer import check_ids
+from ..scorer import Scorer
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling, Trace
 from ..tasks import Grading, Grouping, grouping
@@ -43,6 +44,7 @@ class Opened:
     chat: Chat
     task: Any
     method: Callable
+    scorer: Scorer | None = None
     traces: dict[tuple[int, int], tuple[Trace, list[Grading]]] = field(default_factory=dict)
     failed: bool = False
 
@@ -73,6 +75,8 @@ class Opened:
             until=self.until,
             max_answer_tokens=cfg.answer.max_tokens,
             answer_reserve=cfg.answer.reserve,
+            question=question.text,
+            scorer=self.scorer,
             longest=lambda: self.longest,
             answer_of=partial(self.answer_of, question),
         )
@@ -87,7 +91,7 @@ def chat_of(cfg: DictConfig, tokenizer, context_length: int) -> Chat:
     return Chat(format, tokenizer, context_length, end_ids(cfg.model.path, cfg.model.revision))
 
 
-def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[Opened]:
+def open_cells(cells: list[Cell], tokenizer: Any, context_length: int, scorer: Scorer | None = None) -> list[Opened]:
     """Chat, task and method of every cell (tasks are loaded once); a wrong setting is a sentence here, before any token."""
     from ..tasks import load_task
 
@@ -108,7 +112,7 @@ def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[O
         check(
             method, context_length=context_length, temperature=cfg.sampling.temperature, chat=chat, reserve=cfg.answer.reserve
         )
-        opened.append(Opened(cell, chat, tasks[key], method))
+        opened.append(Opened(cell, chat, tasks[key], method, scorer))
     _check_ids(opened)
     model = _sizes(opened[0].cell.cfg) is not None
     for line in dict.fromkeys(line for o in opened for line in notes(o, model=model)):
@@ -254,6 +258,7 @@ def finish(o: Opened) -> dict[str, Any]:
     lines = grade(o)
     meta = naming.identity(o.cell) | {"model_facts": _passed(_sizes(o.cell.cfg)), "columns": facts(o.method).columns}
     meta["until"] = "task" if o.until else "none"
+    meta["scorer_facts"] = _passed(_scorer_sizes(o.cell.cfg)) if o.scorer else None
     record = cell_record(lines, meta)
     directory = o.cell.directory
     with beside(directory / f"samples_{o.task.name}.jsonl") as part, part.open("w", encoding="utf-8") as file:
@@ -280,6 +285,12 @@ def _sizes(cfg: DictConfig) -> dict[str, Any] | None:
 
     engine, model = (OmegaConf.to_container(cfg[key], resolve=True) for key in ("engine", "model"))
     return facts_of(engine, model) if needs_model(engine) else None
+
+
+def _scorer_sizes(cfg: DictConfig) -> dict[str, Any] | None:
+    from .scorers import sizes_of
+
+    return sizes_of(*(OmegaConf.to_container(cfg[key], resolve=True) for key in ("engine", "scorer")))
 
 
 def _passed(sizes: dict[str, Any] | None) -> dict[str, int] | None:
