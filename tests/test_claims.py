@@ -46,6 +46,7 @@ def files(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "extra", "n"), [("run", (), 8), ("sweep", MULTIRUN, 4)])
 def test_commands_of_one_moment_get_a_directory_each(tmp_path, kind, extra, n):
     own = (*extra, *SMALL, f"hydra.{kind}.dir=out/{NOW}")
@@ -65,6 +66,7 @@ def test_default_names_of_one_second_differ(tmp_path):
     assert sorted(map(seeds, (tmp_path / "outputs" / "run").iterdir()), key=min) == [{i} for i in range(3)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "extra", "n"), [("run", (), 8), ("sweep", MULTIRUN, 4)])
 def test_of_several_commands_one_gets_the_directory_that_was_typed(tmp_path, kind, extra, n):
     own = (*extra, *SMALL, f"hydra.{kind}.dir=out")
@@ -81,6 +83,7 @@ def test_of_several_commands_one_gets_the_directory_that_was_typed(tmp_path, kin
     assert status == 2 and "holds the results of another command" in said and files(tmp_path / "out") == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "extra"), [("run", ()), ("sweep", MULTIRUN)])
 def test_the_same_command_waits_for_the_first_to_end_and_goes_on_when_it_is_dead(tmp_path, kind, extra):
     own = (*extra, *SLOW, f"hydra.{kind}.dir=out")
