@@ -61,6 +61,7 @@ def test_commands_of_one_moment_get_a_directory_each(tmp_path, kind, extra, n):
         assert (directory / "run.log").is_file() and not list((tmp_path / "out").glob("*/*.part"))
 
 
+@pytest.mark.long
 def test_default_names_of_one_second_differ(tmp_path):
     assert ends([start(tmp_path, *SMALL, f"seed={i}") for i in range(3)]) == [(0, "")] * 3  # as agents of W&B do
     assert sorted(map(seeds, (tmp_path / "outputs" / "run").iterdir()), key=min) == [{i} for i in range(3)]
