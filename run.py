@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from s1x import interrupts
 from s1x.callbacks import failures
 from s1x.config import check_typed, register, validate
-from s1x.errors import SettingError, TrainingFailed, check_no_keys, explain
+from s1x.errors import SettingError, TrainingFailed, check_no_keys, explain, printable
 from s1x.stages import STAGES, quietly, stages, together
 from s1x.streams.engine import EngineError
 from s1x.streams.store import StoreError
@@ -90,7 +90,7 @@ def attempt() -> int:
         sentence = f"{error.filename}: {error.strerror}; set hydra.run.dir or hydra.sweep.dir to a place you can write to"
         return fail(error, sentence, 2)
     for sentence in failures:
-        print(sentence, file=sys.stderr)
+        print(printable(sentence), file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -98,7 +98,7 @@ def fail(error: BaseException, sentence: str, status: int) -> int:
     """Print the sentence, and the traceback when debug or hydra.verbose asks for it."""
     if any(argument.split("=")[0] in ("debug", "hydra.verbose") for argument in sys.argv[1:]):
         traceback.print_exception(error)
-    print(sentence, file=sys.stderr)
+    print(printable(sentence), file=sys.stderr)
     return status
 
 

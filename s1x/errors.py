@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,20 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from .hints import unknown
+
+
+def printable(text: str, most: int | None = None) -> str:
+    """Text from elsewhere (a server, a file, a command line) for people: what a terminal obeys instead of showing, and what
+    turns the direction of writing, stands there as its code. most: characters that are kept."""
+    text = text if most is None or len(text) <= most else f"{text[:most]}..."
+    return "".join(c if c.isprintable() or c in "\n\t\xa0" else c.encode("unicode_escape").decode() for c in text)
+
+
+class Printable(logging.Formatter):
+    """Log lines that do nothing to a terminal but stand there."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class SettingError(ValueError):

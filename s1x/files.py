@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from .errors import SettingError
 
@@ -64,14 +65,26 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def checked_line(row: dict[str, Any]) -> str:
+    """A row for a file of JSON lines that is appended to; `whole_lines` believes it only as it was written."""
+    return json.dumps({"check": _check(row)} | row) + "\n"
+
+
 def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file of JSON lines that is appended to, if there is one. What a kill has torn is passed over."""
+    """The rows of a file of `checked_line`s, if there is one. What a kill has torn, or something damaged, is passed over.
+
+    Rows that were written without a checksum are taken as they are.
+    """
     if not path.exists():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict):
+        if isinstance(row, dict) and row.pop("check", check := _check(row)) == check:
             yield row
+
+
+def _check(row: dict[str, Any]) -> int:
+    return crc32(json.dumps({key: value for key, value in row.items() if key != "check"}).encode())

@@ -6,17 +6,20 @@ import asyncio
 import json
 import logging
 import math
+import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
+from ..errors import printable
 from ..streams.engine import EngineError
 from ..streams.types import GREEDY, Ids, Sampling
 from .parts import Part
@@ -169,7 +172,7 @@ class Endpoint:
             async with asyncio.timeout(self._between_s):
                 async with self.session.get(f"{self.url}/v1/models", headers=self._headers) as answer:
                     await self._check(answer)
-                    return list((await _json(answer))["data"])
+                    return [m for m in (await _json(answer))["data"] if isinstance(m, dict) and isinstance(m.get("id"), str)]
         except _FAILURES as error:
             raise self._broken(error) from None
 
@@ -241,7 +244,7 @@ class Endpoint:
         given = None
         if logprobs:
             given = [float(p) for p in (choice.get("logprobs") or {}).get("token_logprobs") or []]
-            if len(given) != len(ids):
+            if len(given) != len(ids) or not all(map(_is_logprob, given)):
                 raise ValueError("token_logprobs")
         return Event(ids, given, cached, choice.get("finish_reason") is not None)
 
@@ -271,7 +274,16 @@ class Endpoint:
     def _clean(self, text: str) -> str:
         """The server's words, short, on one line, and without the key should it have been echoed."""
         text = " ".join(text.split())
-        return (text.replace(self._key, "***") if self._key else text)[:300]
+        return said(text.replace(self._key, "***") if self._key else text)
+
+
+def said(text: object) -> str:
+    """What a server says, in a sentence: short, and nothing that a terminal would obey."""
+    return printable(str(text), 300)
+
+
+def _is_logprob(value: float) -> bool:
+    return -math.inf <= value < 1  # rounding may leave a little above 0; not a number is none
 
 
 async def _json(answer: aiohttp.ClientResponse) -> Any:
@@ -297,6 +309,8 @@ def _scored(data: dict[str, Any], prompt: list[int], drawn: bool) -> Scored:
         raise Refused("it returns no prompt_logprobs")
     values = [math.nan, *(float(place[str(token)]["logprob"]) for place, token in zip(given[1:], prompt[1:], strict=True))]
     last = float(choice["logprobs"]["token_logprobs"][0]) if drawn else None
+    if not all(map(_is_logprob, [*values[1:], last or 0.0])):
+        raise ValueError("prompt_logprobs")
     return Scored(values, last, _cached(data))
 
 
@@ -328,11 +342,12 @@ def served_version(url: str, key: str | None) -> str | None:
     for pause in (0.5, 2.0, None):
         try:
             with urllib.request.urlopen(request, timeout=_VERSION_S) as answer:
-                return str(json.loads(answer.read(_VERSION_BYTES))["version"])
+                version = str(json.loads(answer.read(_VERSION_BYTES))["version"])
+                return version if re.fullmatch(r"[0-9][\w.+-]{0,80}", version) else None
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code not in _AGAIN:
                 return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None  # something else stands there
         except OSError:
             pass
@@ -363,14 +378,14 @@ async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: i
     try:
         served = {m.get("id"): m for m in await patiently(endpoint.models)}
         if model_id not in served:
-            names = ", ".join(map(str, served))
+            names = said(", ".join(map(str, islice(served, 20))))
             raise EngineError(f"engine.model_id={model_id}: the server at {endpoint.url} serves another model; it has {names}.")
         runs = str(served[model_id].get("root") or model)
         if Path(runs).name != Path(model).name:
-            names = model_id, endpoint.url, runs, model
+            names = model_id, endpoint.url, said(runs), model
             log.warning("engine.model_id=%s: the server at %s runs %s, the configuration says model.path=%s; the same?", *names)
         longest = served[model_id].get("max_model_len")
-        if longest is not None and longest < context_length:
+        if isinstance(longest, int) and longest < context_length:
             raise EngineError(
                 f"engine.max_model_len={context_length}: the server at {endpoint.url} takes {longest} tokens at most; "
                 f"set engine.max_model_len={longest}."

@@ -27,7 +27,7 @@ SIDES = (
 STYLE = {
     "svg.hashsalt": "s1x", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 11, "axes.edgecolor": INK,
     "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
-    "axes.spines.right": False, "legend.frameon": False,
+    "axes.spines.right": False, "legend.frameon": False, "text.parse_math": False,
 }  # fmt: skip
 AXIS = {"thinking_tokens": "Average thinking tokens", "path_tokens": "Average decoded tokens per question"}
 
