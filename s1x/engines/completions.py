@@ -298,7 +298,8 @@ async def _json(answer: aiohttp.ClientResponse) -> Any:
 
 
 def _cached(data: dict[str, Any]) -> int | None:
-    return ((data.get("usage") or {}).get("prompt_tokens_details") or {}).get("cached_tokens")
+    cached = ((data.get("usage") or {}).get("prompt_tokens_details") or {}).get("cached_tokens")
+    return cached if type(cached) is int and cached >= 0 else None
 
 
 def _scored(data: dict[str, Any], prompt: list[int], drawn: bool) -> Scored:

@@ -19,7 +19,7 @@ from .workers import Workers, sensible
 
 Verdict = Literal["same", "different", "unparsed", "timeout", "ungraded"]
 
-SECONDS = 5.0  # of computing per comparison; a busy machine does not change a score
+SECONDS = 2.0  # of computing per comparison (of real answers the slowest took one); a busy machine does not change a score
 
 _INTEGER = re.compile(r"-?[0-9]+")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z ]+")

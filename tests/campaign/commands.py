@@ -200,10 +200,10 @@ def lost(before: Tokens, after: Tokens) -> str | None:
 
 
 def untrue(found: Tokens, truth: Tokens) -> str | None:
-    """A sentence where a stream holds what the model would not write: it and the true one must begin alike."""
-    for key, ids in found.items():
-        true = truth.get(key)
-        n = min(len(ids), len(true)) if true is not None else 0
-        if true is None or ids[:n] != true[:n]:
-            return f"stream {key[1].hex()} holds other tokens"
+    """A sentence where a stream holds what the model would not write: it and the true one must begin alike. (A stream that lies
+    in another model's folder is still itself, and is not asked for there.)"""
+    true = {key: ids for (_, key), ids in truth.items()}
+    for (_, key), ids in found.items():
+        if key not in true or any(a != b for a, b in zip(ids, true[key], strict=False)):
+            return f"stream {key.hex()} holds other tokens"
     return None

@@ -32,16 +32,20 @@ class Fault:
 
 
 class Faulty(Hostile):
-    """A server with one fault."""
+    """A server with one fault; `happened` counts how often."""
 
     def __init__(self, model_id: str, fault: Fault):
-        super().__init__(model_id, lambda number, events: events)
-        self.fault, self.posts = fault, 0
+        super().__init__(model_id, self._spoilt)
+        self.fault, self.posts, self.happened = fault, 0, 0
         if fault.kind == "about":
             fault.spoil(self)
+            self.happened = 1
 
-    def spoil(self, number: int, events: Events) -> Events:  # type: ignore[override]
-        return self.fault.spoil(events) if self.fault.kind == "stream" and number % 3 == 0 else events
+    def _spoilt(self, number: int, events: Events) -> Events:
+        if self.fault.kind != "stream" or number % 3:
+            return events
+        self.happened += 1
+        return self.fault.spoil(events)
 
     def complete(self, handler) -> None:
         self.posts += 1
@@ -49,6 +53,7 @@ class Faulty(Hostile):
             length = int(handler.headers["Content-Length"])
             handler.rfile.read(length)
             handler.close_connection = True
+            self.happened += 1
             try:
                 self.fault.spoil(handler)
             except OSError:

@@ -6,6 +6,7 @@ Its engine is the scripted one, which writes the same for ever: what a stream ho
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 from ..test_resume import results
@@ -55,9 +56,10 @@ class Study:
         self.settings = [
             "-m", "method.max_thinking_tokens=64,256,1024", "task=lm_eval", f"task.lm_eval={home / 'hard.yaml'}",
             "tracking=none", f"task.limit={questions}", "task.max_answer_tokens=16", "engine=scripted",
-            "engine.tokens_per_poll=1", "model=tiny_s1", "name=campaign", *more,
+            "engine.tokens_per_poll=1", "engine.end_chance=8", "model=tiny_s1", "name=campaign", *more,
         ]  # fmt: skip
         whole = self.place("whole")
+        run(["--help"], home / "help.log")  # what commands are forked from has started now
         command = Command(whole.arguments, home / "whole.log")
         self.seconds = {}
         for phase, done in whole.phases(command.began).items():
@@ -125,8 +127,6 @@ class Place:
 
 
 def time_of(command: Command) -> float:
-    import time
-
     return time.time() - command.began
 
 

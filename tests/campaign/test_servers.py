@@ -33,6 +33,8 @@ def _try(model_id: str, fault: Fault, expected: list[list[int]]) -> dict[str, st
         thread = threading.Thread(target=lambda: told.update(_ask(model_id, server.url, fault, expected)), daemon=True)
         thread.start()
         thread.join(SECONDS)
+        if not server.happened:
+            told["other"] = "it never happened"
     return {"hang": f"no end within {SECONDS} s"} if thread.is_alive() else told
 
 
