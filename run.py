@@ -7,6 +7,12 @@ imported before that.
 from __future__ import annotations
 
 if __name__ == "__main__":  # first of all: what follows takes seconds to load
+    import os
+    import sys
+
+    if sys.getfilesystemencoding() == "ascii":  # LC_ALL=C, and Python told not to make the best of it
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
     from s1x import interrupts
 
     interrupts.listen()

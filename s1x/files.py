@@ -32,9 +32,12 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file whole, as UTF-8 and with line ends as they are: a reader never sees half of it."""
+    """Replace the file whole, as UTF-8 and with line ends as they are: a reader never sees half of it.
+
+    Bytes of a name that were no UTF-8 (Python keeps them as half of a surrogate pair) become question marks.
+    """
     with beside(path) as part:
-        part.write_text(text, encoding="utf-8", newline="\n")
+        part.write_text(text, encoding="utf-8", errors="replace", newline="\n")
 
 
 def is_local(path: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -17,13 +16,7 @@ PACKAGES = ("s1x", "torch", "transformers", "vllm", "lm_eval", "hydra-core", "da
 
 def about(cfg: DictConfig) -> dict[str, Any]:
     """Keys `experiment, command, git, versions` of a run."""
-    command = shlex.join(["python", *map(_utf8, sys.argv)])
-    return {"experiment": cfg.name, "command": command, "git": git(), "versions": versions()}
-
-
-def _utf8(typed: str) -> str:
-    """What was typed, where the locale knows no UTF-8 and Python kept its bytes."""
-    return os.fsencode(typed).decode("utf-8", "replace")
+    return {"experiment": cfg.name, "command": shlex.join(["python", *sys.argv]), "git": git(), "versions": versions()}
 
 
 def git() -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from .tally import Tally
 
 COMMAND = "pytest -n 0 -m campaign --full-campaign tests/campaign"
 _tallies: list[Tally] = []
-_began = time.monotonic()
+_began, _commit = time.monotonic(), tally.commit()
 
 
 @pytest.fixture
@@ -41,5 +41,5 @@ def pytest_terminal_summary(terminalreporter, config) -> None:
     for line in tally.table(_tallies):
         terminalreporter.write_line(line)
     if config.getoption("--full-campaign") and not config.getoption("keyword"):
-        tally.write(_tallies, COMMAND, time.monotonic() - _began)
+        tally.write(_tallies, COMMAND, _commit, time.monotonic() - _began)
         terminalreporter.write_line("kept in tests/campaign/figures.json and figures.md")

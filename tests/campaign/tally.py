@@ -87,9 +87,9 @@ def table(tallies: list[Tally]) -> list[str]:
     return lines
 
 
-def write(tallies: list[Tally], command: str, seconds: float) -> None:
+def write(tallies: list[Tally], command: str, commit: str, seconds: float) -> None:
     """figures.json and, for people, figures.md."""
-    about = {"command": command, "commit": commit(), "date": time.strftime("%Y-%m-%d"), **machine()}
+    about = {"command": command, "commit": commit, "date": time.strftime("%Y-%m-%d"), **machine()}
     rows = {tally.name: tally.row() for tally in tallies}
     figures = about | {"seconds": round(seconds), "rows": rows}
     (HERE / "figures.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from .commands import Command, Hang, run
 
 pytestmark = pytest.mark.campaign
 MODEL = str(Path(__file__).parents[2] / "s1x" / "tiny" / "models" / "tiny-s1")
-SPEAKS = {"vocab": 400, "first_id": 4, "ends": {1: 50, 2: 50}, "context_length": 2048}  # of a vocabulary of 512
+SPEAKS = {"vocab": 400, "first_id": 4, "ends": {1: 8, 2: 8}, "context_length": 2048}  # of a vocabulary of 512
 STREAM = ("prompt", "max_tokens", "stream", "stop_token_ids", "priority", "stream_interval", "logprobs")  # of a request, beside
 
 
@@ -39,6 +39,9 @@ class Counting(Loopback):
         self._going.set()
 
     def events(self, body: dict):
+        if body["prompt"] in ([1], [1, 1]):  # a probe
+            yield from super().events(body)
+            return
         era, before = self._era, tuple(body["prompt"])
         rest = tuple(sorted((key, str(value)) for key, value in body.items() if key not in STREAM))
         for event in super().events(body):

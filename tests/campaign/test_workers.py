@@ -16,8 +16,9 @@ from .study import Study
 
 pytestmark = pytest.mark.campaign
 PAIRS = [
-    ("2X", "X+X", "same"), ("X^2-1", "(X-1)(X+1)", "same"), (r"\sqrt{12} X", r"2\sqrt{3} X", "same"), ("3X", "X+X", "different"),
-    (r"\frac{X}{2}", r"\frac{2X}{4}", "same"), (r"\sqrt{5}X", r"X\sqrt{6}", "different"), ("5+X", "X+5", "same"),
+    ("2X", "X+X", "same"), ("X^2-1", "(X-1)(X+1)", "same"), (r"\sqrt{12} X", r"2\sqrt{3} X", "same"),
+    ("3X", "X+X", "different"), (r"\frac{X}{2}", r"\frac{2X}{4}", "same"), ("5+X", "X+5", "same"),
+    (r"\sqrt{5}X", r"X\sqrt{6}", "different"),
 ]  # fmt: skip
 
 
