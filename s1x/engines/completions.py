@@ -161,7 +161,8 @@ class Endpoint:
 
     def __init__(self, session: aiohttp.ClientSession, url: str, key: str | None, *, first_s: float, between_s: float) -> None:
         self.session, self.url, self._key = session, url, key
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._sent = {"headers": headers, "allow_redirects": False}  # prompts and key go where somebody said, and nowhere else
         self._first_s, self._between_s = first_s, between_s
         self.open = 0  # requests in flight
         self.down_until = 0.0  # loop time before which no other request should try it
@@ -170,7 +171,7 @@ class Endpoint:
         """What the server says it serves. Raises Broken or Refused."""
         try:
             async with asyncio.timeout(self._between_s):
-                async with self.session.get(f"{self.url}/v1/models", headers=self._headers) as answer:
+                async with self.session.get(f"{self.url}/v1/models", **self._sent) as answer:
                     await self._check(answer)
                     return [m for m in (await _json(answer))["data"] if isinstance(m, dict) and isinstance(m.get("id"), str)]
         except _FAILURES as error:
@@ -183,7 +184,7 @@ class Endpoint:
         finished = False
         try:
             async with asyncio.timeout(self._first_s) as patience:
-                async with self.session.post(f"{self.url}/v1/completions", json=request, headers=self._headers) as answer:
+                async with self.session.post(f"{self.url}/v1/completions", json=request, **self._sent) as answer:
                     await self._check(answer)
                     _end_with_connection(answer)
                     async for line in answer.content:
@@ -220,7 +221,7 @@ class Endpoint:
         self.open += 1
         try:
             async with asyncio.timeout(self._first_s):
-                async with self.session.post(f"{self.url}/v1/{path}", json=request, headers=self._headers) as answer:
+                async with self.session.post(f"{self.url}/v1/{path}", json=request, **self._sent) as answer:
                     await self._check(answer)
                     return read(await _json(answer))
         except (*_FAILURES, IndexError) as error:
@@ -254,6 +255,11 @@ class Endpoint:
         if answer.status in _AGAIN or answer.status >= 500:
             after = answer.headers.get("Retry-After", "")
             raise Broken(f"HTTP status {answer.status}", float(after) if after.isdigit() else 0.0)
+        if 300 <= answer.status < 400:
+            to = self._clean(answer.headers.get("Location", "nowhere"))
+            raise Refused(
+                f"HTTP status {answer.status}: it points to {to}, which is not followed; set the address that answers"
+            )
         text = (await answer.content.read(_REFUSAL_BYTES)).decode(errors="replace")
         try:
             given = json.loads(text)
@@ -334,6 +340,16 @@ def _end_with_connection(answer: aiohttp.ClientResponse) -> None:
         closed.add_done_callback(tell)
 
 
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: urllib would take the key along."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_Stay)
+
+
 def served_version(url: str, key: str | None) -> str | None:
     """The version of the vLLM at `url` (`GET /version`); None where the server does not say.
 
@@ -342,7 +358,7 @@ def served_version(url: str, key: str | None) -> str | None:
     request = urllib.request.Request(f"{url}/version", headers={"Authorization": f"Bearer {key}"} if key else {})
     for pause in (0.5, 2.0, None):
         try:
-            with urllib.request.urlopen(request, timeout=_VERSION_S) as answer:
+            with _opener.open(request, timeout=_VERSION_S) as answer:
                 version = str(json.loads(answer.read(_VERSION_BYTES))["version"])
                 return version if re.fullmatch(r"[0-9][\w.+-]{0,80}", version) else None
         except urllib.error.HTTPError as error:

@@ -256,7 +256,7 @@ FAULTS = (
     Fault("500, with a page", "request", status(500, b"<html>" * 5000)),
     Fault("429, Retry-After no number", "request", status(429, Retry_After="soon")),
     Fault("503, Retry-After in a moment", "request", status(503, Retry_After="0")),
-    Fault("a redirection to itself", "request", status(307, Location="/v1/completions")),
+    Fault("a redirection elsewhere", "request", status(307, Location="http://127.0.0.1:1/\x1b[31m"), "which is not followed"),
     Fault("another model", "about", listed({"data": [{"id": "\x1b[31m" + "other" * 9000}] * 900}), "engine.model_id="),
     Fault("ids not returned", "about", switched(returns_ids=False), "does not return token ids"),
 )  # fmt: skip
