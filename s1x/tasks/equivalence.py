@@ -12,6 +12,7 @@ import os
 import re
 import threading
 from concurrent.futures import Future
+from functools import lru_cache
 from typing import Literal
 
 from .notation import LONGEST, canonical, decimals, is_product, latex, value
@@ -121,6 +122,7 @@ class Rules:
         return self._pool
 
 
+@lru_cache(1 << 14)  # whoever waits for a verdict asks again and again
 def pair(answer: str, target: str) -> tuple[str, str]:
     """Both in one spelling, also where one alone does not say it: `100,200` for the list `100, 200`, a point for a vector, `12`
     for `12 m/s`."""
