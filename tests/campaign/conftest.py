@@ -38,7 +38,7 @@ def pytest_terminal_summary(terminalreporter, config) -> None:
     if not _tallies:
         return
     terminalreporter.section("the fault campaign")
-    for line in tally.table(_tallies):
+    for line in tally.table(_tallies) + tally.details(_tallies):
         terminalreporter.write_line(line)
     if config.getoption("--full-campaign") and not config.getoption("keyword"):
         tally.write(_tallies, COMMAND, _commit, time.monotonic() - _began)

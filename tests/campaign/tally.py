@@ -87,6 +87,16 @@ def table(tallies: list[Tally]) -> list[str]:
     return lines
 
 
+def details(tallies: list[Tally]) -> list[str]:
+    """Lines of Markdown: the trials of each row by kind, and what was measured beside."""
+    lines = []
+    for tally in tallies:
+        parts = ", ".join(f"{name} {n}" for name, n in sorted(tally.parts.items(), key=lambda pair: (-pair[1], pair[0])))
+        found = "".join(f"; {name}: {value}" for name, value in tally.measured.items())
+        lines.append(f"- **{tally.name}**: {parts}{found}.")
+    return lines
+
+
 def write(tallies: list[Tally], command: str, commit: str, seconds: float) -> None:
     """figures.json and, for people, figures.md."""
     about = {"command": command, "commit": commit, "date": time.strftime("%Y-%m-%d"), **machine()}
@@ -97,9 +107,5 @@ def write(tallies: list[Tally], command: str, commit: str, seconds: float) -> No
     where = f"Commit {about['commit']}, {about['date']}; {cpus}, {about['os']}, Python {about['python']}"
     lines = ["# The fault campaign", "", "Made by one command, which also wrote figures.json beside this page:", ""]
     lines += [f"    {command}", "", f"{where}; {seconds / 60:.0f} minutes.", ""]
-    lines += table(tallies) + ["", "What was tried, and what was measured beside:", ""]
-    for tally in tallies:
-        parts = ", ".join(f"{name} {n}" for name, n in sorted(tally.parts.items(), key=lambda pair: (-pair[1], pair[0])))
-        found = "".join(f"; {name}: {value}" for name, value in tally.measured.items())
-        lines.append(f"- **{tally.name}**: {parts}{found}.")
+    lines += table(tallies) + ["", "What was tried, and what was measured beside:", "", *details(tallies)]
     (HERE / "figures.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

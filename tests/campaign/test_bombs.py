@@ -57,7 +57,7 @@ def test_bombs(tmp_path, size, count, monkeypatch):
     def watched() -> bool:
         nonlocal peak
         peak = max(peak, memory([command.pid, *command.members()]))
-        time.sleep(0.25)
+        time.sleep(0.5)
         return command.poll() is not None
 
     try:

@@ -16,7 +16,7 @@ from .study import Place, Study
 
 pytestmark = pytest.mark.campaign
 PHASES = ("start", "composing", "generating", "grading", "writing", "report")
-IN_A_ROW = 5  # kills in one place before the command is left alone
+IN_A_ROW = 8  # kills in one place before the command is left alone
 SIGNALS = [signal.SIGKILL] * 6 + [signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR2]
 
 
