@@ -14,7 +14,7 @@ from .commands import Hang, run, stored, untrue
 from .study import Place, Study
 
 pytestmark = pytest.mark.campaign
-TOGETHER = 10  # files damaged before the command is given again
+TOGETHER = 20  # files damaged before the command is given again
 
 
 def flip(data: bytes, rng: random.Random, _: bytes) -> bytes:
@@ -91,7 +91,7 @@ def test_damaged_files(tmp_path, size, count):
                     wrong[-1] = (wrong[-1][0], untrue(stored(place.store), study.truth))
             faults: dict[str, str | None] = {}
             try:
-                if batch % 5 == 0:  # the report of what is damaged: made, or a sentence
+                if batch % 3 == 0:  # the report of what is damaged: made, or a sentence
                     reports += 1
                     log = study.home / f"report{batch}.log"
                     faults["traceback"] = run(["stage=report", f"report.of={place.out}"], log, "report").traceback()

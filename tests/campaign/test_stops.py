@@ -76,7 +76,7 @@ def test_nothing_is_sent_twice(tmp_path, size, count):
         whole, alone = sum(server.sent.values()), server.twice()
         seconds = time.monotonic() - began
     flowing = 0
-    for number in range(size(4, 20)):
+    for number in range(size(4, 12)):
         held, sign = number % 2 == 0, rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
         with Counting(0.004) as server:
             place = tmp_path / str(number)
@@ -104,4 +104,4 @@ def test_nothing_is_sent_twice(tmp_path, size, count):
             tally.trial("all streams held" if held else "tokens flowing", **faults)
     tally.measured |= {"tokens of one undisturbed run": whole, "sent twice, with tokens on their way": flowing}
     tally.measured["its seconds"] = round(seconds, 1)
-    tally.check(size(4, 20))
+    tally.check(size(4, 12))

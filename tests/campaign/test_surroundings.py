@@ -23,7 +23,7 @@ def study(tmp_path_factory):
 def test_few_descriptors(study, tmp_path, size, count):
     """A sentence, or it does with what there is; with more of them the same command goes on."""
     tally = count("few descriptors")
-    limits = (12, 20, 28, 40, 64, 256) if size(0, 1) else (20, 40)
+    limits = (12, 20, 32, 64) if size(0, 1) else (20, 40)
     for number in limits:
         place, faults = study.place(f"few{number}"), {}
         try:
