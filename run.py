@@ -40,7 +40,7 @@ from s1x.streams.engine import EngineError
 from s1x.streams.store import StoreError
 
 register()
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+SAID = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)  # of the machine: no fault in s1x
 running = False  # set when the first job starts: an operating system's error before that is about the output directory
 
 
@@ -89,7 +89,7 @@ def attempt() -> int:
     except (TrainingFailed, EngineError, StoreError) as error:
         return fail(error, str(error), 1)
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in SAID:
             return fail(error, explain(error), 1)
         if running or error.filename is None:
             raise

@@ -53,6 +53,8 @@ def sentences() -> Iterator[None]:
 def explain(error: BaseException) -> str:
     """One sentence that says which setting is wrong and what would be valid, as far as the error knows."""
     text = str(error)
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{error.strerror}; raise the limit (ulimit -n), and the same command goes on"
     if isinstance(error, OSError) and error.strerror:
         where = error.filename or "hydra.run.dir, hydra.sweep.dir or store.dir"
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)

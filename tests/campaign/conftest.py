@@ -34,12 +34,13 @@ def count() -> Iterator[Callable[[str], Tally]]:
         print("\n" + "\n".join(tally.table(_tallies[-1:])))
 
 
-def pytest_terminal_summary(terminalreporter, config) -> None:
+def pytest_terminal_summary(terminalreporter, exitstatus, config) -> None:
     if not _tallies:
         return
     terminalreporter.section("the fault campaign")
     for line in tally.table(_tallies) + tally.details(_tallies):
         terminalreporter.write_line(line)
-    if config.getoption("--full-campaign") and not config.getoption("keyword"):
+    whole = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not config.getoption("keyword")
+    if config.getoption("--full-campaign") and whole:
         tally.write(_tallies, COMMAND, _commit, time.monotonic() - _began)
         terminalreporter.write_line("kept in tests/campaign/figures.json and figures.md")

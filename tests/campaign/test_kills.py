@@ -27,7 +27,7 @@ def study(tmp_path_factory):
 
 def test_killed_at_random_instants_of_every_phase(study, size, count):
     tally, rng = count("kills"), random.Random(1)
-    wanted, found, number = size(18, 200), Counter(), 0
+    wanted, found, number = size(12, 200), Counter(), 0
     place, here = study.place("killed0"), 0
     while tally.tried < wanted:
         phase = min(PHASES, key=lambda p: (found[p], rng.random()))
