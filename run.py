@@ -28,11 +28,12 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from s1x import interrupts
-from s1x.callbacks import failures
+from s1x import claims, interrupts
+from s1x.callbacks import Passed, failures
 from s1x.config import check_typed, register, validate
 from s1x.errors import SettingError, TrainingFailed, check_no_keys, explain, printable
 from s1x.stages import STAGES, quietly, stages, together
@@ -51,8 +52,9 @@ def run(cfg: DictConfig) -> float | None:
     running = True
     interrupts.begin()
     try:
-        check_typed(HydraConfig.get())
-        validate(cfg)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # a single job was checked before its directory was made
+            check_typed(HydraConfig.get())
+            validate(cfg)
         wanted = cfg.plan and together(cfg) or stages(cfg)
         values = {name: STAGES[name].load().run(cfg) for name in wanted}
     except SettingError as error:
@@ -69,6 +71,7 @@ def main() -> int:
     finally:
         if stopped := interrupts.asked():
             interrupts.leave(stopped)
+        claims.release()
 
 
 def attempt() -> int:
@@ -78,7 +81,7 @@ def attempt() -> int:
     sys.argv[1:] = quietly(sys.argv[1:])
     try:
         check_no_keys(sys.argv[1:])
-        run()
+        started()
     except (SettingError, HydraException, OmegaConfBaseException) as error:
         return fail(error, str(error) if isinstance(error, SettingError) else explain(error), 2)
     except ValueError as error:
@@ -100,11 +103,20 @@ def attempt() -> int:
     return 1 if failures else 0
 
 
+def started() -> None:
+    try:
+        run()
+    except Passed as passed:
+        raise passed.error from None
+
+
 def fail(error: BaseException, sentence: str, status: int) -> int:
     """Print the sentence, and the traceback when debug or hydra.verbose asks for it."""
     if any(argument.split("=")[0] in ("debug", "hydra.verbose") for argument in sys.argv[1:]):
         traceback.print_exception(error)
     print(printable(sentence), file=sys.stderr)
+    if status == 2:
+        claims.withdraw()
     return status
 
 

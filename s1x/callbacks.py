@@ -1,25 +1,96 @@
-"""What happens when a run or a sweep has ended: aggregate its results, print them, send them to W&B.
+"""What happens before a run begins (it is checked, and takes its directory), and when a run or a sweep has ended: aggregate its
+results, print them, send them to W&B.
 
-Hydra turns exceptions of callbacks into warnings, so failures are collected in `failures`; run.py prints them and ends with
-exit status 1.
+Hydra turns exceptions of callbacks into warnings. So what goes wrong at the end is collected in `failures`, which run.py prints
+before it ends with exit status 1, and what goes wrong before the beginning passes through as `Passed`.
 """
 
 from __future__ import annotations
 
 import logging
+import shlex
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from . import tracking
-from .stages import together
+from . import claims, tracking
+from .config import check_typed, validate
+from .files import check_path, check_text
+from .stages import STAGES, stages, together
 
 log = logging.getLogger(__name__)
 
 failures: list[str] = []
+
+
+class Passed(BaseException):
+    """Carries an exception past Hydra to run.py."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Claim(Callback):
+    """Checks a single job, and takes its directory before Hydra writes to it. (Sweeps: plugins' sweeper.)"""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            HydraConfig.instance().set_config(config)
+            task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            OmegaConf.set_struct(task, True)
+            check_typed(config.hydra)
+            validate(task)
+            if writes(task):
+                take(config, "hydra.run.dir", [task])
+        except Exception as error:
+            raise Passed(error) from error
+
+
+def writes(task: DictConfig) -> bool:
+    """Whether a job has an output directory of its own: not where it only plans, or reads one directory, and not on the further
+    nodes of a training, which share that of the first."""
+    if task.plan or all(STAGES[name].reads for name in stages(task)) and isinstance(task.report.of, str):
+        return False
+    if "train" in stages(task) and task.distributed and "recipe" not in task.train:
+        from .training.ranks import Ranks
+
+        return Ranks.of(OmegaConf.to_container(task.distributed, resolve=True)).node_rank == 0
+    return True
+
+
+def take(config: DictConfig, setting: str, jobs: Iterable[DictConfig]) -> Path:
+    """Claim the directory that `setting` of `config` names for the results of `jobs` (claims.py). Where that gets another name
+    than it was to have, `config` says so, and so will the jobs that are composed from it.
+
+    Raises SettingError when it is another command's or in use.
+    """
+    from .evaluation.naming import results_key
+
+    node, _, name = setting.rpartition(".")
+    named = str(OmegaConf.select(config, setting))
+    check_text(setting, named)
+    check_path(setting, named)
+    fresh = "${now:" in str(OmegaConf.to_container(OmegaConf.select(config, node), resolve=False)[name])
+    command = shlex.join(["python", *sys.argv])
+    directory = claims.claim(setting, Path(named).expanduser(), results_key(jobs), command, fresh=fresh)
+    if str(directory) != named:
+        rename(config, setting, directory)
+    return directory
+
+
+def rename(config: DictConfig, setting: str, directory: Path) -> None:
+    with read_write(config), open_dict(config), read_write(config.hydra), open_dict(config.hydra):
+        OmegaConf.update(config, setting, str(directory))
+        quoted = QuotedString(text=str(directory), quote=Quote.single).with_quotes()
+        config.hydra.overrides.hydra.append(f"{setting}={quoted}")
 
 
 class Aggregate(Callback):

@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .chat import ChatFormat
 from .errors import SettingError, one_experiment, sentences
-from .files import PACKAGE, check_writable, is_local
+from .files import PACKAGE, check_name, check_path, check_text, check_writable, is_local
 from .hints import unknown
 from .stages import stages, together
 
@@ -82,6 +82,7 @@ class Answer:
 class Store:
     dir: str | None = MISSING  # null: kept in memory, and gone with the process
     accept: list[str] = field(default_factory=list)
+    fsync: bool = False
 
 
 @dataclass
@@ -212,9 +213,15 @@ def validate(cfg: DictConfig) -> None:
         if match := re.search(r"Missing mandatory value: ([\w.]+)", str(error)):
             raise SettingError(f"{match[1]}: has no value yet; add {match[1]}=...") from error
         raise SettingError(f"{error.full_key or 'the configuration'}: {str(error).splitlines()[0]}") from error
+    _check_texts(plain)
     if together(cfg):
         _check_task(json.dumps(plain["task"]))  # first: `answer` has its default from it
     _check_ranges(plain)
+    for key in NAMES if "train" in names else NAMES[:-1]:
+        group, _, name = key.rpartition(".")
+        node = plain[group] if group else plain
+        if isinstance(node, dict) and isinstance(node.get(name), str):
+            check_name(key, node[name])
     with sentences():
         ChatFormat(**plain["chat"])
     for name in names:
@@ -226,6 +233,24 @@ def validate(cfg: DictConfig) -> None:
     elif plain["store"]["accept"]:
         raise SettingError(f"store.accept={plain['store']['accept']}: store.dir=null keeps no streams to read; set store.dir")
     _check_method(plain)
+
+
+PATHS = ("path", "dir", "tokenizer", "file", "lm_eval", "lora", "of")  # what settings are called that hold one
+NAMES = ("name", "model.name", "task.name", "data.name", "train.name")  # that become part of file names
+
+
+def _check_texts(node: Any, key: str = "") -> None:
+    """All text of a configuration, before any of it is used."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            _check_texts(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for value in node:
+            _check_texts(value, key)
+    elif isinstance(node, str):
+        check_text(key, node)
+        if key.rpartition(".")[2] in PATHS:
+            check_path(key, node)
 
 
 Check = Callable[[Any], bool]

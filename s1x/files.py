@@ -40,9 +40,46 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", errors="replace", newline="\n")
 
 
+NAME_BYTES, PATH_BYTES = 255, 4095  # that file systems take
+SHORT = 120  # bytes of a name that becomes part of file names, beside endings, hosts and process ids
+
+
+def check_text(key: str, value: str) -> None:
+    """Raises SettingError for text that no file could hold."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise SettingError(f"{key}: character {error.start + 1} is no text (it must be UTF-8)") from None
+    if "\0" in value:
+        raise SettingError(f"{key}: character {value.index(chr(0)) + 1} is a zero, which no name may hold")
+
+
+def check_path(key: str, value: str) -> None:
+    """Raises SettingError for a path that cannot be one."""
+    longest = max(len(part.encode()) for part in value.split("/"))
+    if longest > NAME_BYTES or len(value.encode()) > PATH_BYTES:
+        what = (
+            f"a name of {longest:,} bytes, and disks take {NAME_BYTES}" if longest > NAME_BYTES else "it is too long for a path"
+        )
+        raise SettingError(f"{key}={value[:80]}...: {what}")
+    try:
+        Path(value).expanduser()
+    except RuntimeError:
+        raise SettingError(f"{key}={value}: there is no such user; write ./~... for a folder of that name") from None
+
+
+def check_name(key: str, value: str) -> None:
+    """Raises SettingError for a name that would not do as a part of file names, in tables and in W&B."""
+    shown = repr(value if len(value) <= 80 else f"{value[:80]}...")
+    if not value.strip() or not value.isprintable():
+        raise SettingError(f"{key}={shown}: must be text in one line, without control characters")
+    if len(value.encode()) > SHORT:
+        raise SettingError(f"{key}={shown}: has {len(value.encode())} bytes; it becomes part of file names, so {SHORT} at most")
+
+
 def is_local(path: str) -> bool:
     """True for a directory, False for a hub id such as `simplescaling/s1-32B`."""
-    return path.startswith((".", "/", "~")) or path.count("/") != 1 or Path(path).exists()
+    return path.startswith((".", "/", "~")) or path.count("/") != 1 or os.path.exists(path)
 
 
 def check_writable(key: str, directory: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -47,3 +48,14 @@ def command(monkeypatch, capsys, tmp_path):
         return status, capsys.readouterr().err
 
     return call
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A disk of its own; called, it can be read only."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], capture_output=True).returncode:
+        pytest.skip("no permission to mount a tmpfs")
+    yield place, lambda: subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+    subprocess.run(["umount", "-l", str(place)], check=True)

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"errors", "files", "hints", "interrupts"},
+    {"claims", "errors", "files", "hints", "interrupts"},
     {"streams"},
     {"chat", "models", "cell"},
     {"methods", "engines", "metrics"},
@@ -31,6 +31,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 BESIDE = {
     ("engines", "models"),
     ("files", "errors"),
+    ("claims", "errors"),
     ("errors", "hints"),
     ("run", "config"),
     ("run", "callbacks"),

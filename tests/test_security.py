@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from s1x.engines.completions import served_version
+from s1x.engines.probing import served_version
 from s1x.errors import printable
 from s1x.streams.engine import EngineError, Open
 

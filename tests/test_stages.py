@@ -83,7 +83,7 @@ def test_two_halves_are_merged_into_a_new_directory(command, tmp_path):
         assert command("-m", *SWEEP, f"method.max_thinking_tokens={budgets}", f"hydra.sweep.dir={half}") == (0, "")
     before = files(tmp_path / "a"), files(tmp_path / "b")
     assert command("stage=report", "report.of=[a,b]", "hydra.run.dir=both") == (0, "")
-    assert (files(tmp_path / "a"), files(tmp_path / "b")) == before and set(files(tmp_path / "both")) == set(MADE)
+    assert (files(tmp_path / "a"), files(tmp_path / "b")) == before and set(files(tmp_path / "both")) == {*MADE, ".claim"}
     summary = json.loads((tmp_path / "both" / "summary.json").read_text())
     assert [cell["budget"] for cell in summary["cells"]] == [16, 64, 256]
     assert summary["metrics"][0]["n_points"] == 3 and summary["problems"] == []
@@ -132,6 +132,9 @@ QUIET = ["hydra/job_logging=stdout", "hydra.output_subdir=null"]
             ["hydra/job_logging=stdout", "hydra.output_subdir=null", "hydra.run.dir=."],
         ),
         (["stage=[report]", "hydra.run.dir=x"], ["hydra/job_logging=stdout", "hydra.output_subdir=null"]),
+        (["method=none", "plan=true"], [*QUIET, "hydra.run.dir=."]),
+        (["-m", "seed=0,1", "plan=True"], [*QUIET, "hydra.run.dir=."]),
+        (["plan=false"], []),
         (["report.of=[A,B]", "stage=report"], ["hydra/job_logging=stdout", "hydra.output_subdir=null", "name=report"]),
     ],
 )

@@ -33,7 +33,7 @@ def solved(cfg: DictConfig, table: pa.Table, name: str, settings: Mapping[str, A
     chat = _chat(cfg, model, opened.context_length)
     questions, solutions = table["question"].to_pylist(), table["solution"].to_pylist()
     fits = [i for i, q in enumerate(questions) if q and len(chat.prompt(q).ids) < opened.context_length]
-    store = open_store(Path(cfg.store.dir).expanduser(), opened.fingerprint, cfg.store.accept)
+    store = open_store(Path(cfg.store.dir).expanduser(), opened.fingerprint, cfg.store.accept, cfg.store.fsync)
     try:
         texts: list[str | None] = [None] * len(questions)
         tried = attempts.attempts(

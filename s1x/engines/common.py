@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from ..models.facts import model_facts
 from ..models.fingerprint import fingerprint
 from ..models.tokenizer import check_ids, padded_ids
+from ..models.weights import check_weights
 from ..streams.engine import Chunk, Counters, Open, Rows, Scoring
 
 
@@ -24,6 +25,7 @@ class ModelEngine:
     name: ClassVar[str]  # in fingerprints: what is stored is found again by it
     packages: ClassVar[Sequence[str]] = ()  # whose version decides what is written; the first that is installed
     scores: frozenset[str] = frozenset()
+    loads: ClassVar[bool] = True  # weights, which are to be whole
 
     def __init__(
         self,
@@ -40,6 +42,8 @@ class ModelEngine:
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
         self.model, self.revision, self.tokenizer = model, revision, tokenizer
+        if self.loads:
+            check_weights(model, revision)
         self.facts: dict[str, Any] = model_facts(model, revision, overrides)
         longest = self.facts["longest_context"]
         if max_model_len is not None and not 1 <= max_model_len <= longest:

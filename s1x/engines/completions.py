@@ -7,29 +7,23 @@ import json
 import logging
 import math
 import re
-import time
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import aclosing
-from itertools import islice
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ..errors import printable
-from ..streams.engine import EngineError
-from ..streams.types import GREEDY, Ids, Sampling
+from ..streams.types import Ids, Sampling
 from .parts import Part
+from .tally import Counts, Event, Miscounted, Tally
 
 log = logging.getLogger(__name__)
 
-_VERSION_S, _VERSION_BYTES = 10.0, 1 << 12  # patience with, and length of, the answer to what version a server has
+_READ_BYTES = 1 << 22  # a line of an answer repeats the prompt's ids
 _TAIL_S = 2.0  # patience with what a server has to say when a stream is finished: how much of it was cached
 _ANSWER_BYTES, _REFUSAL_BYTES = 1 << 26, 1 << 16  # what is read of an answer in one piece, and of a refusal
-_AGAIN = {408, 409, 425, 429}  # and every 5xx: the same request may succeed later
+AGAIN = {408, 409, 425, 429}  # and every 5xx: the same request may succeed later
 # What may change tokens beside temperature, seed and stops, at the value that changes none. A server fills in what a request
 # leaves out, from the model's generation_config.json or from its own command line; so nothing is left out.
 NEUTRAL: dict[str, Any] = {
@@ -70,17 +64,17 @@ class Refused(Exception):
     """The server understood and said no; the message is its reason."""
 
 
-EXTENSIONS = frozenset(NEUTRAL) - {"n", "top_p", "presence_penalty", "frequency_penalty", "stop", "logit_bias", "ignore_eos"}
-Patiently = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+_COUNTS = "continuous_usage_stats"  # of stream_options: each event says how many tokens are written
+_STANDARD = {"n", "top_p", "presence_penalty", "frequency_penalty", "stop", "logit_bias", "ignore_eos"}
+EXTENSIONS = (frozenset(NEUTRAL) - _STANDARD) | {_COUNTS}
 
 
-class Event(NamedTuple):
-    """New tokens; `cached` is how many tokens of the prompt were in the server's KV cache, where it says so."""
+class Served(NamedTuple):
+    """What a server says of the model that it serves under a name, and of itself."""
 
-    ids: list[int]
-    logprobs: list[float] | None
-    cached: int | None
-    finished: bool
+    root: str | None
+    max_model_len: int | None
+    version: str | None = None
 
 
 def body(
@@ -104,7 +98,7 @@ def body(
         "return_token_ids": True,
         "skip_special_tokens": False,
         "stream": True,
-        "stream_options": {"include_usage": True},
+        "stream_options": {"include_usage": True} | ({} if _COUNTS in unknown else {_COUNTS: True}),
     }
     if sampling.noise is not None:
         request |= {"top_p": sampling.top_p, "top_k": sampling.top_k, "seed": part.seed}
@@ -147,13 +141,15 @@ class Scored(NamedTuple):
     cached: int | None
 
 
-class Abilities(NamedTuple):
-    """What a server can do besides what it must: take priorities, return log-probabilities of prompts. `unknown`: fields of a
-    request that it refuses."""
-
-    priorities: bool
-    scores: bool
-    unknown: frozenset[str] = frozenset()
+def sessions(**connector: Any) -> aiohttp.ClientSession:
+    """Connections to servers, any number at once."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, **connector),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+        read_bufsize=_READ_BYTES,
+        headers={"Accept-Encoding": "identity"},
+        auto_decompress=False,  # a short answer must not become an endless one
+    )
 
 
 class Endpoint:
@@ -166,22 +162,48 @@ class Endpoint:
         self._first_s, self._between_s = first_s, between_s
         self.open = 0  # requests in flight
         self.down_until = 0.0  # loop time before which no other request should try it
+        self.counts: Counts = "none"  # until it has been found out (probing.py)
+        self._reported = False
 
     async def models(self) -> list[dict[str, Any]]:
         """What the server says it serves. Raises Broken or Refused."""
+        there = await self._get("v1/models")
         try:
-            async with asyncio.timeout(self._between_s):
-                async with self.session.get(f"{self.url}/v1/models", **self._sent) as answer:
+            return [model for model in there["data"] if isinstance(model, dict)]
+        except _FAILURES as error:
+            raise self._broken(error) from None
+
+    async def served(self, name: str) -> Served | list[str]:
+        """What the server says of the model `name`; the names it has where that is none of them. Raises Broken or Refused."""
+        there = {str(model.get("id")): model for model in await self.models()}
+        if name not in there:
+            return list(there)
+        root, longest = there[name].get("root"), there[name].get("max_model_len")
+        return Served(root and said(root), longest if isinstance(longest, int) else None)
+
+    async def version(self) -> str | None:
+        """Of the server; None where it does not say. Raises Broken."""
+        try:
+            return version_of(await self._get("version"))
+        except Refused:
+            return None
+
+    async def _get(self, path: str) -> Any:
+        """Over a connection of its own: it goes where a new request goes, and no request is sent behind it while it closes."""
+        try:
+            async with asyncio.timeout(self._between_s), sessions(force_close=True) as own:
+                async with own.get(f"{self.url}/{path}", **self._sent) as answer:
                     await self._check(answer)
-                    return [m for m in (await _json(answer))["data"] if isinstance(m, dict) and isinstance(m.get("id"), str)]
+                    return await _json(answer)
         except _FAILURES as error:
             raise self._broken(error) from None
 
     async def complete(self, request: dict[str, Any]) -> AsyncIterator[Event]:
-        """Send a request and yield what arrives, until it is finished. Patience is with tokens: a server that talks without
-        writing any is waited for no longer than a silent one. Raises Broken (at any time) or Refused."""
+        """Send a request and yield what arrives, each token once, until it is finished; where the server counts its tokens at
+        the end of a request alone, all of it then. Patience is with tokens: a server that talks without writing any is waited
+        for no longer than a silent one. Raises Broken (at any time) or Refused."""
         self.open += 1
-        finished = False
+        finished, tally, held = False, Tally(self.counts, request["max_tokens"], self._miscounted), list[Event]()
         try:
             async with asyncio.timeout(self._first_s) as patience:
                 async with self.session.post(f"{self.url}/v1/completions", json=request, **self._sent) as answer:
@@ -192,12 +214,15 @@ class Endpoint:
                             data = line[5:].strip()
                             if data == b"[DONE]":
                                 break
-                            event = self._event(json.loads(data), "logprobs" in request)
+                            event = tally.take(self._event(json.loads(data), "logprobs" in request))
                             if event.ids or event.finished and not finished:
                                 seconds = _TAIL_S if event.finished else self._between_s
                                 patience.reschedule(asyncio.get_running_loop().time() + seconds)
                             finished |= event.finished
-                            yield event
+                            if self.counts == "end":
+                                held.append(event)
+                            else:
+                                yield event
                     if not finished:
                         raise Broken("the stream was cut")
         except _FAILURES as error:
@@ -205,6 +230,12 @@ class Endpoint:
                 raise self._broken(error) from None
         finally:
             self.open -= 1
+        try:
+            tally.close()
+        except Miscounted as error:
+            raise self._broken(error) from None
+        for event in held:
+            yield event
 
     async def score(self, request: dict[str, Any]) -> Scored:
         """Send a request of `scoring_body`. Raises Broken or Refused."""
@@ -232,12 +263,13 @@ class Endpoint:
     def _event(self, data: dict[str, Any], logprobs: bool) -> Event:
         if "error" in data:
             error = data["error"]
-            if isinstance(error.get("code"), int) and 400 <= error["code"] < 500 and error["code"] not in _AGAIN:
+            if isinstance(error.get("code"), int) and 400 <= error["code"] < 500 and error["code"] not in AGAIN:
                 raise Refused(self._clean(str(error.get("message"))))
             raise Broken("the server reported an error in mid-stream")
-        cached = _cached(data)
+        usage = data.get("usage") or {}
+        written = _count(usage.get("completion_tokens"))
         if not data["choices"]:
-            return Event([], [] if logprobs else None, cached, False)
+            return Event([], [] if logprobs else None, _cached(data), False, written)
         (choice,) = data["choices"]
         ids = choice.get("token_ids") or []
         if not all(type(token) is int and token >= 0 for token in ids):
@@ -247,12 +279,12 @@ class Endpoint:
             given = [float(p) for p in (choice.get("logprobs") or {}).get("token_logprobs") or []]
             if len(given) != len(ids) or not all(map(_is_logprob, given)):
                 raise ValueError("token_logprobs")
-        return Event(ids, given, cached, choice.get("finish_reason") is not None)
+        return Event(ids, given, None, choice.get("finish_reason") is not None, written)
 
     async def _check(self, answer: aiohttp.ClientResponse) -> None:
         if answer.status == 200:
             return
-        if answer.status in _AGAIN or answer.status >= 500:
+        if answer.status in AGAIN or answer.status >= 500:
             after = answer.headers.get("Retry-After", "")
             raise Broken(f"HTTP status {answer.status}", float(after) if after.isdigit() else 0.0)
         if 300 <= answer.status < 400:
@@ -275,7 +307,15 @@ class Endpoint:
             return Broken("no answer in time")
         if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, OSError)):
             return Broken("the connection was cut")
-        return Broken("an unreadable answer")
+        return Broken(str(error) if isinstance(error, Miscounted) else "an unreadable answer")
+
+    def _miscounted(self, came: int, written: int) -> None:
+        if not self._reported:
+            log.warning(
+                "engine.urls=%s: %d tokens of a request came, of which the server had written %d: something between here and "
+                "there repeats or loses them. What does not fit is not used, and asked for again.", self.url, came, written,
+            )  # fmt: skip
+        self._reported = True
 
     def _clean(self, text: str) -> str:
         """The server's words, short, on one line, and without the key should it have been echoed."""
@@ -286,6 +326,12 @@ class Endpoint:
 def said(text: object) -> str:
     """What a server says, in a sentence: short, and nothing that a terminal would obey."""
     return printable(str(text), 300)
+
+
+def version_of(answer: Any) -> str | None:
+    """The version in an answer to `GET /version`; None where that is something else."""
+    found = answer.get("version") if isinstance(answer, dict) else None
+    return found if isinstance(found, str) and re.fullmatch(r"[0-9][\w.+-]{0,80}", found) else None
 
 
 def _is_logprob(value: float) -> bool:
@@ -304,8 +350,11 @@ async def _json(answer: aiohttp.ClientResponse) -> Any:
 
 
 def _cached(data: dict[str, Any]) -> int | None:
-    cached = ((data.get("usage") or {}).get("prompt_tokens_details") or {}).get("cached_tokens")
-    return cached if type(cached) is int and cached >= 0 else None
+    return _count(((data.get("usage") or {}).get("prompt_tokens_details") or {}).get("cached_tokens"))
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and value >= 0 else None
 
 
 def _scored(data: dict[str, Any], prompt: list[int], drawn: bool) -> Scored:
@@ -338,109 +387,3 @@ def _end_with_connection(answer: aiohttp.ClientResponse) -> None:
         tell(None)
     else:
         closed.add_done_callback(tell)
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection: urllib would take the key along."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-_opener = urllib.request.build_opener(_Stay)
-
-
-def served_version(url: str, key: str | None) -> str | None:
-    """The version of the vLLM at `url` (`GET /version`); None where the server does not say.
-
-    Raises EngineError when nobody answers.
-    """
-    request = urllib.request.Request(f"{url}/version", headers={"Authorization": f"Bearer {key}"} if key else {})
-    for pause in (0.5, 2.0, None):
-        try:
-            with _opener.open(request, timeout=_VERSION_S) as answer:
-                version = str(json.loads(answer.read(_VERSION_BYTES))["version"])
-                return version if re.fullmatch(r"[0-9][\w.+-]{0,80}", version) else None
-        except urllib.error.HTTPError as error:
-            if error.code < 500 and error.code not in _AGAIN:
-                return None
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return None  # something else stands there
-        except OSError:
-            pass
-        if pause:
-            time.sleep(pause)
-    raise EngineError(
-        f"engine.urls={url}: nobody answers, and what is stored is found by the version of the server; start it, or say its "
-        "version with engine.version=..., such as 0.32.0."
-    )
-
-
-async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: int, patiently: Patiently) -> Abilities:
-    """Find out what a server can do. `patiently` tries a question again when it breaks.
-
-    Warns when the server says that it runs something that is not called like the configured `model`: another name for the same
-    files, or the cells of another model asking the wrong server.
-
-    Raises EngineError with one sentence when the server does not answer, serves another model, has too short a context, does
-    not return token ids or cannot forbid ids.
-    """
-
-    async def two_tokens(banned: frozenset[int]) -> list[int]:
-        part = Part(prefix=(1,), limit=2, banned=banned, stop_ids=frozenset(), seed=None)
-        asked = body(model_id, part, GREEDY, logprobs=False, priority=priority, unknown=unknown)
-        async with aclosing(endpoint.complete(asked)) as events:
-            return [token async for event in events for token in event.ids]
-
-    try:
-        served = {m.get("id"): m for m in await patiently(endpoint.models)}
-        if model_id not in served:
-            names = said(", ".join(map(str, islice(served, 20))))
-            raise EngineError(f"engine.model_id={model_id}: the server at {endpoint.url} serves another model; it has {names}.")
-        runs = str(served[model_id].get("root") or model)
-        if Path(runs).name != Path(model).name:
-            names = model_id, endpoint.url, said(runs), model
-            log.warning("engine.model_id=%s: the server at %s runs %s, the configuration says model.path=%s; the same?", *names)
-        longest = served[model_id].get("max_model_len")
-        if isinstance(longest, int) and longest < context_length:
-            raise EngineError(
-                f"engine.max_model_len={context_length}: the server at {endpoint.url} takes {longest} tokens at most; "
-                f"set engine.max_model_len={longest}."
-            )
-        ids, refusal = [], None
-        for priority, unknown in ((1, frozenset()), (None, frozenset()), (None, EXTENSIONS)):
-            try:
-                ids = await patiently(lambda: two_tokens(frozenset()))
-                break
-            except Refused as error:
-                refusal = error
-        else:
-            raise refusal or Refused("no request")
-        if unknown:
-            log.warning(
-                "engine.urls=%s: the server refuses %s (%s); whatever it sets of them by itself stays set.",
-                endpoint.url, ", ".join(sorted(unknown)), refusal,
-            )  # fmt: skip
-        if not ids:
-            raise EngineError(
-                f"engine.urls={endpoint.url}: the server does not return token ids (return_token_ids); "
-                "s1x needs one that does, such as vllm serve from version 0.11 on."
-            )
-        if set(ids) & set(await patiently(lambda: two_tokens(frozenset(ids)))):
-            raise EngineError(f"engine.urls={endpoint.url}: the server ignores logit_bias, which s1x needs to forbid tokens.")
-    except Refused as error:
-        raise EngineError(f"engine.urls={endpoint.url}: the server refused a request ({error}).") from None
-    return Abilities(priority is not None, await _scores(endpoint, model_id, priority), unknown)
-
-
-async def _scores(endpoint: Endpoint, model_id: str, priority: int | None) -> bool:
-    """Whether a server returns log-probabilities of prompts. One that knows no such request ignores it, refuses or fails."""
-    for _ in range(3):
-        try:
-            await endpoint.score(scoring_body(model_id, (1, 1), None, priority))
-            return True
-        except Refused:
-            return False
-        except Broken:
-            continue
-    return False

@@ -6,11 +6,14 @@ one head, so more devices than heads hold copies) and over pipeline stages by la
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..models.device import resolve_dtype
+
+log = logging.getLogger(__name__)
 
 Facts = Mapping[str, Any]  # of models.facts.model_facts
 GIB = 2**30
@@ -94,6 +97,25 @@ def choose(need: Need, devices: int, device_bytes: float, utilization: float = 0
     return chosen
 
 
+def by_memory(need: Need, devices: int, device_bytes: float, utilization: float, pipeline: int) -> int:
+    """How many tensor-parallel devices memory asks for, and say so. Raises ValueError where all of them are too few."""
+    chosen = choose(need, devices, device_bytes, utilization, pipeline)
+    more = devices // (chosen.tensor * pipeline)
+    hint = f"; engine.replicas={more} would use all {devices} GPUs" if more > 1 else ""
+    log.info("engine.tensor_parallel_size=%d is chosen: %s%s.", chosen.tensor, chosen, hint)
+    return chosen.tensor
+
+
+def check_parts(need: Need, tensor: int) -> None:
+    """Raises ValueError for a number of tensor-parallel devices that does not part the heads of attention evenly."""
+    if tensor not in choices(need, tensor):
+        valid = ", ".join(map(str, choices(need, need.heads)))
+        raise ValueError(
+            f"engine.tensor_parallel_size={tensor}: must part {need.heads} attention heads and {need.kv_heads} of keys and "
+            f"values evenly; valid are {valid} and null (chosen by memory)."
+        )
+
+
 def enough(there: int, tensor: int, pipeline: int) -> bool:
     """Whether there are devices at all. Raises ValueError when there are some, but not enough for one engine."""
     if 0 < there < tensor * pipeline:
@@ -117,10 +139,5 @@ def placed(engine: Mapping[str, Any], facts: Facts, devices: int, device_bytes: 
     )
     if tensor is None:
         return choose(need, devices, device_bytes, share, pipeline)
-    if tensor not in choices(need, tensor):
-        valid = ", ".join(map(str, choices(need, need.heads)))
-        raise ValueError(
-            f"engine.tensor_parallel_size={tensor}: must part {need.heads} attention heads and {need.kv_heads} of keys and "
-            f"values evenly; valid are {valid} and null (chosen by memory)."
-        )
+    check_parts(need, tensor)
     return place(need, tensor, pipeline, device_bytes, share)

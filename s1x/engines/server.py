@@ -55,7 +55,7 @@ class ServerEngine(ModelEngine):
     log-probabilities of prompts, until they have been asked.
     """
 
-    name, scores = "server", frozenset({"next"})
+    name, scores, loads = "server", frozenset({"next"}), False
 
     def __init__(
         self,
@@ -149,6 +149,9 @@ class ServerEngine(ModelEngine):
         chunks = []
         for item in items:
             if isinstance(item, Exception):
+                if chunks:  # what came before it is kept
+                    self._client.arrived.put(item)
+                    break
                 raise item
             if item.handle in self._open:
                 chunks.append(item)
@@ -177,7 +180,7 @@ class ServerEngine(ModelEngine):
 
     def _versions(self) -> dict[str | None, str]:
         """What the servers say, by version as it is keyed: one. Raises EngineError for several, or another than is given."""
-        from .completions import served_version
+        from .probing import served_version
 
         key = key_of(self.settings.api_key_env)
         said = {url: served_version(url, key) for url in self.settings.urls}

@@ -8,23 +8,23 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from itertools import count
 from queue import SimpleQueue
 from typing import Any
 
-import aiohttp
-
 from ..streams.engine import Chunk, Counters, EngineError, Rows
 from .common import no_room
-from .completions import Abilities, Broken, Endpoint, Refused, Unreachable, body, probe, scoring_body
+from .completions import Broken, Endpoint, Refused, Served, Unreachable, body, scoring_body, sessions
 from .looped import Looped, key_of
 from .parts import Chain, Reading, pack
+from .probing import Abilities, probe
 from .routing import Router
 from .server import ServerSettings
+from .tally import PART
 
 log = logging.getLogger(__name__)
 
-_READ_BYTES = 1 << 22  # a line of the answer repeats the prompt's ids
 _SLOWEST_S = 60.0  # longest pause between two tries
 _NOBODY = 2  # further tries at the start, where nobody answers: probably the address is wrong
 
@@ -55,13 +55,7 @@ class Client(Looped):
     # --- on the loop ---
 
     async def _start(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
-            read_bufsize=_READ_BYTES,
-            headers={"Accept-Encoding": "identity"},
-            auto_decompress=False,  # a short answer must not become an endless one
-        )
+        self._session = sessions()
         s = self.settings
         key = key_of(s.api_key_env)
         self.endpoints = [
@@ -71,6 +65,11 @@ class Client(Looped):
         self._priorities = all(server.priorities for server in found)
         self.scores = all(server.scores for server in found)
         self._unknown = frozenset[str]().union(*(server.unknown for server in found))
+        for endpoint, server in zip(self.endpoints, found, strict=True):
+            endpoint.counts = server.counts
+        self._watches = {
+            endpoint: Watch(endpoint, s.model_id, server.served) for endpoint, server in zip(self.endpoints, found, strict=True)
+        }
 
     async def _ask(self, endpoint: Endpoint) -> Abilities:
         """Probe a server, patiently."""
@@ -130,6 +129,7 @@ class Client(Looped):
             endpoint = await self._choose(chain)
             before, redrawing = len(chain.ids), chain.redraw
             try:
+                await self._watches[endpoint].check()
                 await self._complete(chain, endpoint)
                 if len(chain.ids) == before and (redrawing or not chain.redraw):
                     raise Broken("a stream without tokens")
@@ -140,6 +140,7 @@ class Client(Looped):
                 if chain.done:
                     return  # what the server had to say after the last token is lost
                 failures = 1 if len(chain.ids) > before else failures + 1
+                self._watches[endpoint].shaken = True
                 log.debug("%s: %s; stream %d goes on from token %d", endpoint.url, error, chain.handle, len(chain.ids))
                 await self._again(endpoint, failures, error)
 
@@ -154,10 +155,12 @@ class Client(Looped):
         for failures in count(1):
             endpoint = await self._choose(reading)
             try:
+                await self._watches[endpoint].check()
                 answer = await endpoint.score(scoring_body(self.settings.model_id, reading.prompt, reading.drawn, priority))
             except Refused as error:
                 raise _refused(endpoint, error) from None
             except Broken as error:
+                self._watches[endpoint].shaken = True
                 await self._again(endpoint, failures, error)
             else:
                 self.counters.scored += reading.request.at[-1]
@@ -169,6 +172,8 @@ class Client(Looped):
         """One request: everything it yields goes out at once."""
         part, counters, first = chain.part(self.settings.positional_seeds), self.counters, True
         request = chain.request
+        if endpoint.counts == "end":
+            part = replace(part, limit=min(part.limit, PART))
         asked = body(
             self.settings.model_id,
             part,
@@ -223,6 +228,47 @@ class Client(Looped):
 
     def _seconds(self, failures: int, after: float) -> float:
         return min(_SLOWEST_S, max(after, self.settings.pause_s * 2 ** (failures - 1) * random.uniform(0.7, 1.3)))
+
+
+class Watch:
+    """Whether a server still serves what it did when this run began: asked before each request, once for all that begin at the
+    same time. `shaken`: a request has failed since, so that it may have been started anew, with another version, too."""
+
+    def __init__(self, endpoint: Endpoint, model_id: str, before: Served) -> None:
+        self.endpoint, self.model_id, self.before, self.shaken = endpoint, model_id, before, False
+        self._lock, self._asked, self._time = asyncio.Lock(), -1.0, asyncio.get_running_loop().time
+
+    async def check(self) -> None:
+        """Raises EngineError where it serves something else; Broken or Refused."""
+        now = self._time()
+        self.endpoint.open += 1  # a request is on its way to it
+        try:
+            async with self._lock:
+                if self._asked <= now:  # else another request asked while this one waited
+                    await self._ask()
+        finally:
+            self.endpoint.open -= 1
+
+    async def _ask(self) -> None:
+        asked, shaken, self.shaken = self._time(), self.shaken, False
+        try:
+            found = await self.endpoint.served(self.model_id)
+            if isinstance(found, list):
+                raise self._changed("the model", self.model_id, ", ".join(found) or "nothing")
+            version = await self.endpoint.version() if shaken else self.before.version
+        except Broken:
+            self.shaken = True
+            raise
+        for what, old, new in zip(Served._fields, self.before, found._replace(version=version), strict=True):
+            if old != new:
+                raise self._changed(what, old, new)
+        self._asked = asked
+
+    def _changed(self, what: str, old: Any, new: Any) -> EngineError:
+        return EngineError(
+            f"engine.urls={self.endpoint.url}: the server serves something else than when this run began ({what} was {old} and "
+            f"is {new}). What came before is kept, and nothing of the new; the same command goes on once it serves {old} again."
+        )
 
 
 def _refused(endpoint: Endpoint, error: Refused) -> EngineError:

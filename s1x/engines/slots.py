@@ -5,7 +5,8 @@ Everything here is bookkeeping in numpy on the CPU; the tensors live in kv_cache
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -102,3 +103,26 @@ class SlotTable:
     def _tick(self, slot: int) -> None:
         self._clock += 1
         self.used[slot] = self._clock
+
+
+@dataclass(eq=False)
+class Stream:
+    """An open stream, or a scoring that is read like a prefix; `best` is the slot it hopes to reuse while it waits."""
+
+    handle: int
+    request: Any  # Open or Scoring
+    prefix: np.ndarray
+    best: Match = Match(0, 0)
+    slot: int = -1
+    produced: int = 0
+    wanted: np.ndarray | None = None  # of a scoring: after how many ids its next rows come
+
+    @property
+    def reusable(self) -> int:
+        """How many ids may come out of a cache; behind them come logits."""
+        return len(self.prefix) - 1 if self.wanted is None else int(self.wanted[0]) - 1
+
+    @property
+    def rank(self) -> tuple:
+        """Its place in the queue."""
+        return self.request.priority, -len(self.prefix), self.handle

@@ -9,45 +9,20 @@ from __future__ import annotations
 
 import heapq
 import logging
-import os
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..models.device import resolve_device, resolve_dtype, resolve_threads
+from ..models.device import free_memory, resolve_device, resolve_dtype, resolve_threads
 from ..models.files import locate
 from ..streams.engine import Chunk, Open, Rows, Scoring
 from .common import ModelEngine, alive, at_least_one, no_room
-from .slots import Match, SlotTable
+from .slots import Match, SlotTable, Stream
 
 _FIRST_LENGTH = 256  # positions per slot at the start; grown by doubling
 _WORTH_WAITING = 16  # a queued stream waits for a running prefill that gives it this many cached tokens more
 _PREFILL_PER_STEP = {"cpu": 2048, "cuda": 8192}  # tokens; bounds how long decoding streams wait for a prefill
 _SETTINGS = [("prefix", "i8"), ("temperature", "f8"), ("top_p", "f8"), ("top_k", "i8"), ("noise", "i8")]
-
-
-@dataclass(eq=False)
-class _Stream:
-    """An open stream, or a scoring that is read like a prefix; `best` is the slot it hopes to reuse while it waits."""
-
-    handle: int
-    request: Any  # Open or Scoring
-    prefix: np.ndarray
-    best: Match = Match(0, 0)
-    slot: int = -1
-    produced: int = 0
-    wanted: np.ndarray | None = None  # of a scoring: after how many ids its next rows come
-
-    @property
-    def reusable(self) -> int:
-        """How many ids may come out of a cache; behind them come logits."""
-        return len(self.prefix) - 1 if self.wanted is None else int(self.wanted[0]) - 1
-
-    @property
-    def rank(self) -> tuple:
-        """Its place in the queue."""
-        return self.request.priority, -len(self.prefix), self.handle
 
 
 class TransformersEngine(ModelEngine):
@@ -104,19 +79,19 @@ class TransformersEngine(ModelEngine):
         self._model: Any = None
         self._settings = np.zeros(slots, dtype=_SETTINGS)  # per slot, of the stream that owns it
         self._slots = SlotTable(slots, min(_FIRST_LENGTH, self.context_length))
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._full: list[int] = []  # opened with no room for a token
         self._queue: list[tuple] = []  # heap of (priority, -prefix length, handle)
-        self._running: dict[int, _Stream] = {}  # slot -> stream
-        self._waiting: dict[int, set[_Stream]] = {}  # slot -> queued streams that hope to reuse it
-        self._forbidding: set[_Stream] = set()
-        self._scoring: set[_Stream] = set()
+        self._running: dict[int, Stream] = {}  # slot -> stream
+        self._waiting: dict[int, set[Stream]] = {}  # slot -> queued streams that hope to reuse it
+        self._forbidding: set[Stream] = set()
+        self._scoring: set[Stream] = set()
 
     # --- the protocol ---
 
     def open(self, request: Open) -> int:
         """Queue a stream; returns its handle. A prefix must not be empty."""
-        stream = _Stream(self.admit(request), request, np.array(request.prefix, dtype=np.int64))
+        stream = Stream(self.admit(request), request, np.array(request.prefix, dtype=np.int64))
         if request.limit < 1 or len(request.prefix) >= self.context_length:
             self._streams[stream.handle] = stream
             self._full.append(stream.handle)
@@ -126,7 +101,7 @@ class TransformersEngine(ModelEngine):
 
     def score(self, request: Scoring) -> int:
         """Queue a scoring: its ids take a slot as a prefix does, and reuse what is cached up to its first position."""
-        stream = _Stream(self.admit(request), request, np.array(request.ids[: request.at[-1]], dtype=np.int64))
+        stream = Stream(self.admit(request), request, np.array(request.ids[: request.at[-1]], dtype=np.int64))
         stream.wanted = np.array(request.at, dtype=np.int64)
         self._enqueue(stream)
         return stream.handle
@@ -208,12 +183,12 @@ class TransformersEngine(ModelEngine):
 
     # --- from the queue into slots ---
 
-    def _enqueue(self, stream: _Stream) -> None:
+    def _enqueue(self, stream: Stream) -> None:
         self._streams[stream.handle] = stream
         self._hope(stream)
         heapq.heappush(self._queue, stream.rank)
 
-    def _hope(self, stream: _Stream) -> None:
+    def _hope(self, stream: Stream) -> None:
         """Note the slot whose cached ids a queued stream would reuse, so that it is spared while others will do."""
         stream.best, _ = self._slots.best(stream.prefix, stream.reusable)
         if stream.best.length:
@@ -238,7 +213,7 @@ class TransformersEngine(ModelEngine):
         for entry in later:
             heapq.heappush(self._queue, entry)
 
-    def _start(self, stream: _Stream, match: Match) -> None:
+    def _start(self, stream: Stream, match: Match) -> None:
         needed = np.zeros(len(self._slots.owner), dtype=np.int64)
         for slot, streams in self._waiting.items():
             needed[slot] = max((s.best.length for s in streams), default=0)
@@ -265,7 +240,7 @@ class TransformersEngine(ModelEngine):
         if forbid and forbid.ids and forbid.first > stream.produced:
             self._forbidding.add(stream)
 
-    def _release(self, stream: _Stream) -> None:
+    def _release(self, stream: Stream) -> None:
         self._slots.free(stream.slot)
         self._forbidding.discard(stream)
         self._scoring.discard(stream)
@@ -305,7 +280,7 @@ class TransformersEngine(ModelEngine):
                 if stream.slot < 0:
                     self._hope(stream)
 
-    def _requeue(self, stream: _Stream) -> None:
+    def _requeue(self, stream: Stream) -> None:
         """Back to the queue with what it has written; it goes on the same, as noise depends on positions alone."""
         slot = stream.slot
         stream.prefix = self._slots.ids[slot, : self._slots.known[slot]].copy()
@@ -400,12 +375,3 @@ class TransformersEngine(ModelEngine):
             ids[rows] = sampler.draw(logits[rows], *settings)
         logprobs = sampler.logprob(raw, ids).cpu().numpy() if wanted else None
         return ids.cpu().numpy(), logprobs
-
-
-def free_memory(device: str) -> float:
-    """Bytes that keys and values may take: most of what is free on the CUDA device, or half of the main memory."""
-    if device == "cuda":
-        import torch
-
-        return 0.85 * torch.cuda.mem_get_info()[0]
-    return 0.5 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -22,7 +22,7 @@ from ..streams.types import Ids
 from . import vllm_arguments
 from .common import ModelEngine, alive, at_least_one, no_room
 from .parts import Chain, Reading, pack
-from .placement import Need, choose, enough
+from .placement import Need, by_memory, check_parts, enough
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +110,11 @@ class VllmEngine(ModelEngine):
         if "longrope" in self.facts["rope"] and self.context_length > self.facts["context_length"]:
             keyed["max_model_len"] = self.context_length  # vLLM then uses the long factors for every stream
         self.stream_interval, self.positional_seeds, self.lora = stream_interval, positional_seeds, lora
+        kv_dtype = arguments.get("kv_cache_dtype", "auto")
+        need = Need.of(self.facts, self.dtype, self.context_length, quantization, kv_dtype)
+        check_parts(need, tensor)
         if tensor_parallel_size is None and cuda:
-            tensor = self._place(pipeline_parallel_size, gpu_memory_utilization, arguments)
+            tensor = by_memory(need, cuda_devices(), device_memory(), gpu_memory_utilization, pipeline_parallel_size)
         self.arguments: dict[str, Any] = {  # of vLLM
             **self._always(),
             "quantization": quantization,
@@ -162,16 +165,6 @@ class VllmEngine(ModelEngine):
             "scheduling_policy": "priority",
             "disable_log_stats": True,
         }
-
-    def _place(self, pipeline: int, utilization: float, arguments: dict[str, Any]) -> int:
-        """How many tensor-parallel GPUs memory asks for. Raises ValueError where all of them are too few."""
-        there, kv_dtype = cuda_devices(), arguments.get("kv_cache_dtype", "auto")
-        need = Need.of(self.facts, self.dtype, self.context_length, self.quantization, kv_dtype)
-        chosen = choose(need, there, device_memory(), utilization, pipeline)
-        more = there // (chosen.tensor * pipeline)
-        hint = f"; engine.replicas={more} would use all {there} GPUs" if more > 1 else ""
-        log.info("engine.tensor_parallel_size=%d is chosen: %s%s.", chosen.tensor, chosen, hint)
-        return chosen.tensor
 
     # --- the protocol ---
 

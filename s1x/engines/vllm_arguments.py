@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.fingerprint import sha256
+from ..models.weights import check_file
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # of LoRA adapters, that vLLM makes room for
 SETTINGS = {  # of vLLM -> the setting of s1x that sets it
@@ -116,6 +117,11 @@ def adapter(lora: str | None) -> dict[str, Any] | None:
     files = [folder / "adapter_config.json", *sorted(folder.glob("adapter_model.*"))]
     if len(files) < 2 or not files[0].is_file():
         raise ValueError(f"engine.lora={lora}: must be a folder with adapter_config.json and adapter_model.safetensors.")
+    for file in files[1:]:
+        try:
+            check_file(file)
+        except ValueError as error:
+            raise ValueError(f"engine.lora={lora}: {error}") from None
     rank = json.loads(files[0].read_text(encoding="utf-8")).get("r", 8)
     fits = next((r for r in _RANKS if r >= rank), None)
     if fits is None:

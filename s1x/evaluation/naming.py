@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -11,7 +11,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ..cell import Cell
+from ..cell import Cell, stage_names
 from ..methods.base import Facts, facts
 
 NOT_KEYED = (
@@ -78,6 +78,25 @@ def keyed(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items() if key not in NOT_KEYED}
 
 
+def results_key(configs: Iterable[DictConfig]) -> str:
+    """Equal for commands whose results may lie in one directory: those of the same jobs, in the same order.
+
+    How results are made (servers, devices, sizes of batches) is left out: a command that was stopped may go on elsewhere.
+    """
+    jobs = []
+    for cfg in configs:
+        plain = keyed(cfg)
+        del plain["distributed"]
+        plain["engine"] = _of_engine(plain["engine"])
+        jobs.append([plain, stage_names(cfg), str(cfg.report.of)])
+    return blake2b(json.dumps(jobs, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
+
+
+def _of_engine(engine: Mapping[str, Any]) -> list[Any]:
+    """What of an engine decides tokens."""
+    return [engine["name"], *({key: engine[key]} for key in TOKENS if engine.get(key))]
+
+
 def _flat(node: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         if isinstance(value, dict) and value:
@@ -89,7 +108,6 @@ def _flat(node: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
 def cell_id(cfg: DictConfig, known: Facts) -> str:
     """Readable, safe in file names, and different for different settings: the last part is a hash of all that is keyed."""
     plain = {k: v for k, v in keyed(cfg).items() if k not in ("engine", "data", "train", "distributed")}
-    engine = keyed(cfg)["engine"]
-    parts = [plain, engine["name"], *({key: engine[key]} for key in TOKENS if engine.get(key))]
+    parts = [plain, *_of_engine(keyed(cfg)["engine"])]
     tail = blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
     return "-".join([cfg.model.name, cfg.task.name, known.name, tail])

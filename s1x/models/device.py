@@ -67,3 +67,12 @@ def resolve_threads(threads: int | None, device: str, parameters: int) -> int | 
     if threads is not None and threads < 1:
         raise ValueError(f"engine.threads={threads} is too small; it must be at least 1.")
     return 1 if threads is None and device == "cpu" and parameters < _SMALL else threads
+
+
+def free_memory(device: str) -> float:
+    """Bytes that keys and values may take: most of what is free on the CUDA device, or half of the main memory."""
+    if device == "cuda":
+        import torch
+
+        return 0.85 * torch.cuda.mem_get_info()[0]
+    return 0.5 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

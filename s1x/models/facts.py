@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from . import files
+from . import files, weights
 
 _GPT2_NAMES = {
     "hidden_size": "n_embd",
@@ -73,8 +70,11 @@ def model_facts(model: str, revision: str | None = None, overrides: Mapping[str,
     facts["dtype"] = config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or "float32"
     facts["quantization"] = files.quantization(config)
     shapes: dict[str, int] = {}
-    for file in [] if facts["quantization"] else files.checkpoint(folder):
-        shapes |= _header_parameters(file)
+    try:
+        for file in [] if facts["quantization"] else files.checkpoint(folder):
+            shapes |= {name: math.prod(tensor["shape"]) for name, tensor in weights.header(file).items()}
+    except ValueError:  # a damaged file is named by whoever loads it (weights.py)
+        shapes = {}
     facts["parameters"] = sum(shapes.values()) or _count_parameters(facts, _mlp_width(text, facts["intermediate_size"]))
     return facts
 
@@ -128,14 +128,6 @@ def _size(config: dict[str, Any], model: str, name: str) -> int:
     if not isinstance(value, int):
         raise ValueError(f"model.path={model}: config.json has no {name}; a decoder-only language model is needed.")
     return value
-
-
-def _header_parameters(file: Path) -> dict[str, int]:
-    """Elements of each tensor in a safetensors file, from its header (8 bytes of length, then JSON)."""
-    with file.open("rb") as f:
-        (size,) = struct.unpack("<Q", f.read(8))
-        header = json.loads(f.read(size))
-    return {name: math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
 
 
 def _count_parameters(facts: dict[str, Any], mlp_width: int) -> int:

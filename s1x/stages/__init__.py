@@ -55,15 +55,18 @@ def together(cfg: Mapping[str, Any]) -> list[str]:
 
 
 def quietly(arguments: Sequence[str]) -> list[str]:
-    """A command line, with what keeps Hydra from making an output directory and a log where its stages only read.
+    """A command line, with what keeps Hydra from making an output directory and a log where its stages only read or plan.
 
     Several directories to read (`report.of=[A,B]`) are put together in a new one: that is made, and holds the result alone.
     """
     typed = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     names = typed.get("stage", "").strip("[]").split(",")
-    if not all(name in STAGES and STAGES[name].reads for name in names):
+    planned = typed.get("plan", "").lower() == "true"
+    if not (planned or all(name in STAGES and STAGES[name].reads for name in names)):
         return list(arguments)
-    place = ("name", "report") if typed.get("report.of", "").startswith("[") else ("hydra.run.dir", ".")
+    merged = typed.get("report.of", "").startswith("[") and not planned
+    place = ("name", "report") if merged else ("hydra.run.dir", ".")
     own = dict([("hydra/job_logging", "stdout"), ("hydra.output_subdir", "null"), place])
-    at = arguments.index(f"stage={typed['stage']}")
+    first = "plan" if planned else "stage"
+    at = arguments.index(f"{first}={typed[first]}")
     return [*arguments[:at], *(f"{key}={value}" for key, value in own.items() if key not in typed), *arguments[at:]]

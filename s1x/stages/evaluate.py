@@ -82,7 +82,7 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
         chat = chat_of(cfg, tokenizer, 0)
         engine = build(settings, model, tuple(sorted((chat.thinking_stops | chat.answer_stops).ids)))
         directory = Path(cfg.store.dir).expanduser() if cfg.store.dir else None
-        store = open_store(directory, engine.fingerprint, cfg.store.accept) if directory else MemoryStore()
+        store = open_store(directory, engine.fingerprint, cfg.store.accept, cfg.store.fsync) if directory else MemoryStore()
     opened: list[Opened] = []
     try:
         with sentences():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from .memory import MemoryStore
@@ -19,11 +20,12 @@ log = logging.getLogger(__name__)
 JOINT = "+"
 
 
-def open_store(directory: Path, fingerprint: str, accept: Sequence[str] = ()) -> Store | MemoryStore:
+def open_store(directory: Path, fingerprint: str, accept: Sequence[str] = (), fsync: bool = False) -> Store | MemoryStore:
     """The store of an engine, which also reads what `accepted` finds. One that is there and cannot be written is read."""
     others = accepted(directory, fingerprint, accept)
     try:
-        return Accepting(directory, fingerprint, others) if others else Store(directory, fingerprint)
+        kind = partial(Accepting, others=others) if others else Store
+        return kind(directory, fingerprint, fsync=fsync)
     except StoreError as error:
         if not directory.is_dir():
             raise
@@ -64,8 +66,8 @@ def accepted(directory: Path, fingerprint: str, accept: Sequence[str]) -> list[s
 class Accepting(Store):
     """The store of a run that mixes: a stream it does not have begins with the longest that its sources have."""
 
-    def __init__(self, directory: Path, fingerprint: str, others: Sequence[str]) -> None:
-        super().__init__(directory, JOINT.join((fingerprint, *others)))
+    def __init__(self, directory: Path, fingerprint: str, *, others: Sequence[str], fsync: bool = False) -> None:
+        super().__init__(directory, JOINT.join((fingerprint, *others)), fsync=fsync)
         self._sources = {source: Store(directory, source) for source in (fingerprint, *others)}  # only read
 
     def inherit(self, key: bytes, read: Read) -> Stored | None:

@@ -12,8 +12,8 @@ several hosts did, what is read is the beginning of something that one of them s
 
 What damage costs: a kill tears at most the last frame of a file, which the scan sees by its length. The scan trusts lengths
 and looks at no payload (startup stays fast); `load` checks the checksum, so a damaged frame is never returned. A header that
-is none ends its file until a later `refresh`. Nothing is fsynced: killing a process loses nothing that was flushed, a power
-cut may lose the newest frames.
+is none ends its file until a later `refresh`. Killing a process loses nothing that was flushed; a power cut may lose the newest
+frames, unless each flush waits until they are on the disk (fsync).
 """
 
 from __future__ import annotations
@@ -77,13 +77,13 @@ class Store:
     """The streams of one model fingerprint under `directory`. Not for use by several threads at once.
 
     Raises StoreError at once if `directory` cannot be written, unless it is opened to be read only (writable=False); makes no
-    file before the first flush.
+    file before the first flush. fsync: a flush returns when what it wrote is on the disk, file names included.
     """
 
-    def __init__(self, directory: Path, fingerprint: str, *, writable: bool = True) -> None:
+    def __init__(self, directory: Path, fingerprint: str, *, writable: bool = True, fsync: bool = False) -> None:
         self.root = Path(directory)
         self.directory = self.root / digest(fingerprint).hex()[:16]
-        self.fingerprint = fingerprint
+        self.fingerprint, self._fsync = fingerprint, fsync
         self._files: list[_File] = []
         self._numbers: dict[str, int] = {}
         self._index: dict[bytes, array[int]] = defaultdict(lambda: array("Q"))  # key -> locations of its frames
@@ -172,6 +172,8 @@ class Store:
                 if not self._out:
                     break
                 os.write(writer.fileno(), self._out)
+            if self._fsync:
+                os.fsync(writer.fileno())
         except OSError as error:
             raise self._unwritable(error.strerror) from error
 
@@ -204,7 +206,9 @@ class Store:
 
     def _create(self) -> tuple[_File, FileIO]:
         """Our own file; the name's time stamp makes the order of files the same for every reader."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        folder = self.directory.absolute()
+        changed = [folder, *(new.parent for new in (folder, *folder.parents) if not new.exists())]  # that get new names
+        folder.mkdir(parents=True, exist_ok=True)
         if not (about := self.directory / "fingerprint.txt").exists():
             about.write_text(self.fingerprint + "\n", encoding="utf-8")
         now = time.time_ns()
@@ -213,6 +217,8 @@ class Store:
         name = f"{stamp}-{host}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
         self._writer = FileIO(self.directory / name, "x")
         self._own = self._register(name)
+        for place in changed if self._fsync else ():
+            _fsync_folder(place)
         return self._own, self._writer
 
     def _scan(self, file: _File) -> None:
@@ -286,3 +292,12 @@ class Store:
 
     def _unwritable(self, reason: str | None) -> StoreError:
         return StoreError(f"store.dir={self.root} cannot be written ({reason}); give a directory where you may create files.")
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Let the names in a folder survive a power cut: a file's own fsync does not cover them."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

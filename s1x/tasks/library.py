@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -30,7 +31,7 @@ def ours() -> list[str]:
 def own_name(name: str) -> str:
     """What a task is called: a task file by its line `task: <name>`, any other by the name it was found by."""
     path = Path(name)
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+    if path.suffix not in (".yaml", ".yml") or not os.path.isfile(path):
         return name
     lines = dict(re.findall(_LINE, path.read_bytes(), re.MULTILINE))
     return lines.get(b"task", path.stem.encode()).decode()

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -219,7 +220,10 @@ class _Said:
         name = f"{re.sub('[^A-Za-z0-9.-]', '_', model)[-60:]}.{blake2b(model.encode(), digest_size=4).hexdigest()}"
         self._path = directory / f"{name}.{socket.gethostname()}.{os.getpid()}.jsonl"
         for path in sorted(directory.glob(f"{name}.*.jsonl")):
-            self._known |= {row["key"]: str(row["said"]) for row in whole_lines(path) if {"key", "said"} <= row.keys()}
+            try:
+                self._known |= {row["key"]: str(row["said"]) for row in whole_lines(path) if {"key", "said"} <= row.keys()}
+            except OSError as error:
+                _warn(f"{path} cannot be read ({error.strerror}); what the judge said there is asked for again")
 
     def get(self, key: str) -> str | None:
         return self._known.get(key)
@@ -234,5 +238,12 @@ class _Said:
             with self._path.open("ab", buffering=0) as file:
                 file.write(line.encode())
         except OSError as error:
-            log.warning(f"store.dir: a verdict of the judge cannot be kept ({error}); it will be asked for again")
+            where = f"{self._path.parent} cannot be written ({error.strerror})"
+            _warn(f"{where}: verdicts of the judge are only read there; new ones are kept for this run alone")
             self._path = None
+
+
+@cache
+def _warn(sentence: str) -> None:
+    """Say it once, for however many tasks."""
+    log.warning(f"store.dir: {sentence}")

@@ -16,6 +16,7 @@ from ..models.device import cuda_devices
 from ..models.facts import model_facts
 from ..models.fingerprint import fingerprint
 from ..models.tokenizer import check_ids, load_tokenizer
+from ..models.weights import check_weights
 from .examples import Encoded, check, encode_all
 from .settings import Settings
 from .trained import Training
@@ -77,6 +78,7 @@ def source(cfg: DictConfig, settings: Settings) -> Source:
         raise SettingError("stage=train: no data is chosen; add data=... (python run.py --help lists them)")
     model = OmegaConf.to_container(cfg.model, resolve=True)
     with sentences():
+        check_weights(model["path"], model["revision"])
         facts = model_facts(model["path"], model["revision"])
         base = fingerprint("train", model["path"], revision=model["revision"], tokenizer=model["tokenizer"], dtype="any")
     if facts["quantization"]:

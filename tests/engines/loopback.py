@@ -15,7 +15,8 @@ from s1x.streams.types import Forbid, Sampling
 class Loopback:
     """`with Loopback(model_id, engine settings) as server: server.url`. `requests` are the bodies that arrived; `key` is asked
     for when given; `returns_ids`, `takes_priority`, `honours_bias` and `scores_prompts` switch capabilities off. `version` is
-    what /version says (None: no such page); `refuses` are fields of a request that it does not know."""
+    what /version says (None: no such page); `refuses` are fields of a request that it does not know. `counts`: whether it says
+    how many tokens it has written with "each" event, at the "end", or nowhere ("none")."""
 
     def __init__(
         self,
@@ -30,10 +31,11 @@ class Loopback:
         root: str | None = None,
         version: str | None = "0.32.0",
         refuses: tuple[str, ...] = (),
+        counts: str = "each",
     ):
         self.model_id, self.settings, self.key, self.root = model_id, settings, key, root
         self.returns_ids, self.takes_priority, self.honours_bias = returns_ids, takes_priority, honours_bias
-        self.scores_prompts, self.version, self.refuses = scores_prompts, version, refuses
+        self.scores_prompts, self.version, self.refuses, self.counts = scores_prompts, version, refuses, counts
         self.requests: list[dict] = []
         outer = self
 
@@ -122,16 +124,21 @@ class Loopback:
         )  # fmt: skip
         engine = ScriptedEngine(**self.settings)
         engine.open(request)
+        each = self.counts == "each" and body["stream_options"].get("continuous_usage_stats")
+        written = 0
         while chunks := engine.poll():
             (chunk,) = chunks
+            written += len(chunk.ids)
             choice = {"index": 0, "text": "", "finish_reason": "length" if chunk.done else None}
             if self.returns_ids:
                 choice["token_ids"] = chunk.ids
             if chunk.logprobs is not None:
                 choice["logprobs"] = {"token_logprobs": chunk.logprobs}
-            yield {"choices": [choice]}
+            usage = {"usage": {"prompt_tokens": len(request.prefix), "completion_tokens": written}}
+            yield {"choices": [choice]} | (usage if each else {})
         details = {"cached_tokens": len(request.prefix) - 1}
-        yield {"choices": [], "usage": {"prompt_tokens": len(request.prefix), "prompt_tokens_details": details}}
+        usage = {"prompt_tokens": len(request.prefix), "prompt_tokens_details": details}
+        yield {"choices": [], "usage": usage | ({} if self.counts == "none" else {"completion_tokens": written})}
 
     def answer(self, handler, status: int, value: dict) -> None:
         data = json.dumps(value).encode()

@@ -22,8 +22,8 @@ USAGE = {"choices": [], "usage": {"prompt_tokens": 2}}
 class Hostile(Loopback):
     """`spoil(request number, events)` makes of a request's events what is sent; probes are answered as they should."""
 
-    def __init__(self, model_id: str, spoil):
-        super().__init__(model_id, SETTINGS)
+    def __init__(self, model_id: str, spoil, **settings):
+        super().__init__(model_id, SETTINGS, **settings)
         self.spoil = spoil
 
     def events(self, body: dict):

@@ -146,6 +146,35 @@ def test_the_engine_chooses_where_there_are_gpus(monkeypatch, tmp_path, caplog):
         vllm.VllmEngine(str(tmp_path), dtype="float32")
 
 
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "wrong", "valid"),
+    [(40, 8, 3, "1, 2, 4, 8, 40"), (40, 8, 5, "1, 2, 4, 8, 40"), (14, 2, 4, "1, 2, 14"), (16, 16, 6, "1, 2, 4, 8, 16")],
+)
+@pytest.mark.parametrize("devices", [0, 8])
+def test_a_number_that_does_not_part_the_heads_is_refused_before_the_engine_starts(
+    monkeypatch, tmp_path, devices, heads, kv_heads, wrong, valid
+):
+    """By the engine, in the words of plan=true."""
+    config = {
+        "model_type": "qwen2", "hidden_size": 64 * heads, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
+        "num_hidden_layers": 2, "intermediate_size": 64, "vocab_size": 64, "max_position_embeddings": 512,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
+    monkeypatch.setattr(vllm, "find_spec", lambda _: True)
+    monkeypatch.setattr(vllm, "cuda_devices", lambda: devices)
+    model = {"path": str(tmp_path), "revision": None, "tokenizer": None}
+    with pytest.raises(ValueError) as planned:
+        placed(settings(tensor_parallel_size=wrong), building.facts_of(settings(), model), 8, H100)
+    with pytest.raises(ValueError) as refused:
+        vllm.VllmEngine(str(tmp_path), tensor_parallel_size=wrong)
+    assert str(refused.value) == str(planned.value)
+    assert f"tensor_parallel_size={wrong}: must part {heads} attention heads" in str(refused.value)
+    assert f"valid are {valid} and null" in str(refused.value)
+    right = vllm.VllmEngine(str(tmp_path), tensor_parallel_size=2)
+    assert right.arguments["tensor_parallel_size"] == 2
+
+
 def test_without_a_gpu_it_is_one(monkeypatch):
     monkeypatch.setattr(vllm, "find_spec", lambda _: True)
     assert vllm.VllmEngine(tiny.MODEL).arguments["tensor_parallel_size"] == 1

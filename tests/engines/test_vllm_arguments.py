@@ -112,15 +112,16 @@ def test_the_lists_do_not_contradict_one_another():
 # --- LoRA ---
 
 
-def adapter(folder: Path, rank: int = 8, weights: bytes = b"w") -> str:
+def adapter(folder: Path, rank: int = 8, holds: str = "w") -> str:
     folder.mkdir()
+    header = json.dumps({"__metadata__": {"of": holds}}).encode()
     (folder / "adapter_config.json").write_text(json.dumps({"r": rank, "peft_type": "LORA"}))
-    (folder / "adapter_model.safetensors").write_bytes(weights)
+    (folder / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     return str(folder)
 
 
 def test_an_adapter_is_keyed_by_what_it_holds(installed, tmp_path):
-    one, same, other = adapter(tmp_path / "a"), adapter(tmp_path / "b"), adapter(tmp_path / "c", weights=b"v")
+    one, same, other = adapter(tmp_path / "a"), adapter(tmp_path / "b"), adapter(tmp_path / "c", holds="v")
     keys = [engine(lora=lora).fingerprint for lora in (None, one, same, other)]
     assert keys[1] == keys[2] and len(set(keys)) == 3
     assert engine(lora=one).arguments["enable_lora"] is True
@@ -134,6 +135,10 @@ def test_what_is_no_adapter_is_a_sentence(installed, tmp_path):
             engine(lora=str(lora))
     with pytest.raises(ValueError, match="its rank is 1024; vLLM takes 512"):
         engine(lora=adapter(tmp_path / "wide", 1024))
+    whole = Path(adapter(tmp_path / "cut")) / "adapter_model.safetensors"
+    whole.write_bytes(whole.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="engine.lora=.*cut: adapter_model.safetensors is cut short"):
+        engine(lora=str(whole.parent))
 
 
 def test_without_vllm_there_is_nothing_to_compare_names_with(monkeypatch):

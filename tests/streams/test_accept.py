@@ -112,17 +112,6 @@ def test_a_wrong_entry_is_a_sentence(tmp_path, settings, said):
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
-@pytest.fixture
-def read_only(tmp_path):
-    """A disk of its own; called, it can be read only."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], capture_output=True).returncode:
-        pytest.skip("no permission to mount a tmpfs")
-    yield place, lambda: subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 @pytest.mark.parametrize("accept", [(), ("vllm-0",)])
 def test_a_store_that_cannot_be_written_is_read(read_only, accept, caplog):
     place, protect = read_only

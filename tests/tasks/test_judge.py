@@ -81,6 +81,53 @@ def test_a_second_run_asks_nothing_and_another_judge_asks_again(tmp_path):
     assert ask("one", arguments={"seed": 3})[0] == 6  # another request
 
 
+@pytest.fixture
+def graded(tmp_path, caplog):
+    """Grades answers to "a b" by two tasks of one command: (requests, verdicts, warnings)."""
+
+    def grade(server, place, *answers):
+        caplog.clear()
+        second._warn.cache_clear()
+        asked = len(server.requests)
+        for _ in range(2):
+            task = mathematics(tmp_path, ["a b"], settings(server), place)
+            grades = task.grade([(task.questions[0], rf"\boxed{{{a}}}") for a in answers])
+            task.close()
+        return len(server.requests) - asked, [g.judge for g in grades], [r.getMessage() for r in caplog.records]
+
+    return grade
+
+
+def test_verdicts_that_cannot_be_written_are_read(read_only, graded):
+    disk, protect = read_only
+    with JudgeServer(same_words) as server:
+        assert graded(server, disk / "verdicts", "b or a", "b and a b") == (2, ["different"] * 2, [])
+        protect()
+        assert graded(server, disk / "verdicts", "b or a", "b and a b") == (0, ["different"] * 2, [])  # all is there
+        asked, found, said = graded(server, disk / "verdicts", "b or a", "b a, so to say", "b a b")
+    assert asked == 4 and found == ["different"] * 3  # the new ones, by each of the two
+    assert len(said) == 1 and "Read-only file system" in said[0] and "are only read there" in said[0], said
+
+
+@pytest.mark.parametrize("fault", ["a file", "no parent", "a folder where a file should be"])
+def test_a_place_for_verdicts_that_is_none_is_said_once(tmp_path, graded, fault):
+    place = tmp_path / "store" / "verdicts"
+    with JudgeServer(same_words) as server:
+        if fault == "a file":
+            place.parent.mkdir()
+            place.write_text("no folder")
+        elif fault == "no parent":
+            place.parent.write_text("no folder")
+        else:
+            graded(server, place, "x")
+            (file,) = place.iterdir()
+            file.unlink()
+            file.mkdir()
+        asked, found, said = graded(server, place, "b or a", "b a b")
+    assert asked == 4 and found == ["different"] * 2
+    assert all(sentence.startswith("store.dir: ") for sentence in said) and 1 <= len(said) == len(set(said)) <= 2, said
+
+
 def test_an_unreadable_verdict_leaves_that_of_the_rules(tmp_path):
     with JudgeServer(lambda key, answer: "I would rather not say") as server:
         for _ in range(2):  # what was said is kept, and is as unreadable

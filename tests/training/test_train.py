@@ -83,7 +83,7 @@ def test_ctrl_c_stops_and_a_checkpoint_of_another_training_is_refused(tmp_path):
     assert "1 device, no DeepSpeed) than this one" in output and "go on with the same devices, or remove" in output
     other = tmp_path / "models" / json.loads(run_id(tmp_path, "train.seed=1"))
     shutil.copytree(folder, other / "checkpoints")
-    output = run(tmp_path, "train.seed=1", status=2).splitlines()[-1]
+    output = run(tmp_path, "train.seed=1", f"hydra.run.dir={tmp_path / 'other'}", status=2).splitlines()[-1]
     assert f"was written by another training ({folder.parent.name}, 1 device" in output and str(other) in output
 
 

@@ -10,10 +10,10 @@ seed=0,1`.
 import itertools
 import json
 import logging
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -25,7 +25,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from s1x.callbacks import failures
+from s1x.callbacks import failures, rename, take
 from s1x.config import check_experiment
 from s1x.errors import SettingError, explain
 from s1x.files import check_writable
@@ -59,12 +59,15 @@ class GridSweeper(BasicSweeper):
         check_writable("hydra.sweep.dir", self.config.hydra.sweep.dir)
         cells = self.cells(arguments)
         check(cells.values())
+        check_subdirs(cells.values())
         if hasattr(self.launcher, "composed"):
             self.launcher.composed.update(cells)
 
-        directory = Path(self.config.hydra.sweep.dir)
         if not self.config.plan:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory = take(self.config, "hydra.sweep.dir", [job.task for job in cells.values()])
+            for job in cells.values():
+                if str(directory) != job.config.hydra.sweep.dir:
+                    rename(job.config, "hydra.sweep.dir", directory)
             OmegaConf.save(self.config, directory / "multirun.yaml")
 
         returns = []
@@ -146,6 +149,16 @@ class GridSweeper(BasicSweeper):
         except (SettingError, HydraException, OmegaConfBaseException):
             return False
         return True
+
+
+def check_subdirs(jobs: Iterable[Job]) -> None:
+    """Raises SettingError where two jobs would write into one directory."""
+    taken: dict[str, Job] = {}
+    for job in jobs:
+        subdir = os.path.normpath(str(OmegaConf.select(job.enter().config, "hydra.sweep.subdir")))
+        if (other := taken.setdefault(subdir, job)) is not job:
+            numbers = f"{other.config.hydra.job.num} and {job.config.hydra.job.num}"
+            raise SettingError(f"hydra.sweep.subdir={subdir}: jobs {numbers} would share it; put ${{hydra.job.num}} into it")
 
 
 def choices(parser: OverridesParser, key: str, value: Any) -> list[str]:
