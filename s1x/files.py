@@ -107,14 +107,11 @@ def read_json(path: Path) -> Any:
 
 def checked_line(row: dict[str, Any]) -> str:
     """A row for a file of JSON lines that is appended to; `whole_lines` believes it only as it was written."""
-    return json.dumps({"check": _check(row)} | row) + "\n"
+    return json.dumps(row | {"check": _check(row)}) + "\n"
 
 
 def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file of `checked_line`s, if there is one. What a kill has torn, or something damaged, is passed over.
-
-    Rows that were written without a checksum are taken as they are.
-    """
+    """The rows of a file of `checked_line`s, if there is one. What a kill has torn, or something damaged, is passed over."""
     if not path.exists():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
@@ -122,9 +119,9 @@ def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and row.pop("check", check := _check(row)) == check:
+        if isinstance(row, dict) and row.pop("check", None) == _check(row):
             yield row
 
 
 def _check(row: dict[str, Any]) -> int:
-    return crc32(json.dumps({key: value for key, value in row.items() if key != "check"}).encode())
+    return crc32(json.dumps(row).encode())

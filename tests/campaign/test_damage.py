@@ -6,6 +6,7 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -65,7 +66,7 @@ OFTEN = ("streams", "streams", "streams", "verdicts", "verdicts", *KINDS)
 
 
 def verdict(key: str, answer: str) -> str:
-    return f"Verdict: {'right' if len(answer) % 2 else 'wrong'}"
+    return f"Verdict: {'right' if crc32(answer.encode()) % 2 else 'wrong'}"
 
 
 def test_damaged_files(tmp_path, size, count):
