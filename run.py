@@ -34,14 +34,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from s1x import claims, interrupts
 from s1x.callbacks import Passed, failures
-from s1x.config import check_typed, register, validate
-from s1x.errors import SettingError, TrainingFailed, check_no_keys, explain, printable
+from s1x.config import check_shown, check_typed, register, validate
+from s1x.errors import FULL, CellFailed, SettingError, TrainingFailed, check_no_keys, explain, printable
 from s1x.stages import STAGES, quietly, stages, together
 from s1x.streams.engine import EngineError
 from s1x.streams.store import StoreError
 
 register()
-SAID = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)  # of the machine: no fault in s1x
 running = False  # set when the first job starts: an operating system's error before that is about the output directory
 
 
@@ -59,6 +58,10 @@ def run(cfg: DictConfig) -> float | None:
         values = {name: STAGES[name].load().run(cfg) for name in wanted}
     except SettingError as error:
         sys.exit(fail(error, str(error), 2))  # raised on, Hydra would print more than the sentence
+    except CellFailed as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        sys.exit(fail(error, str(error), 1))
     return values.get("evaluate")
 
 
@@ -81,6 +84,7 @@ def attempt() -> int:
     sys.argv[1:] = quietly(sys.argv[1:])
     try:
         check_no_keys(sys.argv[1:])
+        check_shown(sys.argv[1:])
         started()
     except (SettingError, HydraException, OmegaConfBaseException) as error:
         return fail(error, str(error) if isinstance(error, SettingError) else explain(error), 2)
@@ -92,7 +96,7 @@ def attempt() -> int:
     except (TrainingFailed, EngineError, StoreError) as error:
         return fail(error, str(error), 1)
     except OSError as error:
-        if error.errno in SAID:
+        if error.errno in (*FULL, errno.EROFS, errno.EMFILE, errno.ENFILE):  # of the machine: no fault in s1x
             return fail(error, explain(error), 1)
         if running or error.filename is None:
             raise

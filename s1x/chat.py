@@ -35,8 +35,9 @@ class ChatFormat:
 
     thinking_start opens the thinking, unless the chat template has opened it; thinking_end closes it when the model stopped by
     itself. Where a budget cut it, forced_break stands before (its first newline only where the thinking ends with none) and
-    final_answer behind. thinking_stop and answer_stop are single tokens of the model; one that a tokenizer lacks does not count
-    there, except the one that ends the thinking.
+    final_answer behind. An empty forced_break says more: this family writes no newlines around its thinking, so training texts
+    have none there either. thinking_stop and answer_stop are single tokens of the model; one that a tokenizer lacks does not
+    count there, except the one that ends the thinking.
     arguments go to the chat template (enable_thinking, reasoning_effort, ...); date (YYYY-MM-DD) is what it takes for today,
     `TODAY` where it is None; instruction is added to every question after a blank line.
 

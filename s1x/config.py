@@ -10,18 +10,21 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -29,11 +32,11 @@ from omegaconf.errors import OmegaConfBaseException
 from .chat import ChatFormat
 from .errors import SettingError, one_experiment, sentences
 from .files import PACKAGE, check_name, check_path, check_text, check_writable, is_local
-from .hints import unknown
+from .hints import CONF, unknown
 from .stages import stages, together
 
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
-REPORT_X = ("thinking_tokens", "path_tokens")
+REPORT_X = ("thinking_tokens", "path_tokens", "flops")
 
 
 @dataclass
@@ -97,7 +100,8 @@ class Tracking:
 
 @dataclass
 class Report:
-    """`x` of the figure: thinking_tokens, or path_tokens (all decoded tokens, to compare sequential with parallel methods).
+    """`x` of the figure: thinking_tokens; path_tokens (all decoded tokens, to compare sequential with parallel methods); flops
+    (operations, those of the model that scores included).
 
     `compat: s1` computes as s1 does: close pairs stay in Scaling, votes are those of a pool's first k samples; `paper`
     computes as the paper says. `of` (stage=report): the finished directory whose report is made again, or a list of
@@ -122,6 +126,7 @@ class Config:
     task: Any = MISSING
     method: Any = MISSING
     engine: Any = MISSING
+    scorer: Any = None
     data: Any = None
     train: Any = None
     distributed: Any = None
@@ -195,6 +200,18 @@ def check_typed(hydra: DictConfig) -> None:
             raise SettingError(unknown(key, without))
 
 
+def check_shown(arguments: Sequence[str]) -> None:
+    """Check what is only shown (`--cfg job`), where no job checks it; costs something where + is typed.
+
+    Raises SettingError for a setting that + would make up. What else is wrong Hydra says.
+    """
+    shown = any(argument == "-c" or re.match("--cfg(=|$)", argument) for argument in arguments)
+    overrides = [argument for argument in arguments if re.match("~|[^-].*=", argument)]
+    if shown and any(override.startswith("+") for override in overrides):
+        with suppress(HydraException, OmegaConfBaseException), initialize_config_dir(str(CONF), version_base="1.3"):
+            check_typed(compose("config", overrides, return_hydra_config=True).hydra)
+
+
 @cache
 def _is_group(loader: ConfigLoader, key: str) -> bool:
     """Remembered, since each job of a sweep asks the same of the same loader."""
@@ -217,6 +234,8 @@ def validate(cfg: DictConfig) -> None:
     if together(cfg):
         _check_task(json.dumps(plain["task"]))  # first: `answer` has its default from it
     _check_ranges(plain)
+    if plain["compat"]["name"] == "s1":
+        _check_dtype(plain["engine"])
     for key in NAMES if "train" in names else NAMES[:-1]:
         group, _, name = key.rpartition(".")
         node = plain[group] if group else plain
@@ -282,18 +301,35 @@ def _check_ranges(plain: dict[str, Any]) -> None:
             raise SettingError(f"{key}={value}: must be {words}")
 
 
+def _check_dtype(engine: dict[str, Any]) -> None:
+    """`compat=s1` says in which numbers an engine computes, which not every engine can be told."""
+    from .engines import build
+
+    with sentences():
+        if not build.takes(engine, "dtype"):
+            raise SettingError(
+                f"compat=s1: it computes in float32, and engine={engine.get('name')} has no dtype to set; choose an engine "
+                "that has one, such as transformers or vllm"
+            )
+
+
 def _check_method(plain: dict[str, Any]) -> None:
     """Every method knows its own settings (and the methods it is composed of); the model's context bounds its budgets."""
     from .evaluation.naming import method_of
-    from .methods.base import check
+    from .evaluation.scorers import format_of
+    from .methods.base import check, facts
 
     context = None
     to_come = "train" in stages(plain) if is_local(plain["model"]["path"]) else plain["plan"]  # a plan needs no model
     if "evaluate" in stages(plain) and not to_come:
         context = context_length(plain)
     with sentences():
+        method = method_of(plain)
+        if format_of(plain["scorer"]) is None and facts(method).needs_scorer:
+            name = facts(method).name
+            raise SettingError(f"method={name} needs a model that scores, and scorer=none; add scorer=... (--help lists them)")
         check(
-            method_of(plain),
+            method,
             context_length=context,
             temperature=plain["sampling"]["temperature"],
             chat=None,

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException, ValidationError
+from omegaconf import BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, StringNode
+from omegaconf.errors import ValidationError
 
 from .hints import unknown
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no room: a full disk, or a full share of it
 
 
 def printable(text: str, most: int | None = None) -> str:
@@ -33,6 +35,10 @@ class Printable(logging.Formatter):
 
 class SettingError(ValueError):
     """A setting is wrong. The message is for people: it names the setting, its value and what would be valid."""
+
+
+class CellFailed(RuntimeError):
+    """A cell that runs alone failed, and the log has said where in the code. The message is one sentence."""
 
 
 class TrainingFailed(RuntimeError):
@@ -57,8 +63,7 @@ def explain(error: BaseException) -> str:
         return f"{error.strerror}; raise the limit (ulimit -n), and the same command goes on"
     if isinstance(error, OSError) and error.strerror:
         where = error.filename or "hydra.run.dir, hydra.sweep.dir or store.dir"
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return f"{where}: {error.strerror}" + "; free some, and the same command goes on" * full
+        return f"{where}: {error.strerror}" + "; free some, and the same command goes on" * (error.errno in FULL)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing(error.missing_cfg_file, list(error.options or ()))
     if match := re.match(r"Multiple values for experiment\..* experiment: (.+)'", text):
@@ -74,13 +79,15 @@ def explain(error: BaseException) -> str:
         key = match[1]
         return f"{key}: the defaults choose none, so there is nothing to replace; add one with +{key}=..."
     if match := re.match(r"Could not override '(.+)'", text):
-        return _unknown(match[1], error.__cause__)
+        node = getattr(error.__cause__, "parent_node", None)
+        known = isinstance(node, DictConfig)
+        return unknown(match[1], node._get_root()) if known else f"{match[1]}: there is no such setting"
     if match := re.match(r"Could not append to config. An item is already at '(.+)'", text):
         return f"+{match[1]}: there is such a setting already; write it without the +"
     if match := re.match(r"Error merging override (.+)", text.splitlines()[0] if text else ""):
-        cause = error.__cause__
-        reason = str(cause).splitlines()[0] if cause else "it does not fit"
-        return f"{match[1].rstrip('.')}: {reason}"
+        return _of_another_type(match[1].rstrip("."), error.__cause__)
+    if isinstance(error, ValidationError) and error.full_key:  # in a file
+        return _of_another_type(f"{error.full_key}={_word(error.value)}", error)
     return " ".join(line.strip() for line in text.splitlines() if line.strip()) or type(error).__name__
 
 
@@ -95,10 +102,15 @@ def check_no_keys(typed: Iterable[str]) -> None:
             raise SettingError(f"{key}: an address must not hold a key or a password; name its variable: api_key_env=NAME")
         for name in re.findall(r"api_key_env['\"]?\s*[=:]\s*['\"]?([^,'\"}\s]+)", argument):
             if name != "null" and name not in os.environ:
-                raise SettingError(
-                    f"{key.removesuffix('.api_key_env')}.api_key_env: no environment variable of that name is set (the name "
-                    "is not shown, should it be the key itself)"
-                )
+                raise SettingError(no_key(f"{key.removesuffix('.api_key_env')}.api_key_env"))
+
+
+def no_key(setting: str) -> str:
+    """The sentence for a setting that names an environment variable for a key, where there is none of that name."""
+    return (
+        f"{setting}: no environment variable of that name is set; put the key into it (the name is not shown, should it be the "
+        "key itself)"
+    )
 
 
 def one_experiment(typed: str) -> str:
@@ -115,8 +127,26 @@ def _missing(file: str, options: list[str]) -> str:
     return f"{group}={name}: there is no such {group.split('/')[-1]}; {hint}choose one of {', '.join(sorted(options))}"
 
 
-def _unknown(key: str, cause: BaseException | None) -> str:
-    if isinstance(cause, ValidationError):
-        return f"{key}: {str(cause).splitlines()[0]}"
-    node = getattr(cause, "parent_node", None) if isinstance(cause, OmegaConfBaseException) else None
-    return unknown(key, node._get_root()) if isinstance(node, DictConfig) else f"{key}: there is no such setting"
+KINDS: dict[type, str] = {
+    IntegerNode: "a whole number",
+    FloatNode: "a number",
+    BooleanNode: "true or false",
+    StringNode: "text",
+    ListConfig: "a list, such as [a,b]",
+    DictConfig: "settings, such as {name: value}",
+}
+
+
+def _of_another_type(typed: str, cause: BaseException | None) -> str:
+    """The sentence for a value, typed as `key=value`, that is not of the setting's type; `cause` is OmegaConf's error."""
+    setting, value = getattr(cause, "full_key", None), getattr(cause, "value", None)
+    if setting and setting != typed.partition("=")[0].lstrip("+"):  # within what was typed: sampling={temperature: hot}
+        typed = f"{setting}={_word(value)}"
+    node = getattr(cause, "child_node", None)
+    if type(node) not in KINDS:
+        return f"{typed}: {str(cause).splitlines()[0] if cause else 'it does not fit'}"
+    return f"{typed}: must be {KINDS[type(node)]}" + ", or null" * node._is_optional()
+
+
+def _word(value: object) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -8,6 +8,7 @@ import pytest
 
 from s1x.cell import Cell
 from s1x.config import validate
+from s1x.errors import SettingError
 from s1x.evaluation.naming import facts, identity, method_of
 from s1x.hints import unknown
 
@@ -29,6 +30,14 @@ def test_methods_that_know_no_compat_and_methods_within_others(composed):
 def test_what_is_typed_beside_it_wins(composed):
     cfg = composed("compat=s1", "engine.dtype=bfloat16", "method.compat=null", "report.compat=paper")
     assert (cfg.engine.dtype, cfg.method.compat, cfg.report.compat) == ("bfloat16", None, "paper")
+
+
+@pytest.mark.parametrize("more", [(), ("method=none",), ("engine.vocab=300",)])
+def test_an_engine_without_a_dtype_is_refused_by_the_name_of_what_was_typed(composed, more):
+    with pytest.raises(SettingError, match="^compat=s1: it computes in float32, and engine=scripted has no dtype to set"):
+        validate(composed("compat=s1", "engine=scripted", *more))
+    validate(composed("compat=paper", "engine=scripted"))
+    validate(composed("method.compat=s1", "report.compat=s1", "engine=scripted"))
 
 
 def test_the_papers_scale_is_bfloat16_and_s1s_float32(composed):

@@ -42,7 +42,35 @@ def test_the_command_line_wins_over_the_scale(composed):
 
 def test_validate_accepts_every_method(composed):
     for file in sorted((CONF / "method").glob("*.yaml")):
-        validate(composed("engine=scripted", f"method={file.stem}", "sampling.temperature=1"))
+        validate(composed("engine=scripted", f"method={file.stem}", "sampling.temperature=1", "scorer=judge"))
+
+
+def test_a_method_that_asks_a_scorer_needs_one(composed):
+    for method in ("best_of_n", "beam_search", "dvts", "rebase", "particle_filtering"):
+        with pytest.raises(SettingError, match=f"method={method} needs a model that scores, and scorer=none"):
+            validate(composed(f"method={method}", "sampling.temperature=1"))
+    validate(composed("method=best_of_n", "sampling.temperature=1", "scorer=math_shepherd"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("scorer.prompt=x", "scorer.prompt='x': must hold {question}"),
+        ("scorer.separator=''", "scorer.separator: must be some text"),
+        ("scorer.labels=[yes]", "needs two words or more"),
+        ("scorer.right=2", "scorer.right=2: must be the place"),
+        ("scorer.model.path=null", "scorer.model.path must say where"),
+        ("method.policy.by=median", "method.policy.by='median': must be one of 'last', 'min', 'mean', 'product'"),
+        ("method.policy.step_tokens=0", "method.policy.step_tokens=0: must be a whole number of 1 or more"),
+        ("method.n=6", "method.width=4: must divide method.n=6"),
+        ("method.vote=loudest", "method.vote='loudest': must be one of"),
+        ("sampling.temperature=0", "sampling.temperature=0.0: this method needs a temperature above 0"),
+    ],
+)
+def test_scorers_and_searches_say_what_is_wrong(composed, typed, said):
+    with pytest.raises(SettingError) as error:
+        validate(composed("method=beam_search", "sampling.temperature=1", "scorer=judge", typed))
+    assert said in str(error.value)
 
 
 def test_stages_run_in_their_order(composed):
@@ -74,7 +102,16 @@ WRONG = {
     "+seed=1": "+seed: there is such a setting already",
     "+experiment=[wait_sweep,budget_sweep]": "+experiment=[wait_sweep,budget_sweep]: one experiment in a command",
     "+experiment=wait_sweep,budget_sweep": "+experiment=wait_sweep,budget_sweep: one experiment in a command",
-    "seed=abc": "seed=abc: Value 'abc' of type 'str' could not be converted to Integer",
+    "seed=abc": "seed=abc: must be a whole number",
+    "seed=null": "seed=null: must be a whole number",
+    "++seed=[1]": "++seed=[1]: must be a whole number",
+    "sampling.top_p=high": "sampling.top_p=high: must be a number",
+    "sampling={temperature: hot}": "sampling.temperature=hot: must be a number",
+    "plan=perhaps": "plan=perhaps: must be true or false",
+    "report.x=[1]": "report.x=[1]: must be text, or null",
+    "model.name=null": "model.name=null: must be text",
+    "store.accept=3": "store.accept=3: must be a list, such as [a,b]",
+    "answer=3": "answer=3: must be settings, such as {name: value}",
     "seed=-1": "seed=-1: must be a whole number, 0 or more",
     "sampling.temperature=-1": "sampling.temperature=-1.0: must be 0 (greedy) or more",
     "sampling.top_p=0": "sampling.top_p=0.0: must be more than 0 and at most 1",
@@ -89,6 +126,8 @@ WRONG = {
     "answer.foo=1": "answer.foo: there is no such setting; choose one of max_tokens, reserve",
     "task.max_answer_tokens=0": "task.max_answer_tokens=0: must be",
     "task.limit=0": "task.limit=0: must be ",
+    "task.limit=abc": "task.limit=abc: must be a whole number of at least 1 or null",
+    "engine.capacity=abc": "engine.capacity=abc: must be a whole number",
     "task.file=nope.jsonl": "task.file=nope.jsonl: there is no such file",
     "store.dir=/dev/null/store": "store.dir=/dev/null/store: /dev/null is not a directory",
     "hydra.run.dir=/dev/null/out": "/dev/null/out: Not a directory; set hydra.run.dir",
@@ -118,6 +157,17 @@ def test_a_key_that_is_typed_is_refused_and_kept_nowhere(command, tmp_path, type
     status, said = command("engine=server", typed)
     assert (status, said.count("\n")) == (2, 1) and "hush" not in said, said
     assert not list(tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("flags", [("--cfg", "job"), ("-c", "job"), ("--cfg=all",), ("--cfg", "job", "--package", "method")])
+def test_what_is_only_shown_is_checked_as_well(command, flags):
+    for made_up in ("+budget=256", "+method.foo=1"):
+        status, said = command(*flags, "engine=scripted", made_up)
+        assert status == 2 and said.startswith(f"{made_up[1:].partition('=')[0]}: there is no such setting"), said
+    for fine in ("+experiment=wait_sweep", "+scale.plan.mine=1", "seed=3", "+task.limit=3"):
+        assert command(*flags, "engine=scripted", fine) in ((None, ""), (0, "")), fine
+    status, said = command(*flags, "+nothing/like=this", "seed=abc")  # what else is wrong is said once
+    assert status == 2 and said.count("\n") == 1
 
 
 OPEN = ["+scale.plan.mine=1", "+hydra.job.env_set.X=1", "+data.sources.mine.path=x", "+task.limit=3", "++seed=3"]

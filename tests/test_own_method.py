@@ -62,7 +62,41 @@ def test_an_error_in_a_method_ends_its_own_cell(command, mine, tmp_path, fails):
     assert "job 2 failed: a bug of mine" in err
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert len(summary["cells"]) == 2 and len(summary["problems"]) == 2
-    assert "a bug of mine" in (tmp_path / "out" / "run.log").read_text()  # with its traceback
+    log = (tmp_path / "out" / "run.log").read_text()
+    assert log.count("Traceback") == log.count("RuntimeError: a bug of mine\n") // 2 > 0 and "Traceback" not in err
+
+
+@pytest.mark.parametrize("launcher", [(), ("-m", "hydra/launcher=basic")])
+def test_an_error_in_a_cell_that_runs_alone_shows_its_traceback_once(command, capsys, mine, tmp_path, launcher):
+    status, err = command(*launcher, "method=mymine", "method.fails=always", "hydra.run.dir=out", "hydra.sweep.dir=out", *mine)
+    assert status == 1
+    assert err.removeprefix("job 0 failed: ").startswith("the cell ended with RuntimeError: a bug of mine\n")
+    assert err.count("\n") == 1 + len(launcher) // 2  # a sweep says that it has no results, too
+    log = "".join(path.read_text() for path in tmp_path.glob("out/**/run.log"))
+    assert log.count("Traceback") == 1 and 'raise RuntimeError("a bug of mine")' in log
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [("abc", "'abc'"), ("-3", "-3"), ("2.5", "2.5"), ("true", "True"), ("[4]", "[4]"), ("'12'", "'12'")]
+)
+def test_a_limit_that_is_none_is_a_sentence_without_any_check(command, mine, tmp_path, value, shown):
+    for more in ((), ("plan=true",)):
+        status, err = command("method=mymine", f"method.tokens={value}", "hydra.run.dir=one", *more, *mine)
+        expected = f"method.tokens={shown}: must be a whole number of tokens, 0 or more, or null for no limit\n"
+        assert (status, err) == (2, expected)
+
+
+def test_limits_that_are_not_declared_are_looked_at_as_well(command, mine, tmp_path):
+    code = CODE.replace("@method(limits=lambda s: (0, s.tokens))", "@method")
+    (tmp_path / "mymine.py").write_text(code, encoding="utf-8")
+    status, err = command("method=mymine", "method.tokens=abc", "hydra.run.dir=one", *mine)
+    assert (status, err.partition(":")[0]) == (2, "method.tokens='abc'")
+    status, err = command("method=mymine", "method.tokens=abc", "hydra.run.dir=one", "plan=true", *mine)
+    assert (status, err.partition(", 0 or")[0]) == (2, "method=mymine: a limit of 'abc': must be a whole number of tokens")
+    (tmp_path / "mymine.py").write_text(CODE.replace("(0, s.tokens)", "(0, 100 // s.tokens)"), encoding="utf-8")
+    sys.modules.pop("mymine")
+    status, err = command("method=mymine", "method.tokens=0", "hydra.run.dir=one", *mine)
+    assert status == 2 and err.startswith("method: the limits that it declares cannot be made of its settings (ZeroDivision")
 
 
 def test_a_method_that_is_not_there(command, mine, tmp_path):

@@ -128,9 +128,9 @@ class Timed(ScriptedEngine):
 
     seconds = 0.0
 
-    def poll(self):
+    def poll(self, wait=1.0):
         began = time.process_time()
-        chunks = super().poll()
+        chunks = super().poll(wait)
         self.seconds += time.process_time() - began
         return chunks
 

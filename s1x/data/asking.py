@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import SettingError
+from ..errors import SettingError, no_key
 from ..files import checked_line, whole_lines
 
 GIVE_UP = 8  # questions that failed for good before the others are not asked
@@ -93,7 +93,7 @@ def _headers(server: Server) -> dict[str, str]:
     if server.api_key_env is None:
         return {}
     if server.api_key_env not in os.environ:
-        raise SettingError("server.api_key_env: no environment variable of that name is set; put the key into it")
+        raise SettingError(no_key("server.api_key_env"))
     return {"Authorization": f"Bearer {os.environ[server.api_key_env]}"}
 
 

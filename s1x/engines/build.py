@@ -20,10 +20,18 @@ from .placement import placed
 from .replicas import Replicas, device_groups
 
 _OURS = ("_target_", "name", "replicas")  # settings that no engine sees
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": ((str, int, float), "text"),  # a version may look like a number
+    "bool": ((bool,), "true or false"),
+    "None": ((type(None),), "null"),
+}
 
 
 def build(engine: Mapping[str, Any], model: Mapping[str, Any], stop_ids: tuple[int, ...] = ()) -> Engine:
     """The engine of the resolved groups `engine` and `model`. Raises ValueError for settings that will not do."""
+    _check_types(engine)
     if (engine.get("replicas") or 1) > 1:
         return _replicas(engine, model, stop_ids)
     kind, settings = _class(engine), {key: value for key, value in engine.items() if key not in _OURS}
@@ -41,11 +49,18 @@ def needs_model(engine: Mapping[str, Any]) -> bool:
     return "model" in inspect.signature(_class(engine)).parameters
 
 
+def takes(engine: Mapping[str, Any], setting: str) -> bool:
+    """Whether the engine of the group `engine` has such a setting. Raises ValueError where there is no such engine."""
+    parameters = inspect.signature(_class(engine)).parameters
+    return setting in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
 def context_length(engine: Mapping[str, Any], model: Mapping[str, Any]) -> int:
     """Tokens that a stream may have, known without making the engine: what its settings say, else what the model's files say.
 
     `context_length` is the setting of an engine without a model, `max_model_len` that of one that runs a model.
     """
+    _check_types(engine)
     if "context_length" in engine:
         return engine["context_length"]
     facts = facts_of(engine, model)
@@ -55,6 +70,19 @@ def context_length(engine: Mapping[str, Any], model: Mapping[str, Any]) -> int:
 def facts_of(engine: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
     """Sizes of the model (models.facts) as the engine has it."""
     return model_facts(model["path"], model["revision"], (engine.get("arguments") or {}).get("hf_overrides"))
+
+
+def _check_types(engine: Mapping[str, Any]) -> None:
+    """Raises ValueError for a setting that is of no type that its engine's class names, where these are plain ones."""
+    named = {key: str(p.annotation) for key, p in inspect.signature(_class(engine)).parameters.items()}
+    for key, value in engine.items():
+        kinds = "int | None" if key == "replicas" else named.get(key, "")
+        valid = [_KINDS[kind] for kind in kinds.split(" | ") if kind in _KINDS]
+        if len(valid) < len(kinds.split(" | ")):
+            continue
+        if not any(isinstance(value, types) and (not isinstance(value, bool) or bool in types) for types, _ in valid):
+            shown = "null" if value is None else value
+            raise ValueError(f"engine.{key}={shown}: must be {' or '.join(words for _, words in valid)}")
 
 
 def _class(engine: Mapping[str, Any]) -> type:

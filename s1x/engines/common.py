@@ -81,8 +81,10 @@ class ModelEngine:
             raise ValueError("Open.prefix is empty; a stream needs at least one token to start from.")
         if not self.padded.stop:
             self.padded = padded_ids(self.model, self.revision, self.tokenizer, self.trust_remote_code)
-        if isinstance(request, Scoring) and max(request.ids) >= self.padded.start:
-            raise ValueError(f"Scoring.ids holds {max(request.ids)}; this model's tokens end before {self.padded.start}.")
+        if isinstance(request, Scoring):
+            largest = max(*request.ids, *(request.of if isinstance(request.of, tuple) else ()), 0)
+            if largest >= self.padded.start:
+                raise ValueError(f"a scoring holds the id {largest}; this model's tokens end before {self.padded.start}.")
         check_ids(self.model, max(request.ids if isinstance(request, Scoring) else request.prefix), self.facts["vocab_size"])
         return next(self._handles)
 

@@ -36,11 +36,12 @@ class Need:
 
     @classmethod
     def of(cls, facts: Facts, dtype: str, context: int, quantization: str | None = None, kv_dtype: str = "auto") -> Need:
-        """facts: sizes of the model. quantization: method, None for that of its files. kv_dtype: as vLLM has it."""
+        """facts: the model's sizes (kv_layers: those with keys and values, where not all have them). quantization: method, None
+        for that of its files. kv_dtype: as vLLM has it."""
         method = quantization or facts.get("quantization")
         weight = _BYTES[dtype] if method is None else _QUANTIZED.get(method, 0.6)
         element = 1.0 if kv_dtype.startswith(("fp8", "int8")) else _BYTES[dtype]
-        kv_token = 2 * facts["layers"] * facts["kv_heads"] * facts["head_dim"] * element
+        kv_token = 2 * facts.get("kv_layers", facts["layers"]) * facts["kv_heads"] * facts["head_dim"] * element
         return cls(facts["parameters"] * weight, kv_token, context, facts["heads"], facts["kv_heads"])
 
 

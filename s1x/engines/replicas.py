@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import count
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as ready
 
 from ..streams.engine import Chunk, Counters, Engine, EngineError, Open, Rows, Scoring
 from .common import alive
@@ -24,7 +25,6 @@ from .routing import Router
 
 log = logging.getLogger(__name__)
 
-_WAIT_S = 1.0  # a poll without news returns after this long, so that the caller can save and show progress
 _END_S = 20.0  # how long a process may take to free its device
 
 
@@ -91,13 +91,14 @@ class Replicas:
         self._send(stream.place, (what, handle, request))
         return handle
 
-    def poll(self) -> list[Chunk | Rows]:
-        """What the processes have sent since the last poll; waits for something, for about a second at most."""
+    def poll(self, wait: float = 1.0) -> list[Chunk | Rows]:
+        """What the processes have sent since the last poll; waits for something, a second at most, so that the caller can save
+        and show progress."""
         if not self._streams:
             return []
         chunks = []
         places = {p.pipe: place for place, p in enumerate(self._processes) if p}
-        for pipe in wait(list(places), timeout=_WAIT_S):
+        for pipe in ready(list(places), timeout=wait):
             chunks += self._receive(places[pipe])
         return chunks or alive((handle, stream.request) for handle, stream in self._streams.items())
 

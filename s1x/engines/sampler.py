@@ -58,3 +58,8 @@ def draw(logits: Tensor, temperature: Tensor, top_p: Tensor, top_k: Tensor, nois
 def logprob(logits: Tensor, ids: Tensor) -> Tensor:
     """[rows] log-probability of `ids` under the plain softmax of `logits` [rows, vocabulary]."""
     return logits.gather(1, ids[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def logprobs(logits: Tensor, rows: Tensor, ids: Tensor) -> Tensor:
+    """[pairs] log-probability of each of `ids` under the plain softmax of its row of `logits` [rows, vocabulary]."""
+    return logits[rows, ids] - logits.logsumexp(-1)[rows]

@@ -19,13 +19,20 @@ def logprob(token: int) -> float:
     return -float(token % 7) / 4
 
 
+def _number(state: int, salt: int) -> float:
+    """A hash from -5 to 0."""
+    h = (state ^ (salt + 1) * 0xBF58476D1CE4E5B9) & _MASK
+    return -float(((h ^ (h >> 31)) * 0x94D049BB133111EB & _MASK) >> 44) / (1 << 20) * 5
+
+
 class ScriptedEngine:
     """`tokens_per_poll` tokens for each of up to `capacity` streams per poll, served by (priority, arrival).
 
     ends: stop tokens and their chances per 10,000 tokens (None: each of `stop_ids` with `end_chance`).
     """
 
-    scores = frozenset({"next"})
+    scores = frozenset({"labels", "next", "head"})
+    outputs = 2  # of its value head
 
     def __init__(
         self,
@@ -66,7 +73,7 @@ class ScriptedEngine:
         self._scorings[handle] = request
         return handle
 
-    def poll(self) -> list[Chunk | Rows]:
+    def poll(self, wait: float = 1.0) -> list[Chunk | Rows]:
         if self._queue and len(self._active) < self.capacity:
             self._queue.sort(key=lambda entry: entry[:2])
             free = self.capacity - len(self._active)
@@ -77,7 +84,7 @@ class ScriptedEngine:
         chunks: list[Chunk | Rows] = []
         for handle, request in self._scorings.items():
             self.counters.scored += request.at[-1]
-            chunks.append(Rows(handle, [(logprob(request.ids[n]),) for n in request.at], True))
+            chunks.append(Rows(handle, self.rows(request), True))
         self._scorings.clear()
         for handle, active in list(self._active.items()):
             ids, done = active.take(self.tokens_per_poll)
@@ -91,6 +98,19 @@ class ScriptedEngine:
         self._active.clear()
         self._queue.clear()
         self._scorings.clear()
+
+    def rows(self, request: Scoring) -> list[tuple[float, ...]]:
+        """What it says of the ids of a scoring: hashes of what was read."""
+        if request.of == "next":
+            return [(logprob(request.ids[n]),) for n in request.at]
+        salts = range(self.outputs) if isinstance(request.of, str) else request.of
+        rows, reader, read = [], _Active(self, Open((), 0)), 0
+        for n in request.at:
+            for token in request.ids[read:n]:
+                reader.push(token)
+            read = n
+            rows.append(tuple(_number(reader.state, salt) for salt in salts))
+        return rows
 
     def next_token(self, ids: Ids, sampling: Sampling = Sampling(), forbidden: frozenset[int] = frozenset()) -> int:
         """The model itself, one token at a time: what follows `ids`."""

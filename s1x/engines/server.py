@@ -11,13 +11,12 @@ from queue import Empty
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..errors import no_key
 from ..models.fingerprint import version_key
 from ..streams.engine import Chunk, EngineError, Open, Rows, Scoring
 from .common import ModelEngine, alive, at_least_one
 from .looped import key_of
 from .parts import Chain, Reading
-
-_WAIT_S = 1.0  # a poll that sees no token for this long returns, so that the caller can save and show progress
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class ServerEngine(ModelEngine):
             raise ValueError(f"engine.urls{shown}: must be one or more addresses such as http://localhost:8000.")
         at_least_one(in_flight=in_flight, stream_interval=stream_interval)
         if api_key_env is not None and not key_of(api_key_env):
-            raise ValueError("engine.api_key_env: no environment variable of that name is set; put the key into it.")
+            raise ValueError(no_key("engine.api_key_env"))
         if version is not None and not (isinstance(version, str) and version[:1].isdigit()):
             raise ValueError(f"engine.version={version}: must be a version in full, such as 0.32.0.")
         super().__init__(
@@ -130,8 +129,8 @@ class ServerEngine(ModelEngine):
         self._new.append(Reading(handle, request, self.context_length))
         return handle
 
-    def poll(self) -> list[Chunk | Rows]:
-        """What has arrived since the last poll; waits for something, for about a second at most."""
+    def poll(self, wait: float = 1.0) -> list[Chunk | Rows]:
+        """What has arrived since the last poll; waits for something, a second at most."""
         if not self._open:
             return []
         if self._client is None:
@@ -141,7 +140,7 @@ class ServerEngine(ModelEngine):
             self._new = []
         items = []
         try:
-            items.append(self._client.arrived.get(timeout=_WAIT_S))
+            items.append(self._client.arrived.get(timeout=wait))
             while True:
                 items.append(self._client.arrived.get_nowait())
         except Empty:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ import numpy as np
 from ..models.device import free_memory, resolve_device, resolve_dtype, resolve_threads
 from ..models.files import locate
 from ..streams.engine import Chunk, Open, Rows, Scoring
+from . import heads
 from .common import ModelEngine, alive, at_least_one, no_room
+from .heads import head_layers, refuse_to_write
 from .slots import Match, SlotTable, Stream
 
 _FIRST_LENGTH = 256  # positions per slot at the start; grown by doubling
@@ -40,7 +43,7 @@ class TransformersEngine(ModelEngine):
     drawn or scored.
     """
 
-    name, packages, scores = "transformers", ("transformers",), frozenset({"next"})
+    name, packages = "transformers", ("transformers",)
 
     def __init__(
         self,
@@ -68,6 +71,8 @@ class TransformersEngine(ModelEngine):
             dtype=resolve_dtype(dtype, self.device),
             trust_remote_code=trust_remote_code,
         )
+        self._head = head_layers(locate(model, revision).folder)
+        self.scores = frozenset({"head"}) if self._head else frozenset({"labels", "next"})
         if "dynamic" in self.facts["rope"] or "longrope" in self.facts["rope"]:
             logging.getLogger(__name__).warning(
                 "%s scales its positions by the longest stream of a batch (%s): what one stream gets behind the trained length "
@@ -91,6 +96,7 @@ class TransformersEngine(ModelEngine):
 
     def open(self, request: Open) -> int:
         """Queue a stream; returns its handle. A prefix must not be empty."""
+        refuse_to_write(self.model, self._head)
         stream = Stream(self.admit(request), request, np.array(request.prefix, dtype=np.int64))
         if request.limit < 1 or len(request.prefix) >= self.context_length:
             self._streams[stream.handle] = stream
@@ -106,7 +112,7 @@ class TransformersEngine(ModelEngine):
         self._enqueue(stream)
         return stream.handle
 
-    def poll(self) -> list[Chunk | Rows]:
+    def poll(self, wait: float = 1.0) -> list[Chunk | Rows]:
         """One model step over all slots. While nothing but prefill is under way, it reports an empty chunk."""
         ended = [self._streams.pop(handle) for handle in self._full if handle in self._streams]
         self._full.clear()
@@ -158,14 +164,17 @@ class TransformersEngine(ModelEngine):
         AttentionInterface.register(NAME, torch.compiler.disable(attention) if self._compile else attention)
         files = locate(self.model, self.revision)
         source = files.hub or str(files.folder)
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
-            revision=files.commit or "main",
-            local_files_only=files.hub is None,
-            dtype=getattr(torch, self.dtype),
-            attn_implementation=NAME,
-            trust_remote_code=self.trust_remote_code,
-        )
+        settings = {
+            "revision": files.commit or "main",
+            "local_files_only": files.hub is None,
+            "dtype": getattr(torch, self.dtype),
+            "attn_implementation": NAME,
+            "trust_remote_code": self.trust_remote_code,
+        }
+        if self._head:
+            model = heads.load(source, files.folder, self._head, **settings)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(source, **settings)
         if not getattr(model, "_supports_attention_backend", False):
             raise ValueError(
                 f"model.path={source}: {type(model).__name__} does not use transformers' attention interface, "
@@ -320,13 +329,19 @@ class TransformersEngine(ModelEngine):
         from . import sampler
 
         scorings = [(self._running[slot], n) for slot, n in asked]
-        targets = [s.request.ids[at] for s, n in scorings for at in s.wanted[:n].tolist()]
-        values = sampler.logprob(logits, torch.tensor(targets, device=logits.device)).tolist()
+        if self._head:
+            values = iter(logits.tolist())
+        else:
+            labels = [s.request.labels(at) for s, n in scorings for at in s.wanted[:n].tolist()]
+            pairs = [(row, label) for row, each in enumerate(labels) for label in each]
+            rows, ids = (torch.tensor(x, device=logits.device) for x in zip(*pairs, strict=True)) if pairs else (None, None)
+            flat = iter(sampler.logprobs(logits, rows, ids).tolist() if pairs else ())
+            values = iter([list(islice(flat, len(each))) for each in labels])
         chunks = []
         for s, n in scorings:
-            rows, values, s.wanted = [(value,) for value in values[:n]], values[n:], s.wanted[n:]
-            if rows:
-                chunks.append(Rows(s.handle, rows, done=not len(s.wanted)))
+            s.wanted = s.wanted[n:]
+            if new := [tuple(row) for row in islice(values, n)]:
+                chunks.append(Rows(s.handle, new, done=not len(s.wanted)))
             if not len(s.wanted):
                 self._release(s)
                 del self._streams[s.handle]

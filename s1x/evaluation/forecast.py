@@ -8,6 +8,7 @@ new method needs nothing here. The assumptions are `scale.plan` and two of the t
   prompt changes nothing, and a forced countdown ends at the paper's proxy of 100 tokens a step;
 - an ignored end adds `wait` tokens; an answer has `answer` tokens, after a forced end `forced_answer`; forced answers never
   agree, so early exit is counted at its dearest;
+- a step of a search has `step` tokens, and what is scored is as good as any other;
 - at most `SIMULATED` questions are run, which stand for all `task.questions` of them; prompts are not counted, nor tries that
   run ahead of an accepted one.
 """
@@ -27,12 +28,15 @@ from ..cell import Cell, stage_names
 from ..chat import Chat, ChatFormat
 from ..errors import SettingError
 from ..methods.base import Ask, facts
-from ..streams.types import All, First, Read, Sampling, Span, Until
+from ..methods.checks import BadLimit
+from ..scorer import Scorer
+from ..streams.types import All, First, Read, Sampling, Score, Span, Until
 from .naming import method_of
+from .scorers import format_of
 
 SIMULATED = 30  # questions
 NORMAL = NormalDist()
-Reads = dict[bytes, float]  # stream key -> tokens read, times the questions that the stream stands for
+Reads = dict[Any, float]  # tokens by stream key and by (model, row of scores), times the questions that they stand for
 
 
 @dataclass
@@ -44,12 +48,16 @@ class World:
     plan: Mapping[str, Any]
     mean: float  # thinking tokens of this question
     countdown: float  # thinking tokens after which a countdown is at 0
-    reads: dict[bytes, int] = field(default_factory=dict)
+    prompt: int  # tokens before the thinking
+    outputs: int  # of the model that scores
+    reads: dict[Any, int] = field(default_factory=dict)
 
     def run(self, step: Any) -> Any:
         """The value of a step: a read, All, First, or a generator."""
         if isinstance(step, Read):
             return self.read(step)
+        if isinstance(step, Score):
+            return self.score(step)
         if isinstance(step, All):
             return [self.run(member) for member in step.members]
         if isinstance(step, Until):  # as if its condition never held
@@ -82,6 +90,14 @@ class World:
         reason = "stop" if ended else "limit" if limit == read.limit else "context"
         return Span(ids, reason, read.start, end, stop if ended else ())
 
+    def score(self, score: Score) -> list[tuple[float, ...]]:
+        """Rows that differ from one another and mean nothing."""
+        width = len(score.of) if isinstance(score.of, tuple) else self.outputs
+        keys = score.keys(self.model)
+        for key, m, n in zip(keys, (0, *score.at), score.at, strict=False):
+            self.reads[score.model, key] = n - m
+        return [tuple(-(byte + 1) / 128 for byte in key[:width]) for key in keys]
+
     def end(self, read: Read) -> tuple[int, tuple[int, ...]]:
         """After how many tokens the stream ends by itself, and with what. The read's role says what it is."""
         stop = (read.stop.sequences or ((min(read.stop.ids, default=0),),))[0]
@@ -90,6 +106,11 @@ class World:
         if read.role == "wait":
             return max(read.forbid.first if read.forbid else 0, self.plan["wait"]), stop
         length = round(self.mean * self.draw(read.sampling))
+        if read.role == "step":
+            left = length - (len(read.prefix) + read.start - self.prompt)
+            if left <= self.plan["step"]:
+                return max(left, 0), (min(read.stop.ids),)
+            return self.plan["step"], (read.stop.sequences or ((1 << 29,),))[-1]
         if read.role == "countdown" and self.countdown < length:
             return round(self.countdown), read.stop.sequences[-1]
         return length, stop
@@ -117,6 +138,9 @@ def forecast(cell: Cell) -> Reads:
     for key in ("questions", "thinking"):
         if cfg.task[key] is None:
             raise SettingError(f"task.{key}=null: plan=true needs to know it of {cfg.task.name}; add task.{key}=NUMBER")
+    for key in ("context", "wait", "answer", "forced_answer", "tokens_per_second"):
+        if not isinstance(plan.get(key), int | float):
+            raise SettingError(f"scale.plan.{key}={plan.get(key)}: must be a number; plan=true reckons with it")
     chat = Chat(ChatFormat(**_plain(cfg.chat)), Words(), plan["context"])
     method = method_of(cfg)
     most = facts(method).limits[1]
@@ -124,14 +148,20 @@ def forecast(cell: Cell) -> Reads:
     simulated = min(questions, SIMULATED)
     model, sampling, seed = model_of(cfg), _plain(cfg.sampling), cfg.seed
     limits = {"max_answer_tokens": cfg.answer.max_tokens, "answer_reserve": cfg.answer.reserve}
+    strings = format_of(_plain(cfg.scorer) if cfg.scorer else None)
+    scorer = strings and Scorer(strings, Words())
     reads: Reads = {}
     for number in range(simulated):
         mean = cfg.task.thinking * lognormal(NORMAL.inv_cdf((number + 0.5) / simulated), plan["spread"][0])
         prompt = chat.prompt(f"{cfg.task.name} {number}")
         for repeat in range(cfg.task.repeats):
-            world = World(chat, model, plan, mean, math.inf if most is None else most)
+            start, outputs = len(prompt.ids) + len(chat.thinking_start), strings.right + 2 if strings else 0
+            world = World(chat, model, plan, mean, math.inf if most is None else most, start, outputs)
             drawn = Sampling.of(prompt.ids, seed=seed, index=repeat, **sampling)
-            world.run(method(Ask(prompt, chat, drawn, **limits)))
+            try:
+                world.run(method(Ask(prompt, chat, drawn, scorer=scorer, **limits)))
+            except BadLimit as bad:
+                raise SettingError(f"method={facts(method).name}: {bad}") from None
             for key, tokens in world.reads.items():
                 reads[key] = max(reads.get(key, 0), tokens * questions / simulated)
     return reads
@@ -150,14 +180,19 @@ class Words:
     """A tokenizer of words, which stands in for the model's: it needs no files, and delimiters are single tokens in it."""
 
     words: list[str] = []  # of all instances: what cells share depends on it
+    places: dict[str, int] = {}
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
-        found = re.findall(r"<\|?\w+\|?>|</\w+>|\n| ?\w+| ?[^\w\s]", text)
-        self.words.extend(word for word in dict.fromkeys(found) if word not in self.words)
-        return [self.words.index(word) for word in found]
+        found = re.findall(r"<[^<>\s]+>|\[/?[A-Z_]+\]|\n| ?\w+| ?[^\w\s]", text)
+        for word in dict.fromkeys(found):
+            if word not in self.places:
+                self.places[word] = len(self.words)
+                self.words.append(word)
+        return [self.places[word] for word in found]
 
     def decode(self, ids: list[int], **_: Any) -> str:
-        return "".join(self.words[i] if i < len(self.words) else "x" for i in ids)
+        """Ids that stand for no word are words of their own: what different streams wrote is read as different."""
+        return "".join(self.words[i] if i < len(self.words) else f" x{i:x}" for i in ids)
 
     def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
         turns = (f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)

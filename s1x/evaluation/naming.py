@@ -55,7 +55,7 @@ def identity(cell: Cell) -> dict[str, Any]:
         "temperature": cfg.sampling.temperature,
         "budget": known.limits[1],
         "limit_tokens": list(known.limits),
-        "settings": settings(cfg),
+        "settings": settings(cfg, known),
         "declared": {
             "limits": list(known.limits),
             "ignored_ends": known.ignored_ends,
@@ -65,16 +65,18 @@ def identity(cell: Cell) -> dict[str, Any]:
     }
 
 
-def settings(cfg: DictConfig) -> dict[str, Any]:
+def settings(cfg: DictConfig, known: Facts) -> dict[str, Any]:
     """Everything that was set and can change a result, flat: {"method.ignore_end": 2, ...}."""
-    return dict(_flat(keyed(cfg)))
+    return dict(_flat(keyed(cfg, known)))
 
 
-def keyed(cfg: DictConfig) -> dict[str, Any]:
+def keyed(cfg: DictConfig, known: Facts | None = None) -> dict[str, Any]:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     if judge := plain["task"].get("judge"):
         plain["task"]["judge"] = judge["model"]  # where it is reached, and how patiently, changes no verdict
+    if known and not known.needs_scorer:
+        del plain["scorer"]  # nobody asks it
     return {str(key): value for key, value in plain.items() if key not in NOT_KEYED}
 
 
@@ -107,7 +109,7 @@ def _flat(node: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
 
 def cell_id(cfg: DictConfig, known: Facts) -> str:
     """Readable, safe in file names, and different for different settings: the last part is a hash of all that is keyed."""
-    plain = {k: v for k, v in keyed(cfg).items() if k not in ("engine", "data", "train", "distributed")}
-    parts = [plain, *_of_engine(keyed(cfg)["engine"])]
+    plain = {k: v for k, v in keyed(cfg, known).items() if k not in ("engine", "data", "train", "distributed")}
+    parts = [plain, *_of_engine(keyed(cfg, known)["engine"])]
     tail = blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
     return "-".join([cfg.model.name, cfg.task.name, known.name, tail])

@@ -15,7 +15,7 @@ from ..engines.build import facts_of
 from ..engines.placement import GIB, placed
 from ..files import is_local
 from ..models.device import cuda_devices, device_memory, resolve_dtype
-from ..models.facts import KNOWN
+from ..models.known import KNOWN
 from .forecast import Reads, forecast, model_of
 from .naming import identity
 
@@ -24,13 +24,15 @@ FULL = 32  # streams that a GPU decodes at once from which its speed hardly depe
 
 @dataclass(frozen=True)
 class Row:
-    """A cell: streams and tokens it reads alone, and of these the ones that no cell before it reads."""
+    """A cell: streams and tokens it reads alone, and of these the ones that no cell before it reads; `scored` are those that
+    its scorer reads and no cell before has had scored."""
 
     cell: Cell
     streams: int
     tokens: float
     new_streams: int
     new_tokens: float
+    scored: float = 0
 
 
 def estimate(cells: list[Cell]) -> list[Row]:
@@ -38,10 +40,13 @@ def estimate(cells: list[Cell]) -> list[Row]:
     read: Reads = {}
     rows = []
     for cell in cells:
-        own = forecast(cell)
+        whole = forecast(cell)
+        own = {key: tokens for key, tokens in whole.items() if isinstance(key, bytes)}
+        scored = {(cell.cfg.scorer.name, *key): tokens for key, tokens in whole.items() if key not in own}
         fresh = {key: tokens - read.get(key, 0) for key, tokens in own.items() if tokens > read.get(key, 0)}
-        rows.append(Row(cell, len(own), sum(own.values()), len(own.keys() - read.keys()), sum(fresh.values())))
-        read |= {key: own[key] for key in fresh}
+        new = sum(tokens for key, tokens in scored.items() if key not in read)
+        rows.append(Row(cell, len(own), sum(own.values()), len(own.keys() - read.keys()), sum(fresh.values()), new))
+        read |= {key: own[key] for key in fresh} | scored
     return rows
 
 
@@ -66,6 +71,11 @@ def show(cells: list[Cell]) -> None:
         f"cell by cell {alone:,.0f} tokens, {duration(alone / speed)}. Sharing leaves {100 * here / alone:.0f}%.",
         highlight=False,
     )
+    if scored := sum(r.scored for r in rows):
+        console.print(
+            f"Scored besides: {scored:,.0f} tokens, {duration(scored / plan.scored_per_second)} at "
+            f"{plan.scored_per_second:,} a second.", highlight=False,
+        )  # fmt: skip
     thinking = ", ".join(f"{n:,} on {task}" for task, n in {c.cfg.task.name: c.cfg.task.thinking for c in cells}.items())
     console.print(
         f"Assumed (scale.plan): tokens until thinking ends by itself: {thinking}; {plan.wait} more after an ignored end; "
@@ -101,7 +111,7 @@ def _room(cfg: DictConfig, devices: int, size: float) -> str:
     engine, path = OmegaConf.to_container(cfg.engine, resolve=True), cfg.model.path
     replicas = engine.get("replicas") or 1
     if path not in KNOWN and not is_local(path):
-        return "sizes that are not known here, so neither is whether it fits."
+        return "sizes that are not known here, so neither is whether it fits (a folder with its config.json and weights says)."
     try:
         facts = KNOWN.get(path) or facts_of(engine, cfg.model)
         on = placed(engine, facts, devices // replicas, size)

@@ -35,9 +35,11 @@ def line(
     text, graded = members[0]
     row = task.record(question, text, graded) | {"repeat": repeat, "prompt_tokens": len(trace.prompt)}
     row |= _trace(trace, chat) | _grade(graded) | {"reads": {key.hex(): n for key, n in sorted(trace.reads.items())}}
+    if trace.scored:
+        row["scored_tokens"] = sum(trace.scored.values())
     if trace.samples:
         row["samples"] = [_trace(s, chat) | _grade(g) | {"text": t} for s, (t, g) in zip(trace.samples, members, strict=True)]
-        row |= votes.vote(row["samples"])
+        row |= votes.vote(row["samples"], trace.vote)
         row["resps"] = [[t for t, _ in members]]
         row["filtered_resps"] = [str(g.filtered) for _, g in members]
         row[task.metric] = row["score"]

@@ -10,13 +10,15 @@ from ..metrics import voting
 from ..tasks import group_answers
 
 
-def vote(members: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def vote(members: Sequence[dict[str, Any]], rule: str = "majority") -> dict[str, Any]:
     """Fields of a sample line that stand for the whole pool.
 
-    `score` is maj@n with ties shared out; `extracted` is the most frequent answer (the first of several). `votes` holds, by k:
+    `score` and `extracted` are those of the vote that counts, by `rule`: majority (ties shared out; the most frequent answer,
+    the first of several), or weighted or best by reward. `votes` holds, by k:
     `maj`, `pass` and `best` (the sample with the highest mean log-probability) as expectations over all subsets of k members,
     `first_maj` and `first_pass` of the first k (s1's variant); and of the whole pool `shortest` and `weighted` (by the
-    exponential of the mean log-probability). `best` and `weighted` need log-probabilities, which greedy samples lack.
+    exponential of the mean log-probability). `best` and `weighted` need log-probabilities, which greedy samples lack. Where
+    the samples have a `reward`, `reward_best` and `reward_weighted` are the same by that.
     """
     answers = [m["extracted"] for m in members]
     given = [a for a in answers if a is not None]
@@ -40,10 +42,19 @@ def vote(members: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if all(p is not None for p in logprobs):
         votes["best"] = by_size(lambda k: voting.expected_best_of_k(logprobs, correct, k))
         votes["weighted"] = voting.weighted_majority(groups, correct, [exp(p) for p in logprobs])
-    counts = [g for g in groups if g is not None]
-    winner = max(counts, key=counts.count) if counts else None
+    score, weights = maj[-1], [1.0] * len(members)
+    rewards = [m["info"].get("reward") for m in members]
+    if all(r is not None for r in rewards):
+        votes["reward_best"] = by_size(lambda k: voting.expected_best_of_k(rewards, correct, k))
+        votes["reward_weighted"] = voting.weighted_majority(groups, correct, rewards)
+        if rule == "weighted":
+            score, weights = votes["reward_weighted"], rewards
+        elif rule == "best":
+            first = max(range(len(members)), key=lambda i: rewards[i])
+            score, weights = float(correct[first]), [float(i == first) for i in range(len(members))]
+    winner = _heaviest(groups, weights)
     return {
-        "score": maj[-1],
+        "score": score,
         "extracted": None if winner is None else answers[groups.index(winner)],
         "no_answer": winner is None,
         "votes": votes,
@@ -51,3 +62,12 @@ def vote(members: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "answer_tokens": sum(m["answer_tokens"] for m in members),
         "waits": sum(m["waits"] for m in members) / len(members),
     }
+
+
+def _heaviest(groups: Sequence[int | None], weights: Sequence[float]) -> int | None:
+    """The group with the largest sum of weights, the first of several; None where no answer has any."""
+    sums: dict[int, float] = {}
+    for group, weight in zip(groups, weights, strict=True):
+        if group is not None:
+            sums[group] = sums.get(group, 0.0) + weight
+    return max(sums, key=lambda group: sums[group]) if any(sums.values()) else None

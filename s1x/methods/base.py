@@ -16,6 +16,7 @@ A method is a generator over one question. It yields what it wants to know and r
 engine, and runs beside thousands of others. It may yield
 
 - a `Read`, best made by `ask.think` and `ask.answer`: the value is a `Span`;
+- a `Score`, best asked for by `ask.judged`: what a reward model says of the steps of a solution;
 - `Until(read, fold)`: a read that also ends where a condition on the tokens so far holds;
 - `All([...])` and `First(accept, [...], ahead=n)` over reads and other methods, which then run at the same time;
 - another method's generator, whose trace is the value. `yield from` is for steps that truly follow one another.
@@ -36,10 +37,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..chat import ThinkingClosed
 from ..streams.types import GREEDY, Forbid, Ids, Method, Read, Role, Sampling, Segment, Span, Stops, Trace
-from .checks import Checks
+from .checks import BadLimit, Checks, tokens
 
 if TYPE_CHECKING:
     from ..chat import Chat, Prompt
+    from ..scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ class Ask:
 
     until, max_answer_tokens: stop strings of the task where they count, and tokens of an answer at most (None: what fits).
     answer_reserve: tokens that a budget leaves for the answer (s1: 100). answer_of: from the ids of an answer to what it
-    states, as strings compare (graders know better what is equal; None when nothing is stated). longest: tokens of the longest
-    `head` among the questions of the task (0: not known).
+    states, as strings compare (graders know better what is equal; None when nothing is stated). question, scorer: its bare
+    text, and what scores solutions of it (None: nothing does). longest: tokens of the longest `head` among the questions of the
+    task (0: not known).
     """
 
     prompt: Prompt
@@ -58,6 +61,8 @@ class Ask:
     until: tuple[str, ...] = ()
     max_answer_tokens: int | None = None
     answer_reserve: int = 100
+    question: str = ""
+    scorer: Scorer | None = field(default=None, repr=False, compare=False)
     answer_of: Callable[[Ids], str | None] = field(default=lambda ids: None, repr=False, compare=False)
     longest: Callable[[], int] = field(default=lambda: 0, repr=False, compare=False)
 
@@ -108,8 +113,11 @@ class Ask:
         self, limit: int | None = None, *, after: Ids = (), forbid: Forbid | None = None, logprobs: bool = False,
         role: Role = "thinking",
     ) -> Read:  # fmt: skip
-        """Read the thinking, from its beginning or from `after` some of it, up to its end or `limit` tokens."""
-        stops = self.chat.thinking_stops
+        """Read the thinking, from its beginning or from `after` some of it, up to its end or `limit` tokens.
+
+        Raises BadLimit for a limit that is no number of tokens.
+        """
+        stops, limit = self.chat.thinking_stops, tokens(limit)
         return Read(self.head + after, self.sampling, stops, limit, forbid=forbid, logprobs=logprobs, role=role)
 
     def thinking(self, span: Span) -> Segment:
@@ -120,7 +128,7 @@ class Ask:
     ) -> Read:
         """Read an answer from its own stream, which begins after `prefix`. Limit and stop strings: the task's unless given."""
         stops = self.chat.answer_stops | Stops(strings=tuple(self.until if until is None else until))
-        return Read(prefix, self.sampling, stops, self.max_answer_tokens if limit is None else limit, role=role)
+        return Read(prefix, self.sampling, stops, self.max_answer_tokens if limit is None else tokens(limit), role=role)
 
     def closing(self, thinking: Ids, *, forced: bool) -> Ids:
         """What is appended to finished thinking: the delimiter; and when it was cut, as in s1, a newline before (unless one
@@ -137,18 +145,20 @@ class Ask:
 
     def close(
         self, segments: Sequence[Segment], last: Span, *, end: End | None = None, forced: bool | None = None,
-        **facts: Any,
+        start: Ids | None = None, **facts: Any,
     ) -> Method:  # fmt: skip
         """End the thinking, read the answer, return the trace. No answer where the context has no room left for one.
 
         segments: the thinking so far, injected words included. last: the read that ended it; unless `forced` says otherwise, an
-        end that was no stop gets "Final Answer:". end: of the trace, where `last` does not tell it. facts: waits, info.
+        end that was no stop gets "Final Answer:". end: of the trace, where `last` does not tell it. start: what opened the
+        thinking, where it is not what the chat format says. facts: waits, info.
         """
         forced = last.reason != "stop" if forced is None else forced
         end = end or ("context" if last.reason == "context" else "forced" if forced else "natural")
-        trace = Trace(self.prompt.ids, [Segment("delimiter", self.prompt.thinking_start), *segments], end=end, **facts)
+        start = self.prompt.thinking_start if start is None else start
+        trace = Trace(self.prompt.ids, [Segment("delimiter", start), *segments], end=end, **facts)
         closing = self.closing(last.ids, forced=forced)
-        prefix = self.head + tuple(i for s in segments for i in s.ids) + closing
+        prefix = trace.prompt + trace.ids() + closing
         if len(prefix) < self.chat.context_length:
             answer = yield self.answer(prefix, role="forced_answer" if forced else "answer")
             trace.segments += [Segment("delimiter", closing), Segment("answer", answer.ids, answer.logprobs)]
@@ -157,6 +167,20 @@ class Ask:
     def unfinished(self, segments: Sequence[Segment] = (), *, end: End = "context", **facts: Any) -> Trace:
         """The trace of thinking that gets no answer."""
         return Trace(self.prompt.ids, [Segment("delimiter", self.prompt.thinking_start), *segments], end=end, **facts)
+
+    def judged(self, steps: Sequence[str]) -> Generator[Any, Any, list[float]]:
+        """What the scorer says of each of the steps of a solution: how probably it is right, 0 to 1."""
+        if not steps:
+            return []
+        rows = yield self.reader.score(self.question, steps)
+        return self.reader.values(rows)
+
+    @property
+    def reader(self) -> Scorer:
+        """The scorer, where there must be one."""
+        if self.scorer is None:
+            raise ValueError("scorer=none: this method needs a model that scores; choose one with scorer=...")
+        return self.scorer
 
     # --- where the model itself writes the answer delimiter, in the stream of its thinking ---
 
@@ -197,6 +221,7 @@ class Declared(NamedTuple):
     relative: Callable[[Settings], str] | None = None
     free: Callable[[Settings], bool] | None = None
     needs_sampling: Callable[[Settings], str | None] | None = None
+    needs_scorer: bool | None = None
     columns: Callable[[Settings], Sequence[str]] | None = None
     check: Callable[[Settings, Checks], None] | None = None
     curve: tuple[str, ...] = ()
@@ -210,6 +235,7 @@ def method(
     relative: Callable[[Settings], str] | None = None,
     free: Callable[[Settings], bool] | None = None,
     needs_sampling: Callable[[Settings], str | None] | None = None,
+    needs_scorer: bool | None = None,
     columns: Callable[[Settings], Sequence[str]] | None = None,
     check: Callable[[Settings, Checks], None] | None = None,
     curve: tuple[str, ...] = (),
@@ -221,6 +247,7 @@ def method(
     relative: "less" or "more": it must think less or more than the same model left free (class-conditional control).
     free: nothing limits, extends or instructs the thinking: what `relative` is measured against.
     needs_sampling: why it needs a temperature above 0 ("all votes would be the same"), or None.
+    needs_scorer: whether it asks a reward model (`ask.judged`).
     columns: which entries of its traces' `info` are measurements, shown as means (default: all numbers).
     check: raises ValueError for settings that make no sense, with the help of `checks.Checks`.
     curve: settings that make points of one curve (numbers always do), so not part of its name.
@@ -228,7 +255,7 @@ def method(
 
     def hang(function: Callable) -> Callable:
         function.declared = Declared(  # type: ignore[attr-defined]
-            limits, ignored_ends, relative, free, needs_sampling, columns, check, curve
+            limits, ignored_ends, relative, free, needs_sampling, needs_scorer, columns, check, curve
         )
         return function
 
@@ -246,6 +273,7 @@ class Facts:
     relative: str | None = None
     free: bool = False
     needs_sampling: str | None = None
+    needs_scorer: bool = False
     columns: tuple[str, ...] | None = None
 
 
@@ -271,6 +299,7 @@ def facts(run: Any, at: str = "method") -> Facts:
         relative=own("relative"),
         free=bool(own("free")),
         needs_sampling=own("needs_sampling") or next((f.needs_sampling for f in inner.values() if f.needs_sampling), None),
+        needs_scorer=bool(opened.declared.needs_scorer) or any(f.needs_scorer for f in inner.values()),
         columns=None if columns is None else tuple(columns),
     )
 
@@ -294,19 +323,23 @@ def _check(run: Any, at: str, checks: Checks) -> None:
     own.chat_tokens()
     if opened.declared.check is not None:
         opened.declared.check(opened.settings, own)
+    if opened.declared.limits is not None:
+        own.limits(opened.declared.limits, opened.settings)
     inner = dict(opened.inner())
     for key, value in inner.items():
         _check(value, f"{at}.{key}", checks)
     if checks.chat is not None and not inner:
-        _first_step(run, checks.chat)
+        _first_step(run, own, checks.chat)
 
 
-def _first_step(run: Any, chat: Chat) -> None:
+def _first_step(run: Any, checks: Checks, chat: Chat) -> None:
     """Take the first step of a method, which needs no model and tells whether there is thinking to read at all."""
     try:
         next(run(Ask(chat.prompt("?"), chat)))
     except ThinkingClosed as closed:
         raise ThinkingClosed(f"{closed}; method=none answers at once") from None
+    except BadLimit as bad:
+        raise ValueError(checks.blame(bad)) from None
     except Exception:  # noqa: S110  whatever else it may be is said by the method's own cell
         pass
 

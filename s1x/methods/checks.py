@@ -3,12 +3,30 @@ and what would be valid."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..chat import Chat
+
+
+TOKENS = "must be a whole number of tokens, 0 or more, or null for no limit"
+
+
+class BadLimit(ValueError):
+    """A limit that is no number of tokens. The message is a sentence that knows no setting (`Checks.blame` does)."""
+
+    def __init__(self, limit: Any) -> None:
+        super().__init__(f"a limit of {_shown(limit)}: {TOKENS}")
+        self.limit = limit
+
+
+def tokens(limit: Any) -> int | None:
+    """`limit`, when it is a number of tokens or None. Raises BadLimit."""
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
+        raise BadLimit(limit)
+    return limit
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,23 @@ class Checks:
             most = self.context_length - frame - self.reserve
         why = f"the model's context is {self.context_length} tokens, delimiters and the answer need some of them"
         self.whole(*keys, least=least, null=null, words=words, most=most, why=why)
+
+    def limits(self, declared: Callable[[Any], Sequence[Any]], settings: Any) -> None:
+        """What a method declares as its limits, with or without a check of its own."""
+        try:
+            for limit in declared(settings):
+                tokens(limit)
+        except BadLimit as bad:
+            raise ValueError(self.blame(bad)) from None
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{self.at}: the limits that it declares cannot be made of its settings ({reason})") from error
+
+    def blame(self, bad: BadLimit) -> str:
+        """The sentence for a limit, with the setting that has its value, if one has."""
+        same = (key for key, value in self.settings.items() if type(value) is type(bad.limit) and value == bad.limit)
+        key = next(same, None)
+        return f"{self.at}: {bad}" if key is None else f"{self.at}.{key}={_shown(bad.limit)}: {TOKENS}"
 
     def number(self, *keys: str, most: float | None = None) -> None:
         """A number, at most `most`."""

@@ -3,14 +3,10 @@ them down ("<|im_start|>64 steps left" before each step)."""
 
 from __future__ import annotations
 
-import re
-
-from ..streams.types import Ids, Method, Read, Segment, Stops, Trace
+from ..streams.types import Method, Read, Segment, Stops, Trace
 from .base import Ask, method
 from .checks import Checks
-
-_LABEL = re.compile(r"-?\d+ steps? left\s*")
-_LONGEST_LABEL = 12  # tokens
+from .search import counted_down
 
 
 def _check(s, checks: Checks) -> None:
@@ -49,7 +45,7 @@ def step_conditional(
         stop = Stops(ask.chat.answer_stops.ids, (zero,)) if compat == "s1" else stop | Stops(sequences=(zero,))
         limit = max(0, ask.room_after(head))
     span = yield Read(head, ask.sampling, stop, limit, role="countdown" if forced else "thinking")
-    segments, counted = _split(opening + span.ids, mark, ask)
+    segments, counted = counted_down(opening + span.ids, mark, ask)
     trace = Trace(ask.prompt.ids, segments, info={"instructed": steps, "unit": "steps", "steps": counted})
     trace.end = "context" if span.reason != "stop" else "forced" if span.stop == zero else "natural"
 
@@ -61,18 +57,3 @@ def step_conditional(
     answer = yield ask.answer(head + span.ids + closing, role="forced_answer" if cut else "answer")
     trace.segments += [Segment("delimiter", closing), Segment("answer", answer.ids, answer.logprobs)]
     return trace
-
-
-def _split(ids: Ids, mark: int, ask: Ask) -> tuple[list[Segment], int]:
-    """Countdown lines as delimiter segments, what stands between them as thinking; and the number of lines."""
-    segments, done, steps = [], 0, 0
-    for i, token in enumerate(ids):
-        if token != mark:
-            continue
-        label = i + 1
-        while label < min(len(ids), i + _LONGEST_LABEL) and not ask.decode(ids[i + 1 : label]).endswith("\n"):
-            label += 1
-        if _LABEL.fullmatch(ask.decode(ids[i + 1 : label])):
-            segments += [Segment("thinking", ids[done:i]), Segment("delimiter", ids[i:label])]
-            done, steps = label, steps + 1
-    return [s for s in (*segments, Segment("thinking", ids[done:])) if s.ids], steps

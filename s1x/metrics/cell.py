@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .compute import ModelFacts, line_flops
+from .compute import ModelFacts, line_flops, scored_flops
 from .intervals import accuracy_interval, question_means
 
 IDENTITY = (
@@ -21,8 +21,8 @@ def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str
     """Measure one cell.
 
     samples: lines of `samples_<task>.jsonl`, one per (question, repeat).
-    meta: the keys of IDENTITY (absent ones become None), for `flops` `model_facts` {parameters, layers, hidden}, and `columns`,
-    which entries of the traces' `info` are measurements (None: all numbers).
+    meta: the keys of IDENTITY (absent ones become None), for `flops` `model_facts` and `scorer_facts` {parameters,
+    layers, hidden}, and `columns`, which entries of the traces' `info` are measurements (None: all numbers).
     Accuracy is the mean over questions of the mean over repeats, a fraction; its interval is Wilson's. Thinking tokens are
     thinking and injected ids without delimiters, over all lines; forced ends and "Wait" of a pool are its members'. Raises
     ValueError when there is no line.
@@ -50,9 +50,18 @@ def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str
         "no_answer_rate": _mean(samples, "no_answer"),
         "graded_by": graded_by(samples),
         "path_tokens": sum(s["path_tokens"] for s in samples),
-        "flops": sum(line_flops(s, ModelFacts(**facts)) for s in samples) if facts else None,
+        "scored_tokens": sum(s.get("scored_tokens", 0) for s in samples),
+        "flops": _flops(samples, facts, meta.get("scorer_facts")),
         "info": _info(samples, meta.get("columns")),
     }
+
+
+def _flops(samples: list[dict[str, Any]], facts: Any, scorer: Any) -> int | None:
+    """Operations of the policy and of the scorer; None where the sizes of one that worked are not known."""
+    if facts is None or (scorer is None and any(s.get("scored_tokens") for s in samples)):
+        return None
+    written = sum(line_flops(s, ModelFacts(**facts)) for s in samples)
+    return written + (sum(scored_flops(s, ModelFacts(**scorer)) for s in samples) if scorer else 0)
 
 
 def graded_by(samples: Sequence[dict[str, Any]]) -> dict[str, int]:

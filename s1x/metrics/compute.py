@@ -45,3 +45,10 @@ def line_flops(line: dict[str, Any], facts: ModelFacts) -> int:
     put_in = sum(written_tokens(path, "injected", "delimiter") for path in paths)
     context = prompt + sum(written_tokens(path) for path in paths) // len(paths)
     return forward_flops(facts, prompt + put_in + line["path_tokens"], context)
+
+
+def scored_flops(line: dict[str, Any], facts: ModelFacts) -> int:
+    """Operations of the model that scored for one sample line: every token it read once, in paths as long as its chains."""
+    paths = line.get("samples") or [line]
+    context = line.get("prompt_tokens", 0) + sum(written_tokens(path) for path in paths) // len(paths)
+    return forward_flops(facts, line.get("scored_tokens", 0), context)

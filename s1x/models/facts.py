@@ -26,21 +26,6 @@ _CONTEXT_NAMES = (
 _YARN = ("yarn", "deepseek_yarn")
 _SCALED = ("su", "longrope", "llama3", "deepseek_llama_scaling")  # the context that config.json states is the scaled one
 
-# Models whose dry run must work without the network. Source: their config.json on the hub.
-_QWEN_32B = {
-    "parameters": 32_763_876_352,
-    "layers": 64,
-    "hidden_size": 5120,
-    "heads": 40,
-    "kv_heads": 8,
-    "head_dim": 128,
-    "intermediate_size": 27_648,
-    "vocab_size": 152_064,
-    "context_length": 32_768,
-    "quantization": None,
-}
-KNOWN = {"Qwen/Qwen2.5-32B-Instruct": _QWEN_32B, "simplescaling/s1-32B": _QWEN_32B, "simplescaling/s1.1-32B": _QWEN_32B}
-
 
 def model_facts(model: str, revision: str | None = None, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Sizes from config.json (with `overrides` in place of what stands there) and the weight headers.

@@ -47,9 +47,9 @@ def aggregate(
 
     of: the directories whose cells these are, where they are not `directory`'s own. paper: published numbers to draw beside
     (paper.py). x: the figure's axis; "path_tokens" counts all tokens decoded for a question, for comparing sequential with
-    parallel methods. compat: "s1" keeps close pairs in Scaling, and votes are those of a pool's first k samples; None and
-    "paper" do neither. Jobs that are missing or cut short are named under `problems`, not raised; ValueError only when nothing
-    was measured or a setting is wrong.
+    parallel methods; "flops" operations, those of the model that scores included. compat: "s1" keeps close pairs in Scaling,
+    and votes are those of a pool's first k samples; None and "paper" do neither. Jobs that are missing or cut short are named
+    under `problems`, not raised; ValueError only when nothing was measured or a setting is wrong.
     """
     if x not in made.X:
         raise ValueError(f"report: x={x!r} is not known; valid are {', '.join(made.X)}")
@@ -141,9 +141,9 @@ def _limit_classes(cells: list[Cell]) -> None:
 def _pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
     """What the votes of each cell of pools say, averaged over lines, one row per number of samples k.
 
-    {cell_id, k, maj, pass, best, weighted, shortest}, each {value, ci95} (bootstrap over lines) or None where it is not known:
-    best needs log-probabilities, weighted and shortest are of whole pools. maj and pass are expectations over all subsets of k
-    samples; with compat="s1" those of the first k.
+    {cell_id, k, maj, pass, best, weighted, shortest, reward_best, reward_weighted}, each {value, ci95} (bootstrap over lines)
+    or None where it is not known: best needs log-probabilities (reward_best rewards), weighted and shortest are of whole pools.
+    maj and pass are expectations over all subsets of k samples; with compat="s1" those of the first k.
     """
     first = "first_" if compat == "s1" else ""
     rows = []
@@ -151,11 +151,12 @@ def _pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
         sizes = sorted(map(int, cell.votes[0]["maj"]))
         for k in sizes:
             picked = {
-                name: [votes.get(f"{first}{name}" if name != "best" else name, {}).get(str(k)) for votes in cell.votes]
-                for name in ("maj", "pass", "best")
+                name: [votes.get(f"{first}{name}" if name in ("maj", "pass") else name, {}).get(str(k)) for votes in cell.votes]
+                for name in ("maj", "pass", "best", "reward_best")
             }
             picked |= {
-                name: [votes.get(name) if k == sizes[-1] else None for votes in cell.votes] for name in ("weighted", "shortest")
+                name: [votes.get(name) if k == sizes[-1] else None for votes in cell.votes]
+                for name in ("weighted", "shortest", "reward_weighted")
             }
             rows.append({"cell_id": cell.record["cell_id"], "k": k} | _means(picked))
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,11 @@ STYLE = {
     "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
     "axes.spines.right": False, "legend.frameon": False, "text.parse_math": False,
 }  # fmt: skip
-AXIS = {"thinking_tokens": "Average thinking tokens", "path_tokens": "Average decoded tokens per question"}
+AXIS = {
+    "thinking_tokens": "Average thinking tokens",
+    "path_tokens": "Average decoded tokens per question",
+    "flops": "Average FLOPs per question, with those of the model that scores",
+}
 
 
 def draw(
@@ -63,7 +68,7 @@ def draw(
             of_task = [r for r in records if r["task"] == task]
             _panel(axis, of_task, series_names(records), styles, x, {row["cell_id"] for row in pools})
             _votes(axis, of_task, pools, series_names(records), styles, x)
-            _published(axis, [p for p in points if p["task"] == task], alone=not of_task)
+            _published(axis, [p for p in points if p["task"] == task and x != "flops"], alone=not of_task)
             _finish(axis, task if of_task else f"{task} (published)", x)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
@@ -82,19 +87,20 @@ def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[s
     for own, name in names.items():
         series = [r for r in records if group(r) == own]
         colour, marker = COLOURS[styles[name] % len(COLOURS)], MARKERS[styles[name] % len(MARKERS)]
-        placed = [r for r in series if _tokens(r, x) > 0]
+        series = [r for r in series if x != "flops" or r.get("flops")]  # sizes of some models are not known
+        placed = [r for r in series if _at(r, x) > 0]
         for r in series:
             if r not in placed:  # a logarithmic axis has no zero
                 axis.axhline(100 * r["accuracy"], color=colour, lw=1.2, ls=":", label=f"{name}: no thinking")
-        capped = sorted((r for r in placed if not ignored_ends(r)), key=lambda r: _tokens(r, x))
+        capped = sorted((r for r in placed if not ignored_ends(r)), key=lambda r: _at(r, x))
         extended = sorted((r for r in placed if ignored_ends(r)), key=ignored_ends)
         _points(axis, capped, x, colour, marker, name)
         if len(capped) > 1 and not any(r["cell_id"] in pooled for r in capped):  # a pool has a curve of its own
-            axis.plot([_tokens(r, x) for r in capped], [100 * r["accuracy"] for r in capped], color=colour, lw=1.8, zorder=2)
+            axis.plot([_at(r, x) for r in capped], [100 * r["accuracy"] for r in capped], color=colour, lw=1.8, zorder=2)
         if extended:
             _points(axis, extended, x, colour, "*", f"{name}: end of thinking ignored", size=190)
             way = capped[-1:] + extended
-            axis.plot([_tokens(r, x) for r in way], [100 * r["accuracy"] for r in way], color=colour, lw=1.4, ls="--", zorder=2)
+            axis.plot([_at(r, x) for r in way], [100 * r["accuracy"] for r in way], color=colour, lw=1.4, ls="--", zorder=2)
         _annotate(axis, capped if len(capped) > 1 else [], x, colour, below=True)
         _annotate(axis, extended, x, colour, below=False)
 
@@ -102,13 +108,13 @@ def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[s
 def _votes(
     axis: Any, records: list[dict[str, Any]], pools: list[dict[str, Any]], names: dict, styles: dict[str, int], x: str
 ) -> None:
-    """The curve of a pool: expected maj@k at the tokens of k samples."""
+    """The curve of a pool whose most frequent answer counts: expected maj@k at the tokens of k samples."""
     for r in records:
         curve = [row for row in pools if row["cell_id"] == r["cell_id"]]
-        if not curve:
+        if not curve or not math.isclose(curve[-1]["maj"]["value"], r["accuracy"]):
             continue
         most = max(row["k"] for row in curve)
-        at, height = [_tokens(r, x) * row["k"] / most for row in curve], [100 * row["maj"]["value"] for row in curve]
+        at, height = [_at(r, x) * row["k"] / most for row in curve], [100 * row["maj"]["value"] for row in curve]
         colour = COLOURS[styles[names[group(r)]] % len(COLOURS)]
         axis.plot(at, height, color=colour, lw=1.4, marker=".", ms=7, zorder=2)
         axis.annotate("1 vote", (at[0], height[0]), (5, -4), textcoords="offset points", fontsize=8, color=colour, va="top")
@@ -120,7 +126,7 @@ def _votes(
 def _points(axis: Any, records: list[dict[str, Any]], x: str, colour: str, marker: str, label: str, size: float = 60) -> None:
     if not records:
         return
-    at, height = [_tokens(r, x) for r in records], [100 * r["accuracy"] for r in records]
+    at, height = [_at(r, x) for r in records], [100 * r["accuracy"] for r in records]
     low, high = zip(*([100 * v for v in r["accuracy_ci95"]] for r in records), strict=True)
     axis.vlines(at, low, high, color=colour, lw=1.3, alpha=0.55, zorder=1)
     axis.scatter(at, height, s=size, color=colour, marker=marker, edgecolor="white", lw=0.8, zorder=3, label=label)
@@ -131,7 +137,7 @@ def _annotate(axis: Any, records: list[dict[str, Any]], x: str, colour: str, *, 
     for r in records:
         offset, side = ((6, -5), ("left", "top")) if below else ((-6, 5), ("right", "bottom"))
         axis.annotate(
-            point_label(r), (_tokens(r, x), 100 * r["accuracy"]), offset, textcoords="offset points", fontsize=9, color=colour,
+            point_label(r), (_at(r, x), 100 * r["accuracy"]), offset, textcoords="offset points", fontsize=9, color=colour,
             ha=side[0], va=side[1], zorder=4,
         )  # fmt: skip
 
@@ -161,7 +167,7 @@ def _finish(axis: Any, title: str, x: str) -> None:
     left, right = axis.get_xlim()
     powers = right / left >= 8  # a narrower axis would show two of them or fewer
     axis.xaxis.set_major_locator(LogLocator(base=2, numticks=12) if powers else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}" if x == "flops" else f"{value:g}"))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.grid(color=GRID, lw=0.7)
@@ -197,8 +203,8 @@ def _part_labels(axis: Any) -> None:
         taken.append(label.get_window_extent(renderer))
 
 
-def _tokens(record: dict[str, Any], x: str) -> float:
-    """Mean tokens of a cell per question and sample; 0 when it does not think."""
+def _at(record: dict[str, Any], x: str) -> float:
+    """Mean tokens (or operations) of a cell per question and sample; 0 when it does not think."""
     if x == "thinking_tokens":
         return record["thinking_tokens"]["mean"]
-    return (record.get("path_tokens") or 0) / (record["n_questions"] * record["samples_per_question"])
+    return (record.get(x) or 0) / (record["n_questions"] * record["samples_per_question"])

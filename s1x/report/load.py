@@ -160,7 +160,9 @@ def _identities(record: dict[str, Any]) -> set[Any]:
     """Names under which a cell is the same: its id, and what was set (a cell that does not say this: what it was called)."""
     keys = ("model", "task", "method", "series", "overrides", "seed", "temperature", "budget", "limit_tokens")
     named = {key: record.get(key) for key in keys} | {"overrides": sorted(record.get("overrides") or [])}
-    said = json.dumps(record.get("settings") or named, sort_keys=True)
+    said = json.dumps(
+        [record.get("method"), record.get("settings") or named], sort_keys=True
+    )  # methods may have the same settings
     return {said} | ({record["cell_id"]} if record.get("cell_id") else set())
 
 

@@ -11,7 +11,7 @@ from ..files import PACKAGE, write_text
 from .load import job_directories
 from .paper import load_paper
 
-X = ("thinking_tokens", "path_tokens")
+X = ("thinking_tokens", "path_tokens", "flops")
 SUMMED = ("decode_tokens", "prefill_tokens", "prefill_tokens_cached", "engine_starts", "stored_tokens", "wall_s")
 
 

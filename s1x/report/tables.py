@@ -24,7 +24,10 @@ from .labels import (
 )
 
 NOTHING = "-"
-POOL = {"maj": "maj@k", "pass": "pass@k", "best": "best of k", "weighted": "weighted", "shortest": "shortest"}
+POOL = {
+    "maj": "maj@k", "pass": "pass@k", "best": "best of k", "weighted": "weighted", "shortest": "shortest",
+    "reward_best": "best by reward", "reward_weighted": "weighted by reward",
+}  # fmt: skip
 READERS = {  # of answers, where it was not the rules
     "judge": "judged", "judge_changed": "judged right", "judge_failed": "no verdict", "not_graded": "not graded",
 }  # fmt: skip
@@ -112,6 +115,7 @@ def cells(records: list[dict[str, Any]]) -> Table:
         *WHICH, Column("accuracy % [95%]", "percent", always=True), Column("thinking", "tokens", always=True),
         Column("answer", "tokens", rank=5), Column("forced %", "share", rank=2), Column("no answer %", "share", rank=1),
         *(Column(title, "count", rank=3) for title in READERS.values()), Column("decoded alone", "count", rank=6),
+        Column("scored alone", "count", rank=6),
     ]  # fmt: skip
     counted = list(dict.fromkeys(key for r in records for key in r.get("info") or {}))  # by methods, as means
     columns += [Column(key.replace("_", " "), "mean", rank=4) for key in counted]
@@ -120,7 +124,7 @@ def cells(records: list[dict[str, Any]]) -> Table:
             *which, {"value": r["accuracy"], "ci95": r["accuracy_ci95"]}, r["thinking_tokens"]["mean"],
             r["answer_tokens"]["mean"], r["forced_end_rate"], r["no_answer_rate"],
             *((r.get("graded_by") or {}).get(key) or None for key in READERS), r["path_tokens"],
-            *((r.get("info") or {}).get(key) for key in counted),
+            r.get("scored_tokens") or None, *((r.get("info") or {}).get(key) for key in counted),
         ]
         for r, which in zip(records, _which(records), strict=True)
     ]  # fmt: skip

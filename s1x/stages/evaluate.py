@@ -15,16 +15,18 @@ import logging
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from .. import tracking
 from ..cell import Cell
-from ..errors import sentences
+from ..errors import CellFailed, sentences
 from ..evaluation import plan
 from ..evaluation.cells import Grader, OnDone, Opened, chat_of, jobs, open_cells
 from ..evaluation.progress import Meter
 from ..evaluation.provenance import about
+from ..evaluation.scorers import open_scorer
 from ..files import read_json, write_text
 from ..models.tokenizer import load_tokenizer
 from ..streams.scheduler import Scheduler
@@ -36,9 +38,19 @@ def run(cfg: DictConfig) -> float | None:
     """Evaluate the Hydra job that is running now; returns its accuracy."""
     cell, outcomes = Cell.of_job(cfg), []
     evaluate([cell], cell.sweep, lambda _, outcome: outcomes.append(outcome))
-    if isinstance(outcomes[0], Exception):
-        raise outcomes[0]
-    return outcomes[0]["accuracy"]
+    return accuracy(outcomes[0])
+
+
+def accuracy(outcome: Any) -> float | None:
+    """What the record of a cell that ran alone says.
+
+    Raises CellFailed for a cell that failed, whose traceback stands in the log; what an operating system refused as it is.
+    """
+    if isinstance(outcome, OSError):
+        raise outcome
+    if isinstance(outcome, Exception):
+        raise CellFailed(f"the cell ended with {type(outcome).__name__}: {outcome}") from outcome
+    return outcome["accuracy"]
 
 
 def evaluate(cells: list[Cell], sweep: Path, on_done: OnDone) -> None:
@@ -65,7 +77,7 @@ def engine_groups(cells: list[Cell]) -> list[list[Cell]]:
     """Cells that one engine serves (same model and engine settings, same store), in order of first appearance."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        parts = {key: OmegaConf.to_container(cell.cfg[key], resolve=True) for key in ("model", "engine", "store")}
+        parts = {key: OmegaConf.to_container(cell.cfg[key], resolve=True) for key in ("model", "engine", "scorer", "store")}
         groups.setdefault(json.dumps(parts, sort_keys=True), []).append(cell)
     return list(groups.values())
 
@@ -74,38 +86,48 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
     from ..engines.build import build
     from ..streams.accept import open_store
     from ..streams.memory import MemoryStore
+    from ..streams.store import Store
 
     cfg = cells[0].cfg
     tokenizer = load_tokenizer(cfg.model)
-    settings, model = (OmegaConf.to_container(cfg[key], resolve=True) for key in ("engine", "model"))
+    settings, model, plain_scorer = (
+        OmegaConf.to_container(cfg[key], resolve=True) if cfg[key] else None for key in ("engine", "model", "scorer")
+    )
     with sentences():
         chat = chat_of(cfg, tokenizer, 0)
         engine = build(settings, model, tuple(sorted((chat.thinking_stops | chat.answer_stops).ids)))
         directory = Path(cfg.store.dir).expanduser() if cfg.store.dir else None
         store = open_store(directory, engine.fingerprint, cfg.store.accept, cfg.store.fsync) if directory else MemoryStore()
+        scorer = open_scorer(settings, plain_scorer, directory, writable=isinstance(store, Store), fsync=cfg.store.fsync)
     opened: list[Opened] = []
     try:
         with sentences():
-            opened = open_cells(cells, tokenizer, engine.context_length)
+            opened = open_cells(cells, tokenizer, engine.context_length, scorer and scorer[0])
         meter.begin(opened)
 
         def progress(made):
             meter.update(made)
             grader.advance()
 
-        scheduler = Scheduler(engine, store, decode=chat.decode, on_progress=progress)
+        others = {scorer[0].role: scorer[1]} if scorer else None
+        scheduler = Scheduler(engine, store, decode=chat.decode, others=others, on_progress=progress)
         grader = Grader(scheduler, on_done, meter)
         scheduler.run(jobs(opened, grader))
         grader.finish()
         totals["stored_tokens"] += scheduler.progress.reused
     finally:
-        counters = engine.counters
-        totals["decode_tokens"] += counters.decoded
-        totals["prefill_tokens"] += counters.prefill
-        totals["prefill_tokens_cached"] += counters.prefill_cached
-        totals["engine_starts"] += counters.starts
+        for counters in [engine.counters, *([scorer[1].engine.counters] if scorer else [])]:
+            totals["decode_tokens"] += counters.decoded
+            totals["prefill_tokens"] += counters.prefill
+            totals["prefill_tokens_cached"] += counters.prefill_cached
+            totals["scored_tokens"] += counters.scored
+            totals["scored_tokens_cached"] += counters.scored_cached
+            totals["engine_starts"] += counters.starts
         store.close()
         engine.close()
+        if scorer:
+            scorer[1].scores.close()
+            scorer[1].engine.close()
         for task in {id(o.task): o.task for o in opened}.values():
             task.close()
 

@@ -45,7 +45,8 @@ def run(cfg: DictConfig) -> None:
     before = [made.read(path) for path in given]
     sources = list(dict.fromkeys(source for path in given for source in made.sources(path)))
     for source in sources:
-        _directory(source)
+        if not any(_directory(source).rglob("cell.json")) and not alone:
+            raise SettingError(f"report.of={source}: holds no measured cell (cell.json), so there is nothing to merge")
     x, compat = cfg.report.x or _agreed("x", before), cfg.report.compat or _agreed("compat", before)
     papers = [one["published"] for one in before]
     paper = papers[0] if all(one == papers[0] for one in papers) else None  # numbers beside the wrong cells mislead

@@ -59,6 +59,10 @@ class Scoring:
     of: Ids | Literal["next", "head"]
     priority: tuple[int, ...] = ()
 
+    def labels(self, n: int) -> Ids:
+        """The ids whose log-probabilities the row after `ids[:n]` has."""
+        return (self.ids[n],) if self.of == "next" else self.of if isinstance(self.of, tuple) else ()
+
 
 class Rows(NamedTuple):
     """Answers to a scoring, one row for each n of its `at` in order; `done` with the last of them."""
@@ -97,8 +101,9 @@ class Engine(Protocol):
     def score(self, request: Scoring) -> int:
         """Queue a scoring; returns its handle, in the numbering of `open`."""
 
-    def poll(self) -> list[Chunk | Rows]:
-        """Do a bounded amount of work (one model step) and return what is new; [] only when nothing is open."""
+    def poll(self, wait: float = 1.0) -> list[Chunk | Rows]:
+        """Do a bounded amount of work (one model step) and return what is new; [] only when nothing is open. An engine that
+        works elsewhere waits for news, `wait` seconds at most."""
 
     def cancel(self, handle: int) -> None:
         """Forget a stream; its tokens so far stay valid. Unknown handles are ignored."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 
+from .store import Stored
+from .types import Read
+
 
 @dataclass
 class Kept:
@@ -18,6 +21,10 @@ class MemoryStore:
 
     def load(self, key: bytes) -> Kept | None:
         return self.streams.get(key)
+
+    def inherit(self, key: bytes, read: Read) -> Kept | Stored | None:
+        """What other stores have of a stream that this one has not."""
+        return None
 
     def append(self, key: bytes, ids, logprobs=None) -> None:
         kept = self.streams.setdefault(key, Kept(array("i"), []))

@@ -11,15 +11,16 @@ from .frames import half
 from .types import Fold, Read, Span, Stops, first_stop
 
 Decode = Callable[[tuple[int, ...]], str]
+Reads = dict[Any, int]
 
 
 class Owner(Protocol):
-    """Whoever asked for something: gets its value and the streams read for it (key -> tokens read), or the error that ended it.
+    """Whoever asked for something: gets its value and what was read for it, or the error that ended it.
 
-    `index` is the number under which the owner asked.
+    `index` is the number under which the owner asked; `reads` holds tokens, by stream (16 bytes) and by (model, row of scores).
     """
 
-    def deliver(self, index: int, value: Any, reads: dict[bytes, int]) -> None: ...
+    def deliver(self, index: int, value: Any, reads: Reads) -> None: ...
 
     def fail(self, index: int, error: Exception) -> None: ...
 

@@ -7,13 +7,13 @@ job's root. An error in a method ends what belongs to its job and nothing else.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .reading import Owner, Reader
+from .reading import Owner, Reader, Reads
 from .shared import Streams
-from .types import All, First, Read, Trace, Until
+from .types import All, First, Read, Score, Trace, Until
 
 
 @dataclass
@@ -32,8 +32,8 @@ class Job:
 class Runs:
     """Methods under way over the same streams, and those of them that can go on."""
 
-    def __init__(self, streams: Streams):
-        self.streams = streams
+    def __init__(self, streams: Streams, models: Mapping[str, Streams]):
+        self.streams, self.models = streams, models  # of the policy, and of every model by its role
         self.ready: deque[tuple[Run, Any]] = deque()
         self.finished = 0
         self._roots: dict[int, Root] = {}
@@ -71,7 +71,7 @@ class Run:
     ):
         self.runs, self.generator, self.owner, self.order, self.index = runs, generator, owner, order, index
         self.begun = begun  # past its first read: what it asks for now overtakes new questions
-        self.reads: dict[bytes, int] = {}
+        self.reads: Reads = {}
         self.child: Any = None
         self.cancelled = False
 
@@ -86,14 +86,15 @@ class Run:
             step = checked(self.generator.send(value))
         except StopIteration as stop:
             if isinstance(stop.value, Trace):
-                stop.value.reads = dict(self.reads)
+                stop.value.reads = {key: n for key, n in self.reads.items() if isinstance(key, bytes)}
+                stop.value.scored = {key: n for key, n in self.reads.items() if not isinstance(key, bytes)}
             self.owner.deliver(self.index, stop.value, self.reads)
         except Exception as error:
             self.fail(0, error)
         else:
             self.child = start(self.runs, step, self, 0, self)
 
-    def deliver(self, index: int, value: Any, reads: dict[bytes, int]) -> None:
+    def deliver(self, index: int, value: Any, reads: Reads) -> None:
         merge(self.reads, reads)
         self.begun, self.child = True, None
         self.runs.ready.append((self, value))
@@ -116,7 +117,7 @@ class Root:
         self.runs, self.job = runs, job
         self.run = Run(runs, job.method, self, job.order)
 
-    def deliver(self, index: int, value: Any, reads: dict[bytes, int]) -> None:
+    def deliver(self, index: int, value: Any, reads: Reads) -> None:
         self.runs.end(self)
         self.job.on_done(value)
 
@@ -139,7 +140,7 @@ class Group:
     ahead: int
     accept: Callable[[list[Any]], bool] | None
     children: dict[int, Any] = field(default_factory=dict)
-    results: dict[int, tuple[Any, dict[bytes, int]]] = field(default_factory=dict)
+    results: dict[int, tuple[Any, Reads]] = field(default_factory=dict)
     accepted: int = 0  # leading results that `accept` has seen (always 0 for an All)
     started: int = 0
     exhausted: bool = False
@@ -167,7 +168,7 @@ class Group:
             self._settle()
         self.filling = False
 
-    def deliver(self, index: int, value: Any, reads: dict[bytes, int]) -> None:
+    def deliver(self, index: int, value: Any, reads: Reads) -> None:
         if self.finished:
             return
         self.results[index] = (value, reads)
@@ -198,7 +199,7 @@ class Group:
 
     def _finish(self, n: int) -> None:
         self.cancel()
-        reads: dict[bytes, int] = {}
+        reads: Reads = {}
         for i in range(n):
             merge(reads, self.results[i][1])
         self.owner.deliver(self.index, [self.results[i][0] for i in range(n)], reads)
@@ -218,8 +219,8 @@ def checked(step: Any) -> Any:
         raise ValueError(f"First(ahead={step.ahead}): at least 1 member must run")
     if isinstance(step, Until) and step.every < 1:
         raise ValueError(f"Until(every={step.every}): must be a whole number of 1 or more")
-    if not isinstance(step, Read | All | First | Until | Generator):
-        raise TypeError(f"a method may yield Read, Until, All, First or another method, not {type(step).__name__}")
+    if not isinstance(step, Read | All | First | Until | Score | Generator):
+        raise TypeError(f"a method may yield Read, Until, Score, All, First or another method, not {type(step).__name__}")
     return step
 
 
@@ -227,6 +228,8 @@ def start(runs: Runs, step: Any, owner: Owner, index: int, run: Run) -> Any:
     """Begin one step for `owner`; returns what can be cancelled, or None when it has already delivered."""
     if isinstance(step, Read):
         return runs.streams.subscribe(step, owner, index, run.priority)
+    if isinstance(step, Score):
+        return _scores(runs, step, owner, index, run)
     if isinstance(step, Until):
         read = step.read if step.read.logprobs else replace(step.read, logprobs=True)
         return runs.streams.subscribe(read, owner, index, run.priority, step.fold, step.every)
@@ -242,6 +245,13 @@ def start(runs: Runs, step: Any, owner: Owner, index: int, run: Run) -> Any:
     return None if group.finished else group
 
 
+def _scores(runs: Runs, score: Score, owner: Owner, index: int, run: Run) -> Any:
+    if (model := runs.models.get(score.model)) is None:
+        owner.fail(index, ValueError(f'Score.model="{score.model}": there is no model in that role; choose scorer=...'))
+        return None
+    return model.scores.ask(score, owner, index, run.priority)
+
+
 def cancel(runs: Runs, child: Any) -> None:
     if isinstance(child, Reader):
         if not child.done:
@@ -250,7 +260,7 @@ def cancel(runs: Runs, child: Any) -> None:
         child.cancel()
 
 
-def merge(into: dict[bytes, int], reads: dict[bytes, int]) -> None:
+def merge(into: Reads, reads: Reads) -> None:
     for key, end in reads.items():
         if end > into.get(key, -1):
             into[key] = end

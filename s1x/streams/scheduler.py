@@ -7,27 +7,30 @@ nobody waits for a round, a phase or a question to end. Stops are matched here; 
     scheduler = Scheduler(engine, store)
     scheduler.run(Job(order=(q,), method=budget_forcing(...), on_done=traces.append) for q in ...)
 
-From the ground up: types, engine (the port), frames, store, reading (streams and readers), shared (all streams of an engine),
-running (methods), and here the loop.
+From the ground up: types, engine (the port), frames, store, scores (both kept on disk), reading (streams and readers), scoring
+(scores under way), shared (all of an engine), running (methods), and here the loop.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .engine import Engine
 from .reading import Decode
 from .running import Job, Runs
-from .shared import OnProgress, Progress, Streams
+from .shared import Model, OnProgress, Progress, Streams
 
-__all__ = ["Job", "Progress", "Scheduler"]
+__all__ = ["Job", "Model", "Progress", "Scheduler"]
+
+PATIENCE = 0.02  # seconds for which one of several models is waited for when none has news
 
 
 class Scheduler:
-    """`store` is any object with load, append, restart and flush (store.Store, or memory.MemoryStore); `decode` turns ids into
-    text and is needed for string stops only. `window` bounds the streams open at once (default: twice the capacity)."""
+    """`store` has load, inherit, append, restart and flush (store.Store, or memory.MemoryStore); `decode` turns ids into text
+    and is needed for string stops only. `others` are models in other roles, which `Score.model` names ("scorer"). `window`
+    bounds the streams open at once (default: twice the capacity); of other models the default counts."""
 
     def __init__(
         self,
@@ -35,13 +38,16 @@ class Scheduler:
         store: Any,
         *,
         decode: Decode | None = None,
+        others: Mapping[str, Model] | None = None,
         window: int | None = None,
         on_progress: OnProgress | None = None,
         flush_seconds: float = 1.0,
     ):
-        self.streams = Streams(engine, store, decode)
-        self.runs = Runs(self.streams)
+        self.streams = Streams(Model(engine, store, decode))
+        self.others = {role: Streams(model) for role, model in (others or {}).items()}
+        self.runs = Runs(self.streams, {"policy": self.streams, **self.others})
         self.window = window or 2 * engine.capacity
+        self._all = [self.streams, *self.others.values()]
         self.on_progress, self._flush_seconds, self._flushed = on_progress, flush_seconds, time.monotonic()
 
     @property
@@ -56,12 +62,13 @@ class Scheduler:
             while True:
                 following = self._admit(waiting, following)
                 self.runs.advance()
-                self.streams.step()
-                if not (self.streams.open or self.runs.ready) and following is None:
+                self._step()
+                if not (self.runs.ready or following is not None or any(s.open for s in self._all)):
                     return
                 self._tick()
         finally:
-            self.streams.close()
+            for streams in self._all:
+                streams.close()
             self.runs.clear()
 
     def drop(self, unwanted: Callable[[Job], bool]) -> None:
@@ -70,7 +77,7 @@ class Scheduler:
 
     def _admit(self, waiting: Iterator[Job], following: Job | None) -> Job | None:
         """Start jobs, a whole question at a time so that its cells share, while the window has room."""
-        while following is not None and self.streams.open < self.window:
+        while following is not None and self._room():
             question = following.order[:1]
             while following is not None and following.order[:1] == question:
                 self.runs.add(following)
@@ -78,10 +85,23 @@ class Scheduler:
             self.runs.advance()
         return following
 
+    def _room(self) -> bool:
+        return self.streams.open < self.window and all(s.open < 2 * s.engine.capacity for s in self.others.values())
+
+    def _step(self) -> None:
+        """One step of every model that has something open. None is waited for while another may have news."""
+        busy = [streams for streams in self._all if streams.open]
+        if len(busy) < 2:
+            for streams in busy:
+                streams.step()
+        elif not any([streams.step(0) for streams in busy]):
+            busy[0].step(PATIENCE)
+
     def _tick(self) -> None:
         now = time.monotonic()
         if now - self._flushed >= self._flush_seconds:
-            self.streams.save()
+            for streams in self._all:
+                streams.save()
             self._flushed = time.monotonic()
         if self.on_progress:
             self.on_progress(self.progress)

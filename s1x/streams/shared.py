@@ -9,6 +9,8 @@ from typing import Any
 
 from .engine import Chunk, Engine, Open, Rows, Scoring
 from .reading import Decode, Owner, Reader, Stream
+from .scores import MemoryScores
+from .scoring import Scores
 from .types import Fold, Forbid, Read
 
 RECENT = 256  # streams kept in memory after their last reader
@@ -24,13 +26,24 @@ class Progress:
     scored: int = 0
 
 
-class Streams:
-    """`store` has load, append, restart and flush, and inherit where it accepts other versions' streams (accept.py); `decode`
-    turns ids into text and is needed for string stops only."""
+@dataclass(frozen=True)
+class Model:
+    """What stands behind a role: an engine, the store of its streams and that of its scores (in memory unless given), and
+    `decode`, which turns ids into text and is needed for string stops only."""
 
-    def __init__(self, engine: Engine, store: Any, decode: Decode | None = None):
-        self.engine, self.store, self.decode = engine, store, decode
-        self._inherit = getattr(store, "inherit", lambda key, read: None)
+    engine: Engine
+    store: Any
+    decode: Decode | None = None
+    scores: Any = None
+
+
+class Streams:
+    """The store of `model` has load, inherit (what other versions' streams begin with, see accept.py), append, restart and
+    flush."""
+
+    def __init__(self, model: Model):
+        self.engine, self.store, self.decode = model.engine, model.store, model.decode
+        self.scores = Scores(self.engine, MemoryScores() if model.scores is None else model.scores)
         self.progress = Progress()
         self._streams: dict[bytes, Stream] = {}
         self._handles: dict[int, Stream] = {}
@@ -40,25 +53,32 @@ class Streams:
 
     @property
     def open(self) -> int:
-        return len(self._handles) + len(self._to_open) + len(self._scorings)
+        return len(self._handles) + len(self._to_open) + len(self._scorings) + self.scores.open
 
-    def step(self) -> None:
-        """Open what is missing, and hand out what the engine has."""
+    def step(self, wait: float | None = None) -> bool:
+        """Open what is missing, and hand out what the engine has, waiting for it `wait` seconds at most where it works
+        elsewhere (None: as it likes). Returns whether anything came."""
         self._open_streams()
-        if self._handles or self._scorings:
-            self._receive(self.engine.poll())
+        self.scores.begin()
+        if not (self._handles or self._scorings or self.scores.open):
+            return False
+        chunks = self.engine.poll() if wait is None else self.engine.poll(wait)
+        self._receive(chunks)
+        return any(chunk.done or chunk[1] for chunk in chunks)
 
     def save(self) -> None:
         """Keep every token received: what is flushed here, no kill takes away."""
         for stream in self._streams.values():
             self._save(stream)
         self.store.flush()
+        self.scores.store.flush()
 
     def close(self) -> None:
         """Keep every token received, and let the engine forget what is under way."""
         self.save()
         for handle in [*self._handles, *self._scorings]:
             self.engine.cancel(handle)
+        self.scores.close()
         for waiting in (self._streams, self._handles, self._to_open, self._scorings):
             waiting.clear()
 
@@ -98,7 +118,7 @@ class Streams:
 
     def _stream(self, key: bytes, read: Read) -> Stream:
         room = max(0, self.engine.context_length - len(read.prefix))
-        stream = Stream(key, read, self.store.load(key) or self._inherit(key, read), room, self.decode)
+        stream = Stream(key, read, self.store.load(key) or self.store.inherit(key, read), room, self.decode)
         self.progress.reused += len(stream.tokens)
         return stream
 
@@ -158,8 +178,11 @@ class Streams:
         for chunk in chunks:
             handle = chunk[0]
             if (stream := handles.get(handle)) is None:
-                if isinstance(chunk, Rows) and handle in self._scorings:
-                    self._scored(chunk)
+                if isinstance(chunk, Rows):
+                    if handle in self._scorings:
+                        self._scored(chunk)
+                    elif handle in self.scores:
+                        self.scores.receive(chunk)
                 continue
             _, ids, logprobs, done = chunk  # type: ignore[misc]  # a stream's handle gets chunks
             tokens = stream.tokens

@@ -22,10 +22,6 @@ import errno
 import logging
 import mmap
 import os
-import re
-import secrets
-import socket
-import time
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
@@ -34,8 +30,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from .appending import OwnFile, StoreError, unwritable
 from .frames import HEAD, MAGIC, MISSING, Chain, Draft, Frame, id_hash, pack_half, pack_ids, unpack_half, unpack_ids
-from .types import Ids, digest
+from .types import Ids, Read, digest
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +41,6 @@ FLUSH_BYTES = 1 << 20  # buffered tokens are written at the latest when they fil
 READ_BYTES = 1 << 13  # one read gets most frames whole
 OPEN_FILES = 64  # read handles kept open
 POSITION = 40  # bits of a location that hold the byte position; the file's number stands above them
-
-
-class StoreError(OSError):
-    """The store cannot be written; the message names `store.dir`."""
 
 
 class Stored(NamedTuple):
@@ -83,16 +76,15 @@ class Store:
     def __init__(self, directory: Path, fingerprint: str, *, writable: bool = True, fsync: bool = False) -> None:
         self.root = Path(directory)
         self.directory = self.root / digest(fingerprint).hex()[:16]
-        self.fingerprint, self._fsync = fingerprint, fsync
+        self.fingerprint = fingerprint
         self._files: list[_File] = []
         self._numbers: dict[str, int] = {}
         self._index: dict[bytes, array[int]] = defaultdict(lambda: array("Q"))  # key -> locations of its frames
         self._tails: dict[bytes, _Tail] = {}
         self._drafts: dict[bytes, Draft] = {}
         self._draft_bytes = 0
-        self._out = bytearray()  # frames on their way into our file
-        self._own: _File | None = None
-        self._writer: FileIO | None = None  # open on our file
+        self._file = OwnFile(self.root, fingerprint, SUFFIX, fsync=fsync)
+        self._own: _File | None = None  # what readers know of it
         self._readers: dict[int, FileIO] = {}
         if writable:
             self._check_writable()
@@ -109,7 +101,7 @@ class Store:
         A later load never takes back or changes what this process was shown or has written before; it may be longer. The
         next append goes behind what is returned here, so do not load a stream whose new tokens are still on their way.
         """
-        if key in self._drafts or self._out:
+        if key in self._drafts or self._file.pending:
             self.flush()
         chain, path = Chain(), array("Q")
         known = self._tails[key].path if key in self._tails else ()
@@ -123,6 +115,10 @@ class Store:
             return None
         self._tails[key] = _Tail(len(chain.ids) // 4, chain.hash, path)
         return Stored(unpack_ids(chain.ids), None if MISSING in chain.logprobs else unpack_half(chain.logprobs))
+
+    def inherit(self, key: bytes, read: Read) -> Stored | None:
+        """What other stores have of a stream that this one has not: nothing (accept.py has stores that ask others)."""
+        return None
 
     def append(self, key: bytes, ids: Sequence[int], logprobs: Sequence[float] | None = None) -> None:
         """Continue a stream behind what this process knows of it: what `load` returned (nothing if it was not asked), then
@@ -154,28 +150,21 @@ class Store:
 
     def flush(self) -> None:
         """Write what is buffered, with one write. Raises StoreError (disk full, ...); nothing is lost then, flush again."""
-        if not self._drafts and not self._out:
+        if not self._drafts and not self._file.pending:
             return
+        if self._own is None or not self._file.is_open:
+            self._own = self._register(self._file.create())
+        number = self._numbers[self._own.name] << POSITION
+        for key in list(self._drafts):
+            at = number | self._file.append(self._drafts[key].pack(key))
+            self._index[key].append(at)
+            self._tails[key].path.append(at)
+            del self._drafts[key]
+        self._draft_bytes = 0
         try:
-            own, writer = (self._own, self._writer) if self._own and self._writer else self._create()
-            for key in list(self._drafts):
-                at = self._numbers[own.name] << POSITION | own.end + len(self._out)
-                self._out += self._drafts[key].pack(key)
-                self._index[key].append(at)
-                self._tails[key].path.append(at)
-                del self._drafts[key]
-            self._draft_bytes = 0
-            while True:
-                # The file itself knows what has arrived, even if a write was short or an interrupt came right behind it.
-                size = os.fstat(writer.fileno()).st_size
-                self._out, own.end = self._out[size - own.end :], size
-                if not self._out:
-                    break
-                os.write(writer.fileno(), self._out)
-            if self._fsync:
-                os.fsync(writer.fileno())
-        except OSError as error:
-            raise self._unwritable(error.strerror) from error
+            self._file.flush()
+        finally:
+            self._own.end = self._file.end
 
     def refresh(self) -> None:
         """Notice what other processes have written since the last look."""
@@ -188,9 +177,7 @@ class Store:
     def close(self) -> None:
         """Flush and let go of all files."""
         self.flush()
-        if self._writer:
-            self._writer.close()
-            self._writer = None
+        self._file.close()
         self._close_readers()
 
     def __enter__(self) -> Self:
@@ -203,23 +190,6 @@ class Store:
         self._numbers[name] = len(self._files)
         self._files.append(_File(name))
         return self._files[-1]
-
-    def _create(self) -> tuple[_File, FileIO]:
-        """Our own file; the name's time stamp makes the order of files the same for every reader."""
-        folder = self.directory.absolute()
-        changed = [folder, *(new.parent for new in (folder, *folder.parents) if not new.exists())]  # that get new names
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (about := self.directory / "fingerprint.txt").exists():
-            about.write_text(self.fingerprint + "\n", encoding="utf-8")
-        now = time.time_ns()
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09d}"
-        host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40]
-        name = f"{stamp}-{host}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
-        self._writer = FileIO(self.directory / name, "x")
-        self._own = self._register(name)
-        for place in changed if self._fsync else ():
-            _fsync_folder(place)
-        return self._own, self._writer
 
     def _scan(self, file: _File) -> None:
         """Index the frames behind `file.end`, up to the first one that is incomplete or no frame at all."""
@@ -286,18 +256,6 @@ class Store:
         while not os.path.lexists(place):
             place = place.parent
         if not place.is_dir():
-            raise self._unwritable(f"{place} is not a directory")
+            raise unwritable(self.root, f"{place} is not a directory")
         if not os.access(place, os.W_OK | os.X_OK):
-            raise self._unwritable(f"no permission to write in {place}")
-
-    def _unwritable(self, reason: str | None) -> StoreError:
-        return StoreError(f"store.dir={self.root} cannot be written ({reason}); give a directory where you may create files.")
-
-
-def _fsync_folder(folder: Path) -> None:
-    """Let the names in a folder survive a power cut: a file's own fsync does not cover them."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+            raise unwritable(self.root, f"no permission to write in {place}")

@@ -7,10 +7,10 @@ Fix a model, a prefix of token ids, the sampling settings and a seed: what the m
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any, Literal
 
 Ids = tuple[int, ...]
@@ -18,7 +18,7 @@ Ids = tuple[int, ...]
 
 def digest(*parts: object) -> bytes:
     """A 16-byte content hash of strings, numbers, None and tuples of ids."""
-    h = hashlib.blake2b(digest_size=16)
+    h = blake2b(digest_size=16)
     for part in parts:
         data = array("q", part).tobytes() if isinstance(part, tuple) else repr(part).encode()
         h.update(len(data).to_bytes(8, "little"))
@@ -169,6 +169,39 @@ class First:
     ahead: int = 1
 
 
+@dataclass(frozen=True)
+class Score:
+    """What the model in the role `model` says of tokens that are there; the value is a list of rows (tuples of floats), one
+    for each n in `at`.
+
+    Having read exactly `ids[:n]`, for each n in `at` (rising, 1 <= n <= len(ids)): `of` label ids are their log-probabilities
+    over the whole vocabulary, untempered; "next" is that of ids[n] (n < len(ids)); "head" the value head's raw outputs at token
+    n - 1. Rows are float32, do not depend on one another, and are kept one by one: whoever scores the same beginning finds
+    them. To be counted rightly (`Trace.scored`), name all positions of a path that are wanted, not the last alone.
+    """
+
+    ids: Ids
+    at: tuple[int, ...]
+    of: Ids | Literal["next", "head"]
+    model: str = "scorer"
+
+    def keys(self, fingerprint: str) -> list[bytes]:
+        """The content address of each row (16 bytes)."""
+        packed, keys, read = array("q", self.ids).tobytes(), [], 0
+        known = blake2b(digest(fingerprint, self.of), digest_size=16)
+        for n in self.at:
+            known.update(packed[8 * read : 8 * n])
+            read = n
+            if self.of == "next":
+                (row := known.copy()).update(packed[8 * n : 8 * n + 8])
+                keys.append(row.digest())
+            else:
+                keys.append(known.digest())
+        return keys
+
+
+Row = tuple[float, ...]
+
 Kind = Literal["thinking", "injected", "delimiter", "answer"]
 
 
@@ -186,8 +219,10 @@ class Trace:
     """One finished attempt at a question: prompt, segments, and how thinking ended.
 
     `end` is "natural" (the model stopped), "forced" (a budget cut it), "context" (no room was left) or "none" (there was no
-    separate thinking). `samples` holds the members of a pool (voting, rejection). `reads` (stream key -> tokens read) is
-    filled in by the scheduler: path tokens and sharing are computed from it.
+    separate thinking). `samples` holds the members of a pool (voting, search), and `vote` says which answer of theirs counts:
+    the most frequent, that with the largest sum of rewards, or that of the highest reward (`reward` in their info). `reads`
+    (stream key -> tokens read) is filled in by the scheduler: path tokens and sharing are computed from it; so is `scored`
+    (model and row -> tokens that the row adds to those before it).
     """
 
     prompt: Ids
@@ -195,8 +230,10 @@ class Trace:
     end: Literal["natural", "forced", "context", "none"] = "none"
     waits: int = 0
     samples: list[Trace] = field(default_factory=list)
+    vote: Literal["majority", "weighted", "best"] = "majority"
     info: dict[str, Any] = field(default_factory=dict)
     reads: dict[bytes, int] = field(default_factory=dict)
+    scored: dict[tuple[str, bytes], int] = field(default_factory=dict)
 
     def ids(self, *kinds: Kind) -> Ids:
         """All ids of the given kinds (of every kind when none is given), in order."""

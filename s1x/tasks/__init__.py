@@ -6,13 +6,14 @@ task.grade([(task.questions[0], "Answer: 523")])  # [Grade(score=..., extracted=
 """
 
 from .answers import answer_text
-from .equivalence import equivalent, group_answers
+from .equivalence import Grouping, equivalent, group_answers, grouping
 from .grading import Grade, Grading, TaskFailed
 from .task import Question, Task, check_task, load_task
 
 __all__ = [
     "Grade",
     "Grading",
+    "Grouping",
     "Question",
     "Task",
     "TaskFailed",
@@ -20,5 +21,6 @@ __all__ = [
     "check_task",
     "equivalent",
     "group_answers",
+    "grouping",
     "load_task",
 ]

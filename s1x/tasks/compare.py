@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 
@@ -115,19 +116,53 @@ def compare(answer: str, target: str) -> str:
 
 
 def verdict_on(answer: str, target: str) -> str:
-    from math_verify import verify
 
+    answer, target = apart(answer, target)
     try:
         if not (parsed := parse(answer)):
             return "unparsed"
     except (Exception, MemoryError):
         return "unparsed"
     try:
-        # a relation may answer with the set it describes: -2 <= x <= 7 for [-2, 7]
-        same = verify(parse(target), parsed, allow_set_relation_comp=True, timeout_seconds=None)
-        return "same" if same else "different"
+        expected = parse(target)
+        return "same" if equal(expected, parsed) or equal_with_i(expected, parsed) else "different"
     except (Exception, MemoryError):
         return "ungraded"
+
+
+def equal(expected: list, found: list) -> bool:
+    from math_verify import verify
+
+    # a relation may answer with the set it describes: -2 <= x <= 7 for [-2, 7]
+    return verify(expected, found, allow_set_relation_comp=True, timeout_seconds=None)
+
+
+def equal_with_i(expected: list, found: list) -> bool:
+    """Whether they are equal when i is the imaginary unit; to math-verify it is a variable, and others differ beside it."""
+    from sympy import Basic, I, Symbol
+
+    sides = [[x for x in side if isinstance(x, Basic)] for side in (expected, found)]
+    symbols = {s for side in sides for x in side for s in x.free_symbols}
+    if not any(s.name == "i" for s in symbols):
+        return False
+    meant = {s: I if s.name == "i" else Symbol(s.name) for s in symbols}
+    try:
+        return equal(*([x.subs(meant) for x in side] for side in sides))
+    except (Exception, MemoryError):
+        return False
+
+
+_LETTER = re.compile(r"\\(?:text|operatorname|begin|end) *\{[^{}]*\}|\\[a-zA-Z]+|([a-zA-Z])")
+
+
+def apart(*texts: str) -> list[str]:
+    """The texts with another letter for each capital that one of them uses beside its small letter: in R^2 - 2Rr these are two
+    variables. Otherwise r and R are one, as math-verify has it, which reads all letters as small ones."""
+    letters = [{letter for letter in _LETTER.findall(text) if letter} for text in texts]
+    free = [letter for letter in "qjkvwzuhgpltsmnabcdfxy" if not any({letter, letter.upper()} & used for used in letters)]
+    both = sorted({letter for used in letters for letter in used if letter.isupper() and letter.lower() in used})
+    other = dict(zip(both, free))
+    return [_LETTER.sub(lambda m: other.get(m[0], m[0]), text) for text in texts]
 
 
 def parse(latex: str) -> list:

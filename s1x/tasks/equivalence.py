@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import lru_cache
 from typing import Literal
@@ -28,12 +29,13 @@ _CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(([A-Z])\)[}\s].*")
 _OPTION = re.compile(r"(?:(?:the )?(?:option|choice) )?\(?([A-Z])\)?$|([A-Z])[.:] ", re.IGNORECASE)
 _TIME = re.compile("[0-9]{1,2}(?::[0-9]{2})?(?: [ap]m)?")
 _DATE = re.compile("[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}|[0-9]{1,2}[-/][0-9]{1,2}[-/][0-9]{4}")
-_BASED = re.compile(r"([0-9]+)_\{?([0-9]+)\}?")
+_BASED = re.compile(r"([0-9]+)(?:_\{?([0-9]+)\}?)?")
 _LIST = re.compile("[0-9]{1,3}(?:, [0-9]{3})+")
 _GROUPED = re.compile("[0-9]{1,3}(?:,[0-9]{3})+")
 _COLUMN = re.compile(r"\\begin\{[pb]matrix\} ?((?:(?!\\end|&|,).)*) ?\\end\{[pb]matrix\}")
 _POINT = re.compile(r"\([^()\[\]]+,[^()\[\]]+\)")
 _PER = re.compile(r"(.*[0-9]) [A-Za-z]+(?:\^\{?-?[0-9]\}?)?(?:/[A-Za-z]+(?:\^\{?[0-9]\}?)?)+")
+_NOUN = re.compile(" (?:function|number|integer|triangle|angle|quadrilateral|polygon|sequence|series|matrix|curve|graph)$")
 _NEW_ROW = "\\\\"
 _LOG = logging.getLogger(__name__)
 
@@ -90,23 +92,13 @@ class Rules:
         self.submit(b, a)
         return self.verdict(a, b) == "same" or self.verdict(b, a) == "same"
 
-    def group_answers(self, answers: list[str | None]) -> list[int]:
-        """A class number for each answer, counted from 0 in order of appearance; -1 for None (no answer).
+    def group_answers(self, answers: Sequence[str | None]) -> list[int]:
+        """A class number for each answer, counted from 0 in order of appearance; -1 for None (no answer). Waits."""
+        return self.grouping(answers).classes()
 
-        Equivalence is not quite transitive (rounding), so an answer joins the first class whose first member it matches.
-        """
-        first: list[str] = []  # first member of each class
-        known: dict[str, int] = {}
-        for text in (canonical(a) for a in answers if a is not None):
-            if text in known:
-                continue
-            for other in first:  # all at once, to all workers
-                self.submit(text, other)
-                self.submit(other, text)
-            known[text] = next((i for i, other in enumerate(first) if self.equivalent(text, other)), len(first))
-            if known[text] == len(first):
-                first.append(text)
-        return [-1 if a is None else known[canonical(a)] for a in answers]
+    def grouping(self, answers: Sequence[str | None]) -> Grouping:
+        """The same without waiting: its `done` says when `group_answers` with these answers returns at once."""
+        return Grouping(self, answers)
 
     def close(self) -> None:
         """Kill the workers; comparisons under way count as timed out. They may be used again."""
@@ -120,6 +112,46 @@ class Rules:
             self._pool = Workers(self.workers, self.seconds)
             atexit.register(self.close)
         return self._pool
+
+
+class Grouping:
+    """Answers on their way into classes of equal ones. `done()` goes as far as it can without waiting, `classes()` waits.
+
+    Equivalence is not quite transitive (rounding), so an answer joins the first class whose first member it matches.
+    """
+
+    def __init__(self, by: Rules, answers: Sequence[str | None]):
+        self._rules = by
+        self._answers = [None if answer is None else canonical(answer) for answer in answers]
+        self._left = list(dict.fromkeys(text for text in self._answers if text is not None))[::-1]  # the next one last
+        self._first: list[str] = []  # first member of each class
+        self._known: dict[str, int] = {}
+        self._asked: list[tuple[str, str]] | None = None  # comparisons of the next one that are not known to be decided
+
+    def done(self) -> bool:
+        return self._go(wait=False)
+
+    def classes(self) -> list[int]:
+        """For each answer the number of its class, counted from 0 in order of appearance; -1 for None."""
+        self._go(wait=True)
+        return [-1 if text is None else self._known[text] for text in self._answers]
+
+    def _go(self, wait: bool) -> bool:
+        while self._left:
+            text = self._left[-1]
+            if self._asked is None:
+                self._asked = [pair for other in self._first for pair in ((text, other), (other, text))]
+                for one in self._asked:  # all at once, to all workers
+                    self._rules.submit(*one)
+            while not wait and self._asked:
+                if not self._rules.decided(*self._asked[-1]):
+                    return False
+                self._asked.pop()
+            found = next((i for i, other in enumerate(self._first) if self._rules.equivalent(text, other)), len(self._first))
+            self._known[self._left.pop()], self._asked = found, None
+            if found == len(self._first):
+                self._first.append(text)
+        return True
 
 
 @lru_cache(1 << 14)  # whoever waits for a verdict asks again and again
@@ -170,9 +202,10 @@ def at_once(answer: str, target: str) -> Verdict | None:
     if re.fullmatch("[A-Z]", target) and (letter := _OPTION.match(answer)):
         return "same" if (letter[1] or letter[2]).upper() == target else "different"
     if (a := _BASED.fullmatch(answer)) and (b := _BASED.fullmatch(target)):  # to a parser, 52_8 is 52 and so is 52_9
-        return "same" if a.groups() == b.groups() else "different"
+        alike = a[2] == b[2] or None in (a[2], b[2])  # the question says which base
+        return "same" if a[1] == b[1] and alike else "different"
     if all(_WORDS.fullmatch(text) and not is_product(text) for text in (answer, target)):
-        return "same" if _bare(answer) == _bare(target) else "different"
+        return "same" if _same_words(_bare(answer), _bare(target)) else "different"
     return None
 
 
@@ -196,6 +229,12 @@ def _bare(words: str) -> str:
     return re.sub(r"^(?:the|an?) ", "", words.casefold())
 
 
+def _same_words(a: str, b: str) -> bool:
+    """Whether words are the same, or one has the noun behind them that the question has already: "even function" for "even"."""
+    return a == b or a == _NOUN.sub("", b) or b == _NOUN.sub("", a)
+
+
 rules = Rules()
 equivalent = rules.equivalent
 group_answers = rules.group_answers
+grouping = rules.grouping

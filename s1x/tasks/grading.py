@@ -69,6 +69,12 @@ class Grading:
         self.read()
         return self._asked is None or self._asked.done()
 
+    @property
+    def extracted(self) -> str | None:
+        """The answer that was read, known at once."""
+        answer = self.filtered[self.task.filter]
+        return None if answer in MISSING else str(answer)
+
     def read(self) -> Grade:
         """The grade by the rules; the judge is asked where it is "different" or "no answer"."""
         if self._rules is None:

@@ -181,6 +181,8 @@ def changes(words: str) -> bool:
 
 def is_product(letters: str) -> bool:
     """Whether letters side by side are variables multiplied ("xy"), not a word ("on"). Where in doubt, a word."""
+    if len(letters) == 2 and letters.lower() == letters[0].lower() * 2 and not (letters.islower() or letters.isupper()):
+        return True  # Rr
     vowels = set(letters) & set("aeiou")
     if not letters.islower() or len(letters) > 3:
         return False

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..engines.looped import Looped, key_of
+from ..errors import no_key
 from ..files import checked_line, whole_lines
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def check_judge(node: Any) -> JudgeSettings | None:
     if not isinstance(settings.arguments, Mapping):
         raise ValueError(f"task.judge.arguments={settings.arguments}: must be fields of a request, such as {{seed: 1}}")
     if settings.api_key_env is not None and not key_of(str(settings.api_key_env)):
-        raise ValueError("task.judge.api_key_env: no environment variable of that name is set; put the key into it")
+        raise ValueError(no_key("task.judge.api_key_env"))
     return settings
 
 

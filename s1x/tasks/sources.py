@@ -7,8 +7,10 @@ into a cache directory first.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,11 @@ SHIPPED = Path(__file__).parent / "data"
 
 def read_rows(path: Path, setting: str = "task.file") -> list[dict[str, Any]]:
     """The rows of a .jsonl, .json (a list of objects) or .parquet file; a ValueError that names the line otherwise."""
+    return [row for _, row in _placed(path, setting)]
+
+
+def _placed(path: Path, setting: str) -> list[tuple[str, dict[str, Any]]]:
+    """The rows, each with the words for where it stands."""
     if not path.is_file():
         raise ValueError(f"{setting}={path}: there is no such file")
     readers = {".jsonl": _jsonl, ".json": _json, ".parquet": _parquet}
@@ -27,7 +34,7 @@ def read_rows(path: Path, setting: str = "task.file") -> list[dict[str, Any]]:
         for where, row in readers[path.suffix](path):
             if not isinstance(row, dict):
                 raise ValueError(f'{where} is a {type(row).__name__}, not an object like {{"question": ..., "answer": ...}}')
-            rows.append(row)
+            rows.append((where, row))
     except (ValueError, OSError) as error:  # JSON, Unicode and parquet errors are ValueErrors
         raise ValueError(f"{setting}={path}: {error}") from None
     if not rows:
@@ -69,12 +76,23 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def file(path: Path, columns: list[str], splits: list[str]) -> dict:
-    """A user's file as every split that a task asks for. `columns` must be in each row (other columns are kept)."""
-    rows = read_rows(path)
-    for number, row in enumerate(rows, start=1):
-        if missing := [c for c in columns if row.get(c) is None]:
-            raise ValueError(f"task.file={path}: question {number} has no {missing[0]!r}; this task reads {', '.join(columns)}")
-    return dict.fromkeys(splits, _dataset(rows))
+    """A user's file as every split that a task asks for. `columns` must be text or numbers in each row (others are kept)."""
+    rows = _placed(path, "task.file")
+    for where, row in rows:
+        for column in columns:
+            if column not in row:
+                raise ValueError(f"task.file={path}: {where} has no {column!r}; this task reads {', '.join(columns)}")
+            if not _says(row[column]):
+                shown = json.dumps(row[column], default=str)
+                raise ValueError(f"task.file={path}: {where}: {column}={shown[:80]}: must be text or a number")
+    return dict.fromkeys(splits, _dataset([row for _, row in rows]))
+
+
+def _says(value: Any) -> bool:
+    """Whether a column can be asked or compared: text that is not blank, or a number that is one (NaN is none)."""
+    if isinstance(value, str):
+        return bool(value.strip())
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def tiny(*, task: str, split: str, **_: Any) -> dict:

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import SettingError, sentences
 from ..files import is_local
 from ..models.device import cuda_devices
-from ..models.facts import KNOWN, model_facts
+from ..models.facts import model_facts
+from ..models.known import KNOWN
 from . import job, memory
 from .ranks import Ranks
 from .settings import Settings

@@ -49,6 +49,29 @@ def test_server_from_its_configuration(model):
     engine.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "value", "words"),
+    [
+        ("scripted", "capacity", "abc", "a whole number"),
+        ("scripted", "context_length", None, "a whole number"),
+        ("scripted", "vocab", True, "a whole number"),
+        ("transformers", "slots", 2.5, "a whole number"),
+        ("transformers", "kv_cache_gib", [1], "a number or null"),
+        ("transformers", "compile", "yes", "true or false"),
+        ("vllm", "gpu_memory_utilization", "most", "a number"),
+        ("vllm", "replicas", "two", "a whole number or null"),
+        ("server", "in_flight", None, "a whole number"),
+        ("server", "dtype", {"a": 1}, "text or null"),
+    ],
+)
+def test_a_setting_of_another_type_is_a_sentence(model, name, key, value, words):
+    shown = "null" if value is None else value
+    for make in (build, context_length):
+        with pytest.raises(ValueError) as error:
+            make(configuration(name) | {key: value}, model)
+        assert str(error.value) == f"engine.{key}={shown}: must be {words}"
+
+
 def test_engines_that_cannot_be_made_say_why(model, monkeypatch):
     monkeypatch.setattr(vllm, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match="engine=vllm needs vLLM: pip install"):

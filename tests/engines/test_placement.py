@@ -14,7 +14,7 @@ import pytest
 from s1x.engines import build as building
 from s1x.engines import vllm
 from s1x.engines.placement import GIB, Need, choices, choose, place, placed
-from s1x.models.facts import KNOWN
+from s1x.models.known import KNOWN
 
 from . import tiny
 from .test_build import configuration

@@ -37,6 +37,15 @@ def answers(engine) -> dict[int, list]:
     return out
 
 
+def answers_by_row(engine) -> dict[int, list[tuple[float, ...]]]:
+    """Every row until nothing is open, by scoring."""
+    out: dict[int, list] = {}
+    while chunks := engine.poll():
+        for chunk in chunks:
+            out.setdefault(chunk.handle, []).extend(chunk.rows)
+    return out
+
+
 def written(engine, requests=REQUESTS) -> list[tuple[tuple[int, ...], int, list[float]]]:
     """All ids of each stream, how many were given, and the log-probabilities of the others."""
     handles = [engine.open(r) for r in requests]
@@ -160,8 +169,6 @@ def test_the_more_urgent_scoring_is_read_first():
         (Scoring((1, 2, 3), (3,), "next"), "rise from 1 or more to 2"),
         (Scoring((1, 2, 3), (2, 1), "next"), "rise from"),
         (Scoring((1, 2, 3), (), "next"), "rise from"),
-        (Scoring((1, 2, 3), (1,), "head"), 'Scoring.of="head": this engine scores next'),
-        (Scoring((1, 2, 3), (1,), (7, 8)), 'Scoring.of="labels"'),
         (Scoring((1,) * 3000, (1,), "next"), "3000 tokens; this engine reads 2048 at most"),
     ],
 )
@@ -171,9 +178,16 @@ def test_what_cannot_be_scored_is_a_sentence(tiny_engine, scoring, words):
             engine.score(scoring)
 
 
+def test_a_model_without_a_value_head_has_no_head_to_score(tiny_engine):
+    with pytest.raises(ValueError, match='Scoring.of="head": this engine scores labels, next'):
+        tiny_engine.score(Scoring((1, 2, 3), (1,), "head"))
+
+
 def test_ids_without_a_token_are_refused(tiny_engine):
-    with pytest.raises(ValueError, match=f"holds {tiny.VOCABULARY}; this model's tokens end before {tiny.VOCABULARY}"):
+    with pytest.raises(ValueError, match=f"holds the id {tiny.VOCABULARY}; this model's tokens end before {tiny.VOCABULARY}"):
         tiny_engine.score(Scoring((1, tiny.VOCABULARY), (1,), "next"))
+    with pytest.raises(ValueError, match=f"holds the id {tiny.VOCABULARY}"):
+        tiny_engine.score(Scoring((1, 2), (1,), (3, tiny.VOCABULARY)))
 
 
 # --- servers and replicas ---
@@ -222,7 +236,7 @@ def make():
 
 def test_replicas_pass_scorings_on():
     engine = Replicas(make, 2)
-    assert engine.scores == {"next"}
+    assert engine.scores == {"labels", "next", "head"}
     streams = written(engine)
     agree(engine, streams, abs=0)
     engine.close()

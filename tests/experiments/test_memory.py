@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import struct
+from pathlib import Path
 
 import pytest
 
+from s1x.cell import Cell
 from s1x.evaluation import plan
 
 from ..test_sweeper import cells  # noqa: F401
@@ -50,5 +52,20 @@ def test_a_model_of_ones_own_is_measured_by_its_files(planned, tmp_path):  # noq
 
 def test_what_is_not_known_is_said_and_the_laptop_says_nothing(planned):  # noqa: F811
     (line,) = plan.memory(planned("wait_sweep", "scale=paper", "model.path=acme/other", "model.name=other"))
-    assert line == "other: sizes that are not known here, so neither is whether it fits."
+    assert line.startswith("other: sizes that are not known here, so neither is whether it fits (a folder with its config.json")
     assert plan.memory(planned("budget_sweep")) == []
+
+
+FAMILIES = [
+    *("qwen3-0.6b", "qwen3-4b-thinking-2507", "qwq-32b", "r1-distill-llama-70b", "gpt-oss-120b", "seed-oss-36b", "glm-4.6"),
+    *("phi-4-reasoning", "magistral-small", "nemotron-3-nano-30b-a3b", "smollm3-3b", "kimi-k2-thinking", "s1.1-3b"),
+]
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_every_family_is_planned_and_placed_without_the_network(composed, model):
+    cell = Cell(composed(f"model={model}", "scale=paper", "task.limit=3"), Path(), Path())
+    (row,) = plan.estimate([cell])
+    assert row.tokens > 3 * 1000 and row.streams == 6  # of three questions, thinking and answers
+    (line,) = plan.memory([cell])
+    assert "of 8 GPUs of 79 GiB" in line or "the model does not fit on 8 GPUs of 79 GiB" in line

@@ -7,6 +7,7 @@ import pytest
 from s1x.methods import budget_forcing as budget_forcing_module
 from s1x.methods.base import Ask, check, facts, method
 from s1x.methods.budget_forcing import budget_forcing
+from s1x.methods.checks import BadLimit
 from s1x.methods.class_conditional import class_conditional
 from s1x.methods.majority_voting import majority_voting
 from s1x.methods.none import none
@@ -31,6 +32,17 @@ def test_the_worked_example_is_budget_forcing_in_small():
     ours, theirs = scheduled([mine(ask, tokens=30), budget_forcing(ask, max_thinking_tokens=30)], engine, CHAT)
     assert (ours.segments, ours.end) == (theirs.segments, theirs.end)
     assert facts(partial(mine, tokens=30)).limits == (0, 30)
+
+
+@pytest.mark.parametrize("limit", [-1, 2.0, "8", True, (4,)])
+def test_a_limit_is_a_whole_number_of_tokens(limit):
+    ask = Ask(CHAT.prompt("x"), CHAT)
+    for read in (ask.think, lambda limit: ask.answer(ask.head, limit=limit)):
+        with pytest.raises(BadLimit, match="must be a whole number of tokens, 0 or more, or null for no limit"):
+            read(limit)
+        assert [read(n).limit for n in (0, 7, None)] == [0, 7, None]
+    with pytest.raises(ValueError, match=r"^method.tokens=.*: must be a whole number of tokens"):
+        check(partial(mine, tokens=limit), context_length=None, temperature=0, chat=None)
 
 
 @pytest.mark.parametrize(

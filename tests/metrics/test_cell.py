@@ -6,7 +6,8 @@ from s1x.metrics.compute import ModelFacts, forward_flops, line_flops
 CELL_KEYS = """
 cell_id job series model task method overrides seed temperature budget limit_tokens settings declared until
 n_questions samples_per_question
-accuracy accuracy_ci95 thinking_tokens answer_tokens forced_end_rate waits_mean no_answer_rate graded_by path_tokens flops info
+accuracy accuracy_ci95 thinking_tokens answer_tokens forced_end_rate waits_mean no_answer_rate graded_by
+path_tokens scored_tokens flops info
 """
 
 

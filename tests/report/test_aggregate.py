@@ -314,8 +314,8 @@ def test_nothing_measured_is_a_sentence(tmp_path):
     (tmp_path / "0" / ".hydra").mkdir(parents=True)
     with pytest.raises(ValueError, match="job 0 has no cell.json"):
         aggregate(tmp_path)
-    with pytest.raises(ValueError, match="x='flops' is not known"):
-        aggregate(tmp_path, x="flops")
+    with pytest.raises(ValueError, match="x='watts' is not known"):
+        aggregate(tmp_path, x="watts")
 
 
 def test_importing_the_report_loads_neither_torch_nor_matplotlib():

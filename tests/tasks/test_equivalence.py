@@ -111,6 +111,38 @@ def test_groups_for_voting(rules):
     assert rules.group_answers([]) == []
 
 
+def test_grouping_waits_for_nothing_until_its_classes_are_asked_for():
+    """Comparisons that run into their limit: looking at them takes milliseconds, and the classes are those of waiting."""
+    rules = Rules(seconds=1.0, workers=1)
+    try:
+        assert rules.verdict("2x", "x+x") == "same"  # a worker is up
+        answers = ["9^{9^{9^9}}", None, "8^{8^{8^8}}", "x/2", "0.5x", "8^{8^{8^8}}"]
+        grouping, begun, longest = rules.grouping(answers), time.perf_counter(), 0.0
+        while not grouping.done():
+            looked = time.perf_counter()
+            grouping.done()
+            longest = max(longest, time.perf_counter() - looked)
+            time.sleep(0.05)
+            assert time.perf_counter() - begun < 120
+        assert time.perf_counter() - begun > 1  # it was slow
+        assert longest < 0.5
+        looked = time.perf_counter()
+        assert grouping.classes() == rules.group_answers(answers) == [0, -1, 1, 2, 2, 1]
+        assert time.perf_counter() - looked < 0.5
+    finally:
+        rules.close()
+
+
+@pytest.mark.parametrize(
+    "answers", [["7", "8", "07", None, "8"], [], [None], ["b", "a", "b", "a", "c"], ["A or B", "1/2", "0.5"]]
+)
+def test_grouping_by_and_by_is_grouping_at_once(rules, answers):
+    grouping = rules.grouping(answers)
+    while not grouping.done():
+        time.sleep(0.01)
+    assert grouping.classes() == rules.group_answers(answers) == rules.grouping(answers).classes()
+
+
 def kill(rules) -> None:
     for process in rules._pool.processes():
         os.kill(process, signal.SIGKILL)

@@ -81,6 +81,23 @@ SAME = {
         (r"5\,", "5"),
     ],
     "sets": [(r"-2 \le x \le 7", r"x \in [-2,7]"), ("[-2, 7]", r"x \in [-2,7]"), ("-2 and 1", "1,-2")],
+    "bases": [("4343_7", "4343"), ("4343", "4343_7"), ("(101)_2", "101"), (r"4343_{\text{seven}}", "4343")],
+    "nouns that the question has": [
+        ("even function", r"\text{even}"),
+        ("an odd function", "odd"),
+        ("Isosceles", "isosceles triangle"),
+        ("a right angle", r"\text{right}"),
+    ],
+    "letters": [("3R^2", "3r^2"), ("N+1", "n+1"), ("R^2-2Rr", "R(R-2r)"), (r"\frac{A}{a}+1", r"\frac{a+A}{a}")],
+    "the imaginary unit": [
+        (r"e^{i\pi/3}", r"\frac12+\frac{\sqrt3}{2}i"),
+        (r"\frac{1+i\sqrt{3}}{2}", r"e^{\frac{i\pi}{3}}"),
+        (r"e^{\pi\mathrm{i}/3}", r"\cos\frac{\pi}{3}+i\sin\frac{\pi}{3}"),
+        (r"5e^{2\pi i/3}", r"\frac{-5+5i\sqrt3}{2}"),
+        (r"\frac{1}{1+i}", r"\frac{1-i}{2}"),
+        ("x+i", "x+1i"),
+        (r"\sqrt2 e^{i\pi/4}, 1-i", "1-i, 1+i"),
+    ],
     "rounded": [("0.333333", r"\frac13"), ("3.14159265", r"\pi"), ("1.414214", r"\sqrt2"), ("0.66667", "0.66667")],
 }
 DIFFERENT = {
@@ -133,7 +150,13 @@ DIFFERENT = {
         ("1 1/2", "11/2"),
         ("(1,5)", "1.5"),
         ("52_8", "52_9"),
+        ("4343_6", "4343_7"),
+        ("4344", "4343_7"),
+        ("100_2", "101"),
     ],
+    "nouns": [("even number", "even function"), ("even function", "odd"), ("function", "even"), ("triangle", "right triangle")],
+    "letters": [("R^2-2Rr", "r^2-2rR"), ("R^2-3r", "r^2-3R"), (r"\frac{R}{r}", r"\frac{r}{R}"), ("N-n", "n-N")],
+    "the imaginary unit": [(r"e^{i\pi/3}", r"e^{i\pi/6}"), ("2+3i", "2-3i"), ("3+2i", "2+3i"), ("(3,i)", "(i,3)")],
 }
 
 

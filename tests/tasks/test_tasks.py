@@ -274,7 +274,7 @@ def test_a_task_file_whose_function_is_not_there_is_one_sentence(tmp_path, funct
         ([5, "x+1"], ["5", "x+1"]),
         ([5, 0.5, 2], ["5", "0.5", "2"]),  # as one number column, 5.0
         ([10**30, 7], [str(10**30), "7"]),
-        ([True, "no", 3], ["true", "no", "3"]),
+        (["true", -4, "[1, 2]"], ["true", "-4", "[1, 2]"]),
     ],
 )
 def test_answers_of_several_kinds(tmp_path, offline, answers, targets):
@@ -322,7 +322,22 @@ def test_bad_settings_are_one_sentence(cfg, words):
     [
         ("a.jsonl", '{"question": "1?", "answer": "1"}\n{"question": \n', ["line 2", "JSON"]),
         ("a.jsonl", '{"question": "1?", "answer": "1"}\n\n[1]\n', ["line 3", "list"]),
-        ("a.jsonl", '{"question": "1?"}\n', ["question 1", "'answer'"]),
+        ("a.jsonl", '{"question": "1?"}\n', ["line 1", "'answer'"]),
+        (
+            "a.jsonl",
+            '{"question": "1?", "answer": 1}\n\n{"question": "2?", "answer": [1, 2]}',
+            ["line 3: answer=[1, 2]: must be"],
+        ),
+        ("a.jsonl", '{"question": "1?", "answer": {"a": 1}}', ['line 1: answer={"a": 1}: must be text or a number']),
+        ("a.jsonl", '{"question": "1?", "answer": true}', ["line 1: answer=true: must be text or a number"]),
+        ("a.jsonl", '{"question": "1?", "answer": null}', ["line 1: answer=null: must be"]),
+        ("a.jsonl", '{"question": "1?", "answer": NaN}', ["line 1: answer=NaN: must be"]),
+        ("a.jsonl", '{"question": " ", "answer": 1}', ['line 1: question=" ": must be']),
+        (
+            "a.json",
+            '[{"question": "1?", "answer": 1}, {"question": ["2?"], "answer": 2}]',
+            ['entry 2: question=["2?"]: must be'],
+        ),
         ("a.jsonl", "", ["no questions"]),
         ("a.json", '[{"question": "1?",\n "answer": }]', ["line 2"]),
         ("a.json", '{"question": "1?"}', ["list"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s1x.models.facts import KNOWN
+from s1x.models.known import KNOWN
 from s1x.training import memory
 from s1x.training.ranks import Ranks
 

@@ -1,0 +1,106 @@
+"""Files that one process alone appends to: no locks, and nobody ever writes behind a torn tail."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import time
+from io import FileIO
+from pathlib import Path
+
+from .types import digest
+
+
+class StoreError(OSError):
+    """The store cannot be written; the message names `store.dir`."""
+
+
+class OwnFile:
+    """This process's file in the folder of a fingerprint.
+
+    root: `store.dir`. suffix: says what the file holds. fsync: a flush returns when what it wrote is on the disk, file names
+    included. `end` is how many bytes have arrived.
+    """
+
+    def __init__(self, root: Path, fingerprint: str, suffix: str, *, fsync: bool = False) -> None:
+        self.root, self.fingerprint, self.suffix, self.fsync = Path(root), fingerprint, suffix, fsync
+        self.directory = self.root / digest(fingerprint).hex()[:16]
+        self.end = 0
+        self.name = ""
+        self._writer: FileIO | None = None
+        self._out = bytearray()  # on its way
+
+    @property
+    def is_open(self) -> bool:
+        return self._writer is not None
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is buffered."""
+        return bool(self._out)
+
+    def append(self, data: bytes | bytearray) -> int:
+        """Buffer `data`; returns the position in the file where it will begin."""
+        self._out += data
+        return self.end + len(self._out) - len(data)
+
+    def flush(self) -> None:
+        """Write what is buffered, with one write where the system takes it whole; makes the file if there is none. Raises
+        StoreError (disk full, ...); nothing is lost then, flush again."""
+        if not self._out:
+            return
+        if self._writer is None:
+            self.create()
+        assert self._writer is not None
+        fd = self._writer.fileno()
+        try:
+            while True:
+                # The file itself knows what has arrived, even if a write was short or an interrupt came right behind it.
+                size = os.fstat(fd).st_size
+                self._out, self.end = self._out[size - self.end :], size
+                if not self._out:
+                    break
+                os.write(fd, self._out)
+            if self.fsync:
+                os.fsync(fd)
+        except OSError as error:
+            raise unwritable(self.root, error.strerror) from error
+
+    def create(self) -> str:
+        """Make the file; returns its name, whose time stamp makes the order of files the same for every reader."""
+        folder = self.directory.absolute()
+        changed = [folder, *(new.parent for new in (folder, *folder.parents) if not new.exists())]  # that get new names
+        now = time.time_ns()
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09d}"
+        host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not (about := folder / "fingerprint.txt").exists():
+                about.write_text(self.fingerprint + "\n", encoding="utf-8")
+            self.name, self.end = f"{stamp}-{host}-{os.getpid()}-{secrets.token_hex(4)}{self.suffix}", 0
+            self._writer = FileIO(folder / self.name, "x")
+            for place in changed if self.fsync else ():
+                _fsync_folder(place)
+        except OSError as error:
+            raise unwritable(self.root, error.strerror) from error
+        return self.name
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+
+
+def unwritable(root: Path, reason: str | None) -> StoreError:
+    return StoreError(f"store.dir={root} cannot be written ({reason}); give a directory where you may create files.")
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Let the names in a folder survive a power cut: a file's own fsync does not cover them."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

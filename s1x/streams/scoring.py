@@ -1,0 +1,139 @@
+"""Scores of one engine: each row is asked for once, kept in the store, and handed to everyone who waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .engine import Engine, Rows, Scoring
+from .reading import Owner
+from .types import Row, Score
+
+
+class Asked:
+    """One `Score` under way: the rows that are there, and who waits for them."""
+
+    def __init__(self, scores: Scores, score: Score, owner: Owner, index: int, priority: tuple[int, ...]) -> None:
+        self.scores, self.score, self.owner, self.index, self.priority = scores, score, owner, index, priority
+        self.keys = score.keys(scores.engine.fingerprint)
+        self.rows: dict[bytes, Row] = {}
+        self.done = False
+
+    def missing(self) -> Iterator[tuple[int, bytes]]:
+        """Positions and keys of the rows that are not there."""
+        return ((n, key) for n, key in zip(self.score.at, self.keys, strict=True) if key not in self.rows)
+
+    def cancel(self) -> None:
+        if not self.done:
+            self.done = True
+            self.scores.forget(self)
+
+
+class Scores:
+    """store: has get, put and flush (scores.ScoreStore, or scores.MemoryScores). `computed` counts rows from the engine,
+    `reused` those that were there when they were asked for."""
+
+    def __init__(self, engine: Engine, store: Any) -> None:
+        self.engine, self.store = engine, store
+        self.computed = self.reused = 0
+        self._waiting: dict[bytes, list[Asked]] = {}
+        self._to_open: list[Asked] = []
+        self._under_way: dict[bytes, int] = {}  # key -> handle
+        self._handles: dict[int, list[bytes]] = {}  # keys of the rows to come, in order
+
+    def __contains__(self, handle: int) -> bool:
+        return handle in self._handles
+
+    @property
+    def open(self) -> int:
+        return len(self._handles) + len(self._to_open)
+
+    def ask(self, score: Score, owner: Owner, index: int, priority: tuple[int, ...]) -> Asked | None:
+        """Get rows; delivers at once (and returns None) when all of them are there, or nobody can compute them."""
+        if error := self._impossible(score):
+            owner.fail(index, error)
+            return None
+        asked = Asked(self, score, owner, index, priority)
+        asked.rows = {key: row for key in asked.keys if (row := self.store.get(key)) is not None}
+        self.reused += len(asked.rows)
+        for _, key in asked.missing():
+            self._waiting.setdefault(key, []).append(asked)
+        if self._deliver(asked):
+            return None
+        self._to_open.append(asked)
+        return asked
+
+    def begin(self) -> None:
+        """Ask the engine for the rows that nobody has asked it for."""
+        for asked in self._to_open:
+            missing = [(n, key) for n, key in asked.missing() if key not in self._under_way]
+            if asked.done or not missing:
+                continue
+            at, keys = zip(*missing, strict=True)
+            last, of = at[-1], asked.score.of
+            handle = self.engine.score(Scoring(asked.score.ids[: last + (of == "next")], at, of, asked.priority))
+            self._handles[handle] = list(keys)
+            self._under_way |= dict.fromkeys(keys, handle)
+        self._to_open.clear()
+
+    def receive(self, rows: Rows) -> None:
+        keys = self._handles[rows.handle]
+        arrived, keys[:] = keys[: len(rows.rows)], keys[len(rows.rows) :]
+        if rows.done:
+            del self._handles[rows.handle]
+        for key, row in zip(arrived, rows.rows, strict=True):
+            self._under_way.pop(key, None)
+            self.computed += 1
+            self.store.put(key, row)
+            kept = self.store.get(key)
+            for asked in self._waiting.pop(key, ()):
+                asked.rows[key] = kept
+                self._deliver(asked)
+
+    def forget(self, asked: Asked) -> None:
+        """Nobody waits for it any more: what only it wanted is cancelled."""
+        for _, key in asked.missing():
+            others = [other for other in self._waiting.get(key, ()) if other is not asked]
+            if others:
+                self._waiting[key] = others
+                continue
+            self._waiting.pop(key, None)
+            handle = self._under_way.get(key)
+            if handle is not None and not any(k in self._waiting for k in self._handles[handle]):
+                self.engine.cancel(handle)
+                for k in self._handles.pop(handle):
+                    self._under_way.pop(k, None)
+
+    def close(self) -> None:
+        """Keep what has arrived, and let the engine forget what is under way."""
+        self.store.flush()
+        for handle in self._handles:
+            self.engine.cancel(handle)
+        self._waiting.clear()
+        self._to_open.clear()
+        self._under_way.clear()
+        self._handles.clear()
+
+    def _deliver(self, asked: Asked) -> bool:
+        """Hand over the rows once all of them are there."""
+        if asked.done or any(asked.missing()):
+            return False
+        asked.done = True
+        before = (0, *asked.score.at)
+        added = {(asked.score.model, key): n - m for key, m, n in zip(asked.keys, before, asked.score.at, strict=False)}
+        asked.owner.deliver(asked.index, [asked.rows[key] for key in asked.keys], added)
+        return True
+
+    def _impossible(self, score: Score) -> ValueError | None:
+        kind, ids, at = score.of if isinstance(score.of, str) else "labels", score.ids, score.at
+        if kind not in self.engine.scores:
+            able = ", ".join(sorted(self.engine.scores)) or "nothing"
+            return ValueError(f'Score.of="{kind}": the engine of the {score.model} scores {able}; choose another scorer.engine')
+        last = len(ids) - (kind == "next")
+        if not at or at[0] < 1 or at[-1] > last or any(a >= b for a, b in zip(at, at[1:], strict=False)):
+            return ValueError(f"Score.at={at}: positions must rise from 1 or more to {last} at most")
+        if len(ids) > self.engine.context_length:
+            return ValueError(
+                f"the {score.model} reads {self.engine.context_length} tokens at most; {len(ids)} are to be scored"
+            )
+        return None
