@@ -116,7 +116,6 @@ def compare(answer: str, target: str) -> str:
 
 
 def verdict_on(answer: str, target: str) -> str:
-
     answer, target = apart(answer, target)
     try:
         if not (parsed := parse(answer)):
