@@ -7,6 +7,12 @@ imported before that.
 from __future__ import annotations
 
 if __name__ == "__main__":  # first of all: what follows takes seconds to load
+    import os
+    import sys
+
+    if sys.getfilesystemencoding() == "ascii":  # LC_ALL=C, and Python told not to make the best of it
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
     from s1x import interrupts
 
     interrupts.listen()
@@ -29,7 +35,7 @@ from omegaconf.errors import OmegaConfBaseException
 from s1x import claims, interrupts
 from s1x.callbacks import Passed, failures
 from s1x.config import check_shown, check_typed, register, validate
-from s1x.errors import FULL, CellFailed, SettingError, TrainingFailed, check_no_keys, explain
+from s1x.errors import FULL, CellFailed, SettingError, TrainingFailed, check_no_keys, explain, printable
 from s1x.stages import STAGES, quietly, stages, together
 from s1x.streams.engine import EngineError
 from s1x.streams.store import StoreError
@@ -90,14 +96,14 @@ def attempt() -> int:
     except (TrainingFailed, EngineError, StoreError) as error:
         return fail(error, str(error), 1)
     except OSError as error:
-        if error.errno in (*FULL, errno.EROFS):
+        if error.errno in (*FULL, errno.EROFS, errno.EMFILE, errno.ENFILE):  # of the machine: no fault in s1x
             return fail(error, explain(error), 1)
         if running or error.filename is None:
             raise
         sentence = f"{error.filename}: {error.strerror}; set hydra.run.dir or hydra.sweep.dir to a place you can write to"
         return fail(error, sentence, 2)
     for sentence in failures:
-        print(sentence, file=sys.stderr)
+        print(printable(sentence), file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -112,7 +118,7 @@ def fail(error: BaseException, sentence: str, status: int) -> int:
     """Print the sentence, and the traceback when debug or hydra.verbose asks for it."""
     if any(argument.split("=")[0] in ("debug", "hydra.verbose") for argument in sys.argv[1:]):
         traceback.print_exception(error)
-    print(sentence, file=sys.stderr)
+    print(printable(sentence), file=sys.stderr)
     if status == 2:
         claims.withdraw()
     return status

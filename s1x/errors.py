@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,20 @@ from omegaconf.errors import ValidationError
 from .hints import unknown
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no room: a full disk, or a full share of it
+
+
+def printable(text: str, most: int | None = None) -> str:
+    """Text from elsewhere (a server, a file, a command line) for people: what a terminal obeys instead of showing, and what
+    turns the direction of writing, stands there as its code. most: characters that are kept."""
+    text = text if most is None or len(text) <= most else f"{text[:most]}..."
+    return "".join(c if c.isprintable() or c in "\n\t\xa0" else c.encode("unicode_escape").decode() for c in text)
+
+
+class Printable(logging.Formatter):
+    """Log lines that do nothing to a terminal but stand there."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class SettingError(ValueError):
@@ -44,6 +59,8 @@ def sentences() -> Iterator[None]:
 def explain(error: BaseException) -> str:
     """One sentence that says which setting is wrong and what would be valid, as far as the error knows."""
     text = str(error)
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{error.strerror}; raise the limit (ulimit -n), and the same command goes on"
     if isinstance(error, OSError) and error.strerror:
         where = error.filename or "hydra.run.dir, hydra.sweep.dir or store.dir"
         return f"{where}: {error.strerror}" + "; free some, and the same command goes on" * (error.errno in FULL)

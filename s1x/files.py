@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from .errors import SettingError
 
@@ -31,9 +32,12 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file whole, as UTF-8 and with line ends as they are: a reader never sees half of it."""
+    """Replace the file whole, as UTF-8 and with line ends as they are: a reader never sees half of it.
+
+    Bytes of a name that were no UTF-8 (Python keeps them as half of a surrogate pair) become question marks.
+    """
     with beside(path) as part:
-        part.write_text(text, encoding="utf-8", newline="\n")
+        part.write_text(text, encoding="utf-8", errors="replace", newline="\n")
 
 
 NAME_BYTES, PATH_BYTES = 255, 4095  # that file systems take
@@ -101,14 +105,23 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def checked_line(row: dict[str, Any]) -> str:
+    """A row for a file of JSON lines that is appended to; `whole_lines` believes it only as it was written."""
+    return json.dumps(row | {"check": _check(row)}) + "\n"
+
+
 def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file of JSON lines that is appended to, if there is one. What a kill has torn is passed over."""
+    """The rows of a file of `checked_line`s, if there is one. What a kill has torn, or something damaged, is passed over."""
     if not path.exists():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict):
+        if isinstance(row, dict) and row.pop("check", None) == _check(row):
             yield row
+
+
+def _check(row: dict[str, Any]) -> int:
+    return crc32(json.dumps(row).encode())

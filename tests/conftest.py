@@ -18,6 +18,12 @@ register()
 NO_LOCAL = ["~local"] if (CONF / "local" / "machine.yaml").exists() else []  # tests are the same on every machine
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--full-campaign", action="store_true", help="with -m campaign: all of it, which takes long, and its figures are kept"
+    )
+
+
 @pytest.fixture
 def composed():
     """Composes a job's configuration: composed("scale=paper", "seed=1")."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from s1x.errors import SettingError
-from s1x.files import beside, check_writable, is_local, read_json, write_text
+from s1x.files import beside, check_writable, checked_line, is_local, read_json, whole_lines, write_text
 
 ROOT = Path(__file__).parents[1]
 
@@ -119,3 +119,25 @@ def test_a_file_that_a_full_disk_cut_off_is_as_good_as_none(tmp_path, text):
     assert read_json(tmp_path / "run.json") is None
     write_text(tmp_path / "run.json", '{"a": 1}')
     assert read_json(tmp_path / "run.json") == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        (b"right", b"rigxt"),  # one bit or two, in what was said
+        (b"right", b"wrong"),
+        (b'"check"', b'"chgck"'),
+        (b'"key": "b"', b'"key": "c"'),
+        (b'", "said', b"\xff, "),
+        (b"}\n{", b"}{"),
+        (b"right", b"ri\0\0\0"),
+    ],
+)
+def test_a_damaged_line_is_passed_over(tmp_path, damage):
+    rows = [{"key": key, "said": "Verdict: right, Füße"} for key in "abc"]
+    data = "".join(map(checked_line, rows)).encode()
+    (tmp_path / "a").write_bytes(data + b'{"key": "d", "said": "of old"}\n' + b"[" * 100_000 + b'\n{"key": "e", "sa')
+    assert list(whole_lines(tmp_path / "a")) == rows
+    (tmp_path / "a").write_bytes(data[: len(data) // 3] + data[len(data) // 3 :].replace(*damage, 1))
+    found = list(whole_lines(tmp_path / "a"))
+    assert 1 <= len(found) < 3 and all(row in rows for row in found)

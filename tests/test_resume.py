@@ -86,7 +86,7 @@ def test_killed_and_started_again(tmp_path):
     check_kills(tmp_path, SCRIPTED, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_killed_twenty_times_on_the_tiny_model(tmp_path):
     check_kills(tmp_path, TINY, 20)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SettingError, no_key
-from ..files import whole_lines
+from ..files import checked_line, whole_lines
 
 GIVE_UP = 8  # questions that failed for good before the others are not asked
 
@@ -76,7 +76,7 @@ def _ask_new(server: Server, system: str, todo: dict[str, str], file: Path) -> d
                 return
             with lock:
                 new[item[0]] = reply
-                out.write(json.dumps({"key": item[0], "reply": reply}) + "\n")
+                out.write(checked_line({"key": item[0], "reply": reply}))
                 out.flush()
 
         list(pool.map(one, todo.items()))

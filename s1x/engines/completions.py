@@ -6,12 +6,14 @@ import asyncio
 import json
 import logging
 import math
+import re
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
+from ..errors import printable
 from ..streams.types import Ids, Sampling
 from .parts import Part
 from .tally import Counts, Event, Miscounted, Tally
@@ -155,7 +157,8 @@ class Endpoint:
 
     def __init__(self, session: aiohttp.ClientSession, url: str, key: str | None, *, first_s: float, between_s: float) -> None:
         self.session, self.url, self._key = session, url, key
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._sent = {"headers": headers, "allow_redirects": False}  # prompts and key go where somebody said, and nowhere else
         self._first_s, self._between_s = first_s, between_s
         self.open = 0  # requests in flight
         self.down_until = 0.0  # loop time before which no other request should try it
@@ -164,27 +167,32 @@ class Endpoint:
 
     async def models(self) -> list[dict[str, Any]]:
         """What the server says it serves. Raises Broken or Refused."""
-        return list((await self._get("v1/models"))["data"])
+        there = await self._get("v1/models")
+        try:
+            return [model for model in there["data"] if isinstance(model, dict)]
+        except _FAILURES as error:
+            raise self._broken(error) from None
 
     async def served(self, name: str) -> Served | list[str]:
         """What the server says of the model `name`; the names it has where that is none of them. Raises Broken or Refused."""
         there = {str(model.get("id")): model for model in await self.models()}
         if name not in there:
             return list(there)
-        return Served(there[name].get("root"), there[name].get("max_model_len"))
+        root, longest = there[name].get("root"), there[name].get("max_model_len")
+        return Served(root and said(root), longest if isinstance(longest, int) else None)
 
     async def version(self) -> str | None:
         """Of the server; None where it does not say. Raises Broken."""
         try:
-            return str((await self._get("version"))["version"])
-        except (Refused, KeyError, TypeError):
+            return version_of(await self._get("version"))
+        except Refused:
             return None
 
     async def _get(self, path: str) -> Any:
         """Over a connection of its own: it goes where a new request goes, and no request is sent behind it while it closes."""
         try:
             async with asyncio.timeout(self._between_s), sessions(force_close=True) as own:
-                async with own.get(f"{self.url}/{path}", headers=self._headers) as answer:
+                async with own.get(f"{self.url}/{path}", **self._sent) as answer:
                     await self._check(answer)
                     return await _json(answer)
         except _FAILURES as error:
@@ -198,7 +206,7 @@ class Endpoint:
         finished, tally, held = False, Tally(self.counts, request["max_tokens"], self._miscounted), list[Event]()
         try:
             async with asyncio.timeout(self._first_s) as patience:
-                async with self.session.post(f"{self.url}/v1/completions", json=request, headers=self._headers) as answer:
+                async with self.session.post(f"{self.url}/v1/completions", json=request, **self._sent) as answer:
                     await self._check(answer)
                     _end_with_connection(answer)
                     async for line in answer.content:
@@ -244,7 +252,7 @@ class Endpoint:
         self.open += 1
         try:
             async with asyncio.timeout(self._first_s):
-                async with self.session.post(f"{self.url}/v1/{path}", json=request, headers=self._headers) as answer:
+                async with self.session.post(f"{self.url}/v1/{path}", json=request, **self._sent) as answer:
                     await self._check(answer)
                     return read(await _json(answer))
         except (*_FAILURES, IndexError) as error:
@@ -259,7 +267,7 @@ class Endpoint:
                 raise Refused(self._clean(str(error.get("message"))))
             raise Broken("the server reported an error in mid-stream")
         usage = data.get("usage") or {}
-        written = usage.get("completion_tokens")
+        written = _count(usage.get("completion_tokens"))
         if not data["choices"]:
             return Event([], [] if logprobs else None, _cached(data), False, written)
         (choice,) = data["choices"]
@@ -269,7 +277,7 @@ class Endpoint:
         given = None
         if logprobs:
             given = [float(p) for p in (choice.get("logprobs") or {}).get("token_logprobs") or []]
-            if len(given) != len(ids):
+            if len(given) != len(ids) or not all(map(_is_logprob, given)):
                 raise ValueError("token_logprobs")
         return Event(ids, given, None, choice.get("finish_reason") is not None, written)
 
@@ -279,6 +287,11 @@ class Endpoint:
         if answer.status in AGAIN or answer.status >= 500:
             after = answer.headers.get("Retry-After", "")
             raise Broken(f"HTTP status {answer.status}", float(after) if after.isdigit() else 0.0)
+        if 300 <= answer.status < 400:
+            to = self._clean(answer.headers.get("Location", "nowhere"))
+            raise Refused(
+                f"HTTP status {answer.status}: it points to {to}, which is not followed; set the address that answers"
+            )
         text = (await answer.content.read(_REFUSAL_BYTES)).decode(errors="replace")
         try:
             given = json.loads(text)
@@ -307,7 +320,22 @@ class Endpoint:
     def _clean(self, text: str) -> str:
         """The server's words, short, on one line, and without the key should it have been echoed."""
         text = " ".join(text.split())
-        return (text.replace(self._key, "***") if self._key else text)[:300]
+        return said(text.replace(self._key, "***") if self._key else text)
+
+
+def said(text: object) -> str:
+    """What a server says, in a sentence: short, and nothing that a terminal would obey."""
+    return printable(str(text), 300)
+
+
+def version_of(answer: Any) -> str | None:
+    """The version in an answer to `GET /version`; None where that is something else."""
+    found = answer.get("version") if isinstance(answer, dict) else None
+    return found if isinstance(found, str) and re.fullmatch(r"[0-9][\w.+-]{0,80}", found) else None
+
+
+def _is_logprob(value: float) -> bool:
+    return -math.inf <= value < 1  # rounding may leave a little above 0; not a number is none
 
 
 async def _json(answer: aiohttp.ClientResponse) -> Any:
@@ -322,7 +350,11 @@ async def _json(answer: aiohttp.ClientResponse) -> Any:
 
 
 def _cached(data: dict[str, Any]) -> int | None:
-    return ((data.get("usage") or {}).get("prompt_tokens_details") or {}).get("cached_tokens")
+    return _count(((data.get("usage") or {}).get("prompt_tokens_details") or {}).get("cached_tokens"))
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and value >= 0 else None
 
 
 def _scored(data: dict[str, Any], prompt: list[int], drawn: bool) -> Scored:
@@ -333,6 +365,8 @@ def _scored(data: dict[str, Any], prompt: list[int], drawn: bool) -> Scored:
         raise Refused("it returns no prompt_logprobs")
     values = [math.nan, *(float(place[str(token)]["logprob"]) for place, token in zip(given[1:], prompt[1:], strict=True))]
     last = float(choice["logprobs"]["token_logprobs"][0]) if drawn else None
+    if not all(map(_is_logprob, [*values[1:], last or 0.0])):
+        raise ValueError("prompt_logprobs")
     return Scored(values, last, _cached(data))
 
 

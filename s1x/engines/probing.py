@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..streams.engine import EngineError
 from ..streams.types import GREEDY
-from .completions import AGAIN, EXTENSIONS, Broken, Endpoint, Refused, Served, body, scoring_body
+from .completions import AGAIN, EXTENSIONS, Broken, Endpoint, Refused, Served, body, said, scoring_body, version_of
 from .parts import Part
 from .tally import Counts, Event
 
@@ -35,6 +35,16 @@ class Abilities(NamedTuple):
     unknown: frozenset[str] = frozenset()
 
 
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: urllib would take the key along."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_Stay)
+
+
 def served_version(url: str, key: str | None) -> str | None:
     """The version of the vLLM at `url` (`GET /version`); None where the server does not say.
 
@@ -43,12 +53,12 @@ def served_version(url: str, key: str | None) -> str | None:
     request = urllib.request.Request(f"{url}/version", headers={"Authorization": f"Bearer {key}"} if key else {})
     for pause in (0.5, 2.0, None):
         try:
-            with urllib.request.urlopen(request, timeout=_VERSION_S) as answer:
-                return str(json.loads(answer.read(_VERSION_BYTES))["version"])
+            with _opener.open(request, timeout=_VERSION_S) as answer:
+                return version_of(json.loads(answer.read(_VERSION_BYTES)))
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code not in AGAIN:
                 return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, RecursionError):
             return None  # something else stands there
         except OSError:
             pass
@@ -79,7 +89,7 @@ async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: i
     try:
         served = await patiently(lambda: endpoint.served(model_id))
         if isinstance(served, list):
-            names = ", ".join(served)
+            names = said(", ".join(served[:20]))
             raise EngineError(f"engine.model_id={model_id}: the server at {endpoint.url} serves another model; it has {names}.")
         served = served._replace(version=await patiently(endpoint.version))
         runs = served.root or model

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import tracking
 from ..cell import Cell
+from ..errors import printable
 from ..streams.scheduler import Progress
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Meter:
         self._drawn = self._sent = self._logged = time.monotonic()
         console = Console(stderr=True)
         self._bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
@@ -55,7 +56,7 @@ class Meter:
         """The next group of cells starts."""
         self.total += sum(o.expected for o in opened)
         self.before = self.tokens
-        self._bar.update(self._row, description=opened[0].cell.cfg.model.name, total=self.total)
+        self._bar.update(self._row, description=printable(opened[0].cell.cfg.model.name), total=self.total)
 
     def update(self, progress: Progress) -> None:
         self.tokens = self.before + progress.generated

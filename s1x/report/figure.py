@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ SIDES = (
 STYLE = {
     "svg.hashsalt": "s1x", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 11, "axes.edgecolor": INK,
     "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
-    "axes.spines.right": False, "legend.frameon": False,
+    "axes.spines.right": False, "legend.frameon": False, "text.parse_math": False,
 }  # fmt: skip
 AXIS = {
     "thinking_tokens": "Average thinking tokens",
@@ -57,7 +58,8 @@ def draw(
     panels = ours + [task for task in dict.fromkeys(p["task"] for p in points) if task not in ours]
     columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = -(-len(panels) // columns)
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a name may have signs that the font lacks
         figure = Figure(figsize=(max(8, 5.2 * columns), 5.2 * rows), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()

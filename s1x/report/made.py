@@ -24,16 +24,23 @@ def read(directory: Path) -> dict[str, Any]:
     """`{x, compat, of, published}` of the report in `directory`; where there is none yet (a sweep that was stopped), what its
     first job's configuration says."""
     try:
-        return json.loads((directory / "report.json").read_text(encoding="utf-8"))
+        made = json.loads((directory / "report.json").read_text(encoding="utf-8"))
+        if isinstance(made, dict) and made.keys() >= {"x", "compat", "of", "published"}:
+            return made
     except (FileNotFoundError, ValueError):
         pass
     x = compat = name = None
     for job in job_directories(directory)[:1]:
         if (config := job / ".hydra" / "config.yaml").is_file():
             from omegaconf import OmegaConf
+            from omegaconf.errors import OmegaConfBaseException
+            from yaml import YAMLError
 
-            cfg = OmegaConf.load(config)
-            x, compat, name = (OmegaConf.select(cfg, key) for key in ("report.x", "report.compat", "name"))
+            try:
+                cfg = OmegaConf.load(config)
+                x, compat, name = (OmegaConf.select(cfg, key) for key in ("report.x", "report.compat", "name"))
+            except (YAMLError, OmegaConfBaseException, ValueError):
+                pass  # damaged, like report.json before it
     return {"x": x or X[0], "compat": compat, "of": [], "published": published(name)}
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import printable
 from . import tables
 from .labels import cost_line
 from .tables import Table
@@ -35,14 +36,19 @@ def page(summary: dict[str, Any], paper: dict[str, Any] | None) -> str:
     if paper and paper["table"]:
         found.append(tables.published(paper, summary["metrics"]))
     parts = [markdown(table) for table in found] + [cost_line(summary["cost"]) + "."]
-    return "\n\n".join(parts + [f"Not whole: {problem}" for problem in summary["problems"]]) + "\n"
+    return "\n\n".join(parts + [f"Not whole: {_plain(problem)}" for problem in summary["problems"]]) + "\n"
 
 
 def markdown(table: Table) -> str:
     shown = [table.columns[at] for at in table.shown]
     lines = [[column.title for column in shown], ["---" if column.left else "---:" for column in shown], *_texts(table)]
-    rows = ["| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines]
-    return "\n\n".join(["\n".join(rows), *table.remarks()])
+    rows = ["| " + " | ".join(_plain(text).replace("|", "\\|") for text in line) + " |" for line in lines]
+    return "\n\n".join(["\n".join(rows), *map(_plain, table.remarks())])
+
+
+def _plain(text: str) -> str:
+    """Names in Markdown, where a sign of HTML would be one."""
+    return printable(" ".join(text.split())).replace("<", "&lt;")
 
 
 def terminal(table: Table, console: Console) -> None:
@@ -86,7 +92,11 @@ STYLES = {"": "", "up": "green", "down": "red"}
 
 def _texts(table: Table, shown: list[int] | None = None) -> list[list[str]]:
     shown = table.shown if shown is None else shown
-    return [[table.columns[at].write(row[at]) for at in shown] for row in table.rows]
+    return [[_line(table.columns[at].write(row[at])) for at in shown] for row in table.rows]
+
+
+def _line(text: str) -> str:
+    return printable(text.replace("\n", " "))
 
 
 def _widths(table: Table, shown: list[int], room: int, fold: bool) -> list[int] | None:
@@ -147,5 +157,5 @@ def _print(text: str, console: Console) -> None:
 
 
 def _safe(text: str, console: Console) -> str:
-    """What the terminal's encoding has no sign for becomes a question mark."""
-    return text.encode(console.encoding, "replace").decode(console.encoding)
+    """What the terminal's encoding has no sign for becomes a question mark; what it would obey, its code."""
+    return printable(text).encode(console.encoding, "replace").decode(console.encoding)

@@ -135,7 +135,8 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
 def _write_run(sweep: Path, cells: list[Cell], totals: dict[str, int], seconds: float) -> None:
     """run.json: what this very run did, added to what earlier launches into the same directory did."""
     path = sweep / "run.json"
-    before = read_json(path) or {}
+    before = read_json(path)
+    before = {key: n for key, n in before.items() if type(n) in (int, float)} if isinstance(before, dict) else {}
     run = about(cells[0].cfg) | {key: value + before.get(key, 0) for key, value in totals.items()}
     run["wall_s"] = round(seconds + before.get("wall_s", 0), 2)
     write_text(path, json.dumps(run, indent=1) + "\n")

@@ -50,8 +50,16 @@ def run(cfg: DictConfig) -> None:
     x, compat = cfg.report.x or _agreed("x", before), cfg.report.compat or _agreed("compat", before)
     papers = [one["published"] for one in before]
     paper = papers[0] if all(one == papers[0] for one in papers) else None  # numbers beside the wrong cells mislead
-    with sentences():
-        summary = aggregate(directory, of=[] if sources == [directory.absolute()] else sources, paper=paper, x=x, compat=compat)
+    try:
+        with sentences():
+            summary = aggregate(
+                directory, of=[] if sources == [directory.absolute()] else sources, paper=paper, x=x, compat=compat
+            )
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:  # a file that is damaged is still JSON at times
+        raise SettingError(
+            f"report.of={named}: the results there cannot be put together ({type(error).__name__}: {error}); the command that "
+            "made them makes them again"
+        ) from error
     show(summary, paper, directory, Console())
 
 

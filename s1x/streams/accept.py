@@ -40,7 +40,10 @@ def accepted(directory: Path, fingerprint: str, accept: Sequence[str]) -> list[s
     An entry is an engine with its version (`vllm-0`: with the same dtype), a fingerprint, or the name of a folder in the store.
     Raises ValueError for one that the store knows nothing of.
     """
-    folders = {about.parent.name: about.read_text(encoding="utf-8").strip() for about in directory.glob("*/fingerprint.txt")}
+    folders = {
+        about.parent.name: about.read_text(encoding="utf-8", errors="replace").strip()
+        for about in directory.glob("*/fingerprint.txt")
+    }
     folders = {name: found for name, found in folders.items() if JOINT not in found}
     _, _, rest = fingerprint.partition("/")
     chosen: dict[str, None] = {}

@@ -1,33 +1,67 @@
 """The program of one grading worker: reads pairs of LaTeX answers, one JSON line each, and writes a verdict for each.
 
 It runs as a file of its own (workers.py), so that nothing of the caller's is imported again, and ends when its input does.
+What compares is a copy of it, forked once everything is loaded: where a comparison takes away its copy's time, the next copy is
+there at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import sys
 
+BITS = 1 << 20  # of a power of whole numbers
+FACTORS = 50_000  # of a factorial or binomial
+
 
 def main(seconds: float, memory: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # meant for the run, which ends its workers itself
-    replies = os.fdopen(os.dup(1), "w")
+    replies = os.dup(1)
     prepare(memory)
     quiet = os.open(os.devnull, os.O_WRONLY)  # parsers print; only verdicts may be read
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
-    print(json.dumps("ready"), file=replies, flush=True)
+    say(replies, "ready")
+    while True:
+        if not (copy := os.fork()):
+            try:
+                serve(seconds, replies)
+            finally:
+                os._exit(sys.exc_info()[0] is not None)
+        status = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+        if status != -signal.SIGPROF:
+            sys.exit(status != 0)  # its input has ended, or it died of something else: whoever asked notices, and asks again
+        say(replies, "timeout")
+
+
+def serve(seconds: float, replies: int) -> None:
+    end_with_parent()
     for line in sys.stdin:
-        signal.setitimer(
-            signal.ITIMER_PROF, seconds
-        )  # processor time, then die: no Python needs to run, nor the parent to live
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # processor time, then die: no Python needs to run for that
         verdict = compare(*json.loads(line))
         signal.setitimer(signal.ITIMER_PROF, 0)
-        print(json.dumps(verdict), file=replies, flush=True)
+        say(replies, verdict)
+
+
+def say(replies: int, what: str) -> None:
+    os.write(replies, json.dumps(what).encode() + b"\n")
+
+
+def end_with_parent() -> None:
+    """Where the kernel can do that (Linux); elsewhere a copy ends with its input or its time."""
+    import ctypes
+
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+class TooLarge(BaseException):
+    """A number that nobody can write down. Not to be caught by a parser's `except Exception`."""
 
 
 def prepare(memory: int) -> None:
@@ -40,13 +74,48 @@ def prepare(memory: int) -> None:
 
     logging.disable(logging.CRITICAL)
     math_verify.grader.sympy_numeric_eq = numbers_equal
+    limit_numbers()
     verify(parse("1"), parse("2"), timeout_seconds=None)
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard))
 
 
+def limit_numbers() -> None:
+    """Let sympy give up on powers, factorials and binomials of more digits than it could compute with in the time."""
+    from sympy import Integer
+    from sympy.functions.combinatorial.factorials import binomial, factorial
+
+    power, of, choose = Integer._eval_power, factorial.eval.__func__, binomial._eval.__func__
+
+    def eval_power(base, exponent):
+        if isinstance(exponent, Integer) and abs(base.p) > 1 and base.p.bit_length() * abs(exponent.p) > BITS:
+            raise TooLarge
+        return power(base, exponent)
+
+    def eval_factorial(cls, n):
+        if isinstance(n, Integer) and n.p > FACTORS:
+            raise TooLarge
+        return of(cls, n)
+
+    def eval_binomial(self, n, k):
+        if isinstance(n, Integer) and isinstance(k, Integer) and min(k.p, n.p - k.p) > FACTORS:
+            raise TooLarge
+        return choose(self, n, k)
+
+    Integer._eval_power, factorial.eval = eval_power, classmethod(eval_factorial)
+    binomial._eval = classmethod(eval_binomial)
+
+
 def compare(answer: str, target: str) -> str:
-    """math-verify's verdict: "same", "different", "unparsed" (no mathematics in the answer), or "ungraded" where it failed."""
+    """math-verify's verdict: "same", "different", "unparsed" (no mathematics in the answer), "timeout" where numbers are too
+    large to be computed with, or "ungraded" where it failed."""
+    try:
+        return verdict_on(answer, target)
+    except TooLarge:
+        return "timeout"
+
+
+def verdict_on(answer: str, target: str) -> str:
     answer, target = apart(answer, target)
     try:
         if not (parsed := parse(answer)):

@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import lru_cache
 from typing import Literal
 
 from .notation import LONGEST, canonical, decimals, is_product, latex, value
@@ -20,7 +21,7 @@ from .workers import Workers, sensible
 
 Verdict = Literal["same", "different", "unparsed", "timeout", "ungraded"]
 
-SECONDS = 5.0  # of computing per comparison; a busy machine does not change a score
+SECONDS = 2.0  # of computing per comparison (of real answers the slowest took one); a busy machine does not change a score
 
 _INTEGER = re.compile(r"-?[0-9]+")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z ]+")
@@ -153,6 +154,7 @@ class Grouping:
         return True
 
 
+@lru_cache(1 << 14)  # whoever waits for a verdict asks again and again
 def pair(answer: str, target: str) -> tuple[str, str]:
     """Both in one spelling, also where one alone does not say it: `100,200` for the list `100, 200`, a point for a vector, `12`
     for `12 m/s`."""

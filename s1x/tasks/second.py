@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from ..engines.looped import Looped, key_of
 from ..errors import no_key
-from ..files import whole_lines
+from ..files import checked_line, whole_lines
 
 log = logging.getLogger(__name__)
 
@@ -233,7 +233,7 @@ class _Said:
         self._known[key] = said
         if self._path is None:
             return
-        line = "\n" + json.dumps({"key": key, "said": said} | note) + "\n"  # never behind a torn line
+        line = "\n" + checked_line({"key": key, "said": said} | note)  # never behind a torn line
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab", buffering=0) as file:

@@ -12,7 +12,6 @@ import json
 import os
 import queue
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
-WALL = 6.0  # times the processor seconds of a comparison, on the clock, is its end in any case
+WALL = 15.0  # times the processor seconds of a comparison, on the clock, is its end in any case
 START = 180.0  # seconds a worker may take to load what it needs, on a busy machine
 TRIES = 3  # of one comparison, where a worker dies that it did not kill by computing
 MEMORY = 512 << 20  # bytes of address space per worker, which begins with about 64 MiB
@@ -113,6 +112,8 @@ class _Worker:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+            self.process.stdin.close()
+            self.process.stdout.close()
 
     def _start(self) -> None:
         self.kill()
@@ -122,7 +123,7 @@ class _Worker:
             raise Lost
 
     def _line(self, seconds: float) -> str | None:
-        """The next line a worker writes; None, and the worker killed, where computing took its time away."""
+        """The next line a worker writes; None, and the worker killed, where it takes too long."""
         end, text = time.monotonic() + seconds, b""
         source = self.process.stdout.fileno()
         while not text.endswith(b"\n"):
@@ -130,9 +131,7 @@ class _Worker:
                 self.kill()
                 return None
             if not (more := os.read(source, 4096)):
-                self.process.wait()
-                if self.process.returncode == -signal.SIGPROF:
-                    return None
+                self.kill()
                 raise Lost
             text += more
         return json.loads(text)

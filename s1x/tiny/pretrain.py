@@ -96,7 +96,7 @@ def pretrain(out: Path, recipe: Recipe = Recipe(), log=print) -> Path:
     parts = [model, *optimizers, *schedules]
     start, state_file = 0, out / "state.pt"
     if state_file.exists():
-        saved = torch.load(state_file, weights_only=False)
+        saved = torch.load(state_file, weights_only=True)
         start = saved["step"]
         for part, state in zip(parts, saved["parts"]):
             part.load_state_dict(state)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ..conftest import NO_LOCAL
+from .commands import Hang, run
+from .study import Study
 
 pytestmark = pytest.mark.campaign
-ROOT = Path(__file__).parents[2]
+WORDS = "No space left on device"
 
 
 @pytest.fixture
-def disk(tmp_path):
+def disk(tmp_path) -> Iterator[Callable[[int], Path]]:
     """A disk of its own: `disk(kib)` gives it that size."""
     place = tmp_path / "disk"
     place.mkdir()
@@ -31,36 +33,32 @@ def disk(tmp_path):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def run(store: Path, out: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [
-            sys.executable, "run.py", "+experiment=wait_sweep", "engine=scripted", "task.limit=40", "tracking=none",
-            f"store.dir={store}", f"hydra.sweep.dir={out}", *NO_LOCAL,
-        ],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
-    )  # fmt: skip
+def test_full_disks(tmp_path, disk, size, count):
+    """Of the results, and of the store; of any size up to what is needed."""
+    tally, rng, study = count("full disks"), random.Random(6), Study(tmp_path / "study")
+    needed = {name: _kib(study.place("whole").home / name) for name in ("out", "store")}
+    for number in range(size(4, 20)):
+        small = "out" if number % 2 == 0 else "store"
+        room = disk(1 << 17)
+        subprocess.run(["rm", "-rf", *map(str, room.iterdir())], check=True)
+        disk(max(8, int(needed[small] * rng.random() * 0.8)))
+        place = study.place(f"full{number}")
+        setattr(place, small, room / small)
+        place.arguments[-2:] = [f"store.dir={place.store}", f"hydra.sweep.dir={place.out}"]
+        faults: dict[str, str | None] = {}
+        try:
+            full = run(place.arguments, tmp_path / f"full{number}.log")
+            faults["traceback"] = full.traceback()
+            if full.status != 1 or WORDS not in full.said():
+                faults["other"] = f"it ended with {full.status}: {full.said()[-1000:]}"
+            disk(1 << 17)
+            _, found = study.again(place, tmp_path / f"full{number}.again.log")
+            faults |= {kind: text for kind, text in found.items() if text}
+        except Hang as hang:
+            faults["hang"] = str(hang)
+        tally.trial("of results" if small == "out" else "of the store", **faults)
+    tally.check(size(4, 20))
 
 
-@pytest.mark.parametrize("kib", [16, 100, 500, 1100])
-def test_results(tmp_path, disk, kib):
-    out = disk(kib) / "out"
-    full = run(tmp_path / "store", out)
-    assert full.returncode == 1 and "Traceback" not in full.stdout
-    assert "No space left on device; free some, and the same command goes on" in full.stdout.splitlines()[-1]
-    disk(1 << 17)
-    again = run(tmp_path / "store", out)
-    assert again.returncode == 0, again.stdout
-    whole = run(tmp_path / "store", tmp_path / "whole")
-    assert whole.returncode == 0
-    for file in (tmp_path / "whole").glob("*/samples_*.jsonl"):
-        assert (out / file.relative_to(tmp_path / "whole")).read_bytes() == file.read_bytes()
-
-
-@pytest.mark.parametrize("kib", [8, 40, 100])
-def test_the_store(tmp_path, disk, kib):
-    store = disk(kib) / "store"
-    full = run(store, tmp_path / "out")
-    assert full.returncode == 1 and "Traceback" not in full.stdout
-    assert full.stdout.splitlines()[-1].startswith("store.dir=") and "No space left on device" in full.stdout.splitlines()[-1]
-    disk(1 << 17)
-    assert run(store, tmp_path / "out").returncode == 0
+def _kib(folder: Path) -> int:
+    return sum(-(-path.stat().st_size // 4096) * 4 for path in folder.rglob("*") if path.is_file())

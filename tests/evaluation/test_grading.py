@@ -202,7 +202,10 @@ def test_a_task_that_fails_or_hangs_costs_its_own_cell(command, tmp_path, monkey
 def test_grading_that_takes_long_shows_how_far_it_is(command, tmp_path, monkeypatch):
     (tmp_path / "q.jsonl").write_text("".join(json.dumps({"question": f"{i}?", "answer": f"{i}x"}) + "\n" for i in range(6)))
     bombs = iter(range(100))
-    monkeypatch.setattr("s1x.evaluation.samples.graded_text", lambda *_: rf"\boxed{{{next(bombs) % 6 + 2}^{{9^{{9^9}}}}}}")
+    monkeypatch.setattr(
+        "s1x.evaluation.samples.graded_text",
+        lambda *_: rf"\boxed{{\int_0^1 \frac{{\sin(x^{next(bombs) % 6 + 3})}}{{1+x^5+e^x}} dx}}",
+    )
     monkeypatch.setattr("s1x.evaluation.progress.LOG_SECONDS", 0.2)
     rules.close()
     monkeypatch.setattr(rules, "seconds", 0.5)

@@ -13,7 +13,7 @@ from s1x.tasks.equivalence import rules
 
 from ..methods.conftest import make_chat
 
-SAID = ["9^{9^{9^9}}", "8^{8^{8^8}}", "x/2", "0.5x"]
+SAID = [*(rf"\int_0^1 \frac{{\sin(x^{n})}}{{1+x^5+e^x}} dx" for n in (4, 6)), "x/2", "0.5x"]
 
 
 def test_a_pool_of_answers_that_are_slow_to_compare_holds_up_nothing(tmp_path, monkeypatch):

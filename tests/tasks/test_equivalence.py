@@ -13,6 +13,8 @@ import pytest
 from s1x.tasks import workers
 from s1x.tasks.equivalence import Rules, canonical
 
+SLOW, SLOWER = (rf"\int_0^1 \frac{{\sin(x^{n})}}{{1+x^5+e^x}} dx" for n in (4, 6))  # compute for longer than they may
+
 
 @pytest.fixture(scope="module")
 def rules():
@@ -99,7 +101,7 @@ def test_the_limit_is_hard():
     try:
         assert rules.verdict("1/2", "0.5") == "same"  # a worker is up
         begun = time.perf_counter()
-        assert rules.verdict("9^{9^{9^9}}", "1/2") == "timeout"
+        assert rules.verdict(SLOW, "1/2") == "timeout"
         assert time.perf_counter() - begun < 10
     finally:
         rules.close()
@@ -116,7 +118,7 @@ def test_grouping_waits_for_nothing_until_its_classes_are_asked_for():
     rules = Rules(seconds=1.0, workers=1)
     try:
         assert rules.verdict("2x", "x+x") == "same"  # a worker is up
-        answers = ["9^{9^{9^9}}", None, "8^{8^{8^8}}", "x/2", "0.5x", "8^{8^{8^8}}"]
+        answers = [SLOW, None, SLOWER, "x/2", "0.5x", SLOWER]
         grouping, begun, longest = rules.grouping(answers), time.perf_counter(), 0.0
         while not grouping.done():
             looked = time.perf_counter()
@@ -164,11 +166,11 @@ def test_a_comparison_whose_worker_is_killed_is_made_again():
     rules = Rules(seconds=3.0, workers=1)
     try:
         assert rules.verdict("2x", "x+x") == "same"
-        rules.submit("9^{9^{9^9}}", "1/3")  # computes for its three seconds, if it may
+        rules.submit(SLOW, "1/3")  # computes for its three seconds, if it may
         rules.submit("(x+1)^2", "x^2+2x+1")
         time.sleep(0.5)
         kill(rules)
-        assert rules.verdict("9^{9^{9^9}}", "1/3") == "timeout"
+        assert rules.verdict(SLOW, "1/3") == "timeout"
         assert rules.verdict("(x+1)^2", "x^2+2x+1") == "same"
     finally:
         rules.close()
