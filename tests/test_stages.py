@@ -105,7 +105,7 @@ WRONG = {
     "report.of=[stopped,good]": "/stopped: holds no measured cell (cell.json), so there is nothing to merge",
     "report.of=[good,good,empty]": "/empty: holds no measured cell",
     "report.of=[good,other]": "report.x: the directories' reports were made with thinking_tokens and path_tokens",
-    "report.of=good report.x=flops": "report.x=flops: must be null or one of thinking_tokens, path_tokens",
+    "report.of=good report.x=tokens": "report.x=tokens: must be null or one of thinking_tokens, path_tokens",
     "-m report.of=good,other": "stage=report: makes one report",
 }
 
