@@ -17,10 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from s1x.chat import Chat, ChatFormat
+from s1x.engines.build import build
 from s1x.evaluation.scorers import open_scorer
 from s1x.metrics.intervals import resampled_means
 from s1x.metrics.voting import expected_best_of_k, weighted_majority
 from s1x.models.tokenizer import load_tokenizer
+from s1x.streams.memory import MemoryStore
+from s1x.streams.scheduler import Model
+from s1x.streams.scores import MemoryScores
 from s1x.tiny import benchmarks, measured
 from s1x.tiny.labels import kind, labels
 
@@ -102,10 +106,17 @@ def main() -> None:
     scored = sum(len(scorer.encode(p.question, lines)[0]) for p, lines in traces if lines) / len(rows)
     print(f"tokens a problem: thinking {tokens:,.0f}, read by the scorer {scored:,.0f}")
 
-    print("slip test: pairs, mean score right and slipped, share that falls (by more than .2), AUC")
-    for what, t in measured.slip_test(scorer, model, measured.slip_pairs(traces, 300)).items():
-        means = f"{t['pairs']}, {t['right']:.3f}, {t['slipped']:.3f}"
-        print(f"  {what}: {means}, {t['falls']:.3f} ({t['falls_by_0.2']:.3f}), {t['auc']:.3f}")
+    pairs = measured.slip_pairs(traces, 300)
+    policy = Model(build(engine, {"path": str(HERE / "tiny-s1"), "revision": None, "tokenizer": None}), MemoryStore())
+    policy.scores = MemoryScores()
+    for name, scores in (
+        ("scorer", [v[-1] for v in measured.values(scorer, model, measured.both(pairs))]),
+        ("probability of the line", measured.probabilities(chat, policy, measured.both(pairs))),
+    ):
+        print(f"slip test, {name}: pairs, mean right, mean slipped, share that falls (by more than .2), AUC")
+        for what, t in measured.slip_table(pairs, scores).items():
+            means = f"{t['pairs']}, {t['right']:.3f}, {t['slipped']:.3f}"
+            print(f"  {what}: {means}, {t['falls']:.3f} ({t['falls_by_0.2']:.3f}), {t['auc']:.3f}")
     model.scores.close()
     model.engine.close()
 

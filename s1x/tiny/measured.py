@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
+from ..chat import Chat
 from ..scorer import Scorer
 from ..streams.memory import MemoryStore
 from ..streams.scheduler import Job, Model, Scheduler
-from ..streams.types import Trace
+from ..streams.types import Row, Score, Trace
 from .labels import kind, labels, slipped
 from .problems import Problem
+
+Pair = tuple[str, Problem, list[str], list[str]]
+"""A kind of line, a problem, the steps up to a right line, and the same with a slip in that line."""
 
 
 def values(scorer: Scorer, model: Model, solutions: Iterable[tuple[str, Sequence[str]]]) -> list[list[float]]:
     """What the scorer says of each step of each solution (question, steps)."""
-    asked = [(question, list(steps)) for question, steps in solutions]
-    found: dict[int, list[float]] = {}
+    asked = [scorer.score(question, list(steps)) if steps else None for question, steps in solutions]
+    return [[] if rows is None else scorer.values(rows) for rows in _rows(model, asked)]
 
-    def judged(question: str, steps: list[str]):
-        rows = yield scorer.score(question, steps)
-        return Trace((), info={"values": scorer.values(rows)})
 
-    def take(i: int):
-        return lambda trace: found.__setitem__(i, trace.info["values"])
+def _rows(model: Model, scores: Sequence[Score | None]) -> list[list[Row] | None]:
+    """The rows of each score, None for none."""
+    found: dict[int, list[Row]] = {}
 
-    scheduler = Scheduler(model.engine, MemoryStore(), others={scorer.role: model})
-    scheduler.run(Job((i,), judged(*each), take(i)) for i, each in enumerate(asked) if each[1])
-    return [found.get(i, []) for i in range(len(asked))]
+    def asked(i: int, score: Score):
+        found[i] = yield score
+        return Trace(())
+
+    several = [(i, score) for i, score in enumerate(scores) if score is not None]
+    scheduler = Scheduler(model.engine, MemoryStore(), others={score.model: model for _, score in several[:1]})
+    scheduler.run(Job((i,), asked(i, score), lambda trace: None) for i, score in several)
+    return [found.get(i) for i in range(len(scores))]
 
 
 def auc(scores: Sequence[float], right: Sequence[bool]) -> float:
@@ -50,9 +57,7 @@ def calibration_error(scores: Sequence[float], right: Sequence[bool], bins: int 
     return float(sum(abs((s - r)[place == b].sum()) for b in range(bins)) / len(s))
 
 
-def slip_pairs(
-    traces: Sequence[tuple[Problem, Sequence[str]]], each: int, seed: int = 0
-) -> list[tuple[str, Problem, list[str], list[str]]]:
+def slip_pairs(traces: Sequence[tuple[Problem, Sequence[str]]], each: int, seed: int = 0) -> list[Pair]:
     """Right lines at the end of what came before them, and the same with a slip in the result: (kind of line, problem, steps,
     steps with the slip), `each` of a kind at most."""
     rng = random.Random(f"slips-{seed}")
@@ -71,12 +76,33 @@ def slip_pairs(
     return pairs
 
 
-def slip_test(scorer: Scorer, model: Model, pairs: Sequence[tuple[str, Problem, list[str], list[str]]]) -> dict[str, Any]:
-    """By kind of line: pairs, mean score right and slipped, the share whose score falls (and by more than .2), and the AUC."""
-    found = values(scorer, model, [(p.question, steps) for _, p, right, wrong in pairs for steps in (right, wrong)])
-    last = np.array([v[-1] for v in found]).reshape(-1, 2)
+def probabilities(chat: Chat, model: Model, solutions: Iterable[tuple[str, Sequence[str]]]) -> list[float]:
+    """How probably the policy itself writes the last line, its newline included, of each of these beginnings of thinking."""
+
+    def score(question: str, steps: Sequence[str]) -> Score:
+        prompt = chat.prompt(question)
+        before = prompt.ids + prompt.thinking_start + chat.encode("\n")
+        for step in steps[:-1]:
+            before += chat.encode(step) + chat.encode("\n")
+        ids = before + chat.encode(steps[-1]) + chat.encode("\n")
+        return Score(ids, tuple(range(len(before), len(ids))), "next")
+
+    return [math.exp(sum(row[0] for row in rows)) for rows in _rows(model, [score(*each) for each in solutions]) if rows]
+
+
+def both(pairs: Sequence[Pair]) -> list[tuple[str, list[str]]]:
+    """Questions and steps of the pairs: right, slipped, right, slipped, ..."""
+    return [(problem.question, steps) for _, problem, right, wrong in pairs for steps in (right, wrong)]
+
+
+def slip_table(pairs: Sequence[Pair], scores: Sequence[float]) -> dict[str, dict[str, float]]:
+    """By kind of line: pairs, mean score right and slipped, the share whose score falls (and by more than .2), and the AUC.
+
+    scores: of the last lines, in the order of `both`.
+    """
+    last = np.asarray(scores, dtype=float).reshape(-1, 2)
     kinds = np.array([what for what, *_ in pairs])
-    table = {}
+    table: dict[str, dict[str, float]] = {}
     for what in (*sorted(set(kinds)), "all"):
         rows = last if what == "all" else last[kinds == what]
         right, wrong = rows[:, 0], rows[:, 1]
