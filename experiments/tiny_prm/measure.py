@@ -24,7 +24,6 @@ from s1x.metrics.voting import expected_best_of_k, weighted_majority
 from s1x.models.tokenizer import load_tokenizer
 from s1x.streams.memory import MemoryStore
 from s1x.streams.scheduler import Model
-from s1x.streams.scores import MemoryScores
 from s1x.tiny import benchmarks, measured
 from s1x.tiny.labels import kind, labels
 
@@ -41,16 +40,16 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path(".s1x/store"))
     args = parser.parse_args()
     rows = [json.loads(line) for line in next(args.run.glob("samples_*.jsonl")).open()]
-    chosen = range(HALF) if args.half == "first" else range(HALF, 2 * HALF)
-    rows = [row for row in rows if row["doc_id"] in chosen]
-    problems = benchmarks.load("test")
+    half = benchmarks.load("test")[:HALF] if args.half == "first" else benchmarks.load("test")[HALF:]
+    problems = {problem.question: problem for problem in half}
+    rows = [row for row in rows if row["doc"]["question"] in problems]
     chat = Chat(ChatFormat(), load_tokenizer({"path": str(HERE / "tiny-s1"), "revision": None, "tokenizer": None}), 2048)
 
     engine = {"_target_": "s1x.engines.transformers.TransformersEngine", "threads": 1}
     group = STRINGS | {"model": {"path": str(args.scorer)}}
     scorer, model = open_scorer(engine, group, args.store)
 
-    members = [(problems[row["doc_id"]], member) for row in rows for member in row["samples"]]
+    members = [(problems[row["doc"]["question"]], member) for row in rows for member in row["samples"]]
     traces = []
     for problem, member in members:
         ids = tuple(i for s in member["segments"] if s["kind"] == "thinking" for i in s["ids"])
@@ -108,7 +107,6 @@ def main() -> None:
 
     pairs = measured.slip_pairs(traces, 300)
     policy = Model(build(engine, {"path": str(HERE / "tiny-s1"), "revision": None, "tokenizer": None}), MemoryStore())
-    policy.scores = MemoryScores()
     for name, scores in (
         ("scorer", [v[-1] for v in measured.values(scorer, model, measured.both(pairs))]),
         ("probability of the line", measured.probabilities(chat, policy, measured.both(pairs))),
