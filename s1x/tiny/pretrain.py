@@ -13,6 +13,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from . import benchmarks, documents, tokenizer
 
@@ -40,6 +41,14 @@ class Recipe:
     warmup: int = 80
     seed: int = 0
     checkpoint_every: int = 250
+    world: ClassVar = ("benchmarks.py", "documents.py", "muon.py", "notes.py", "pretrain.py", "problems.py", "tokenizer.py")
+
+    @property
+    def plan(self) -> str:
+        return f"pretrained from scratch, {self.steps:,} steps"
+
+    def make(self, out: Path, log=print) -> Path:
+        return pretrain(out, self, log)
 
 
 def batch(tok, recipe: Recipe, index: int, exclude: frozenset):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import SettingError, sentences
@@ -30,7 +31,7 @@ def show(configs: Sequence[DictConfig]) -> None:
     shown = []
     for cfg in configs:
         if "recipe" in cfg.train:
-            print(f"{cfg.train.name}: pretrained from scratch, {cfg.train.recipe.steps:,} steps")
+            print(f"{cfg.train.name}: {instantiate(cfg.train.recipe).plan}")
             continue
         settings, ranks = _for_gpus(cfg)
         settings.accumulation(ranks.devices)

@@ -1,4 +1,7 @@
-"""The tiny base model's own recipe as a training: kept, resumed and found again like any other."""
+"""The tiny models' own recipes as trainings: kept, resumed and found again like any other.
+
+A recipe has `world`, the modules of s1x/tiny that its weights depend on, `plan`, a line about it, and `make(folder, log)`.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +18,19 @@ from .trained import Training
 
 log = logging.getLogger(__name__)
 
-WORLD = ("benchmarks.py", "documents.py", "muon.py", "notes.py", "pretrain.py", "problems.py", "tokenizer.py")
-
 
 def run(train: DictConfig) -> Training:
-    """Pretrain `train.recipe` from scratch, unless it is done already."""
-    code = b"".join((Path(tiny.__path__[0]) / name).read_bytes() for name in WORLD)  # what the documents are made by
-    recipe = OmegaConf.to_container(train.recipe, resolve=True)
+    """Follow `train.recipe`, unless that is done already."""
+    recipe, made = OmegaConf.to_container(train.recipe, resolve=True), instantiate(train.recipe)
+    code = b"".join((Path(tiny.__path__[0]) / name).read_bytes() for name in made.world)
     content = {"recipe": recipe, "world": hashlib.blake2b(code, digest_size=8).hexdigest()}
     training = Training.of(content, train.dir, train.name)
     with training.lock():
         if training.done:
             log.info(f"{train.name}: trained already, in {training.folder}")
             return training
-        from ..tiny.pretrain import pretrain
-
         began = time.monotonic()
-        pretrain(training.folder, instantiate(train.recipe), log=log.info)
+        made.make(training.folder, log.info)
         (training.folder / "state.pt").unlink(missing_ok=True)
         training.finish({"name": train.name, "seconds": round(time.monotonic() - began, 1)})
     return training
