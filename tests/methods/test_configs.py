@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from s1x.engines.scripted import ScriptedEngine
 from s1x.evaluation.naming import method_of
 from s1x.methods.base import Ask, check, facts
+from s1x.scorer import Scorer, ScorerFormat
 from s1x.streams.types import GREEDY, Sampling
 
-from .conftest import CONTEXT, make_chat, make_engine
+from .conftest import CONTEXT, Tokenizer, make_chat, make_engine
 from .running import scheduled
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -34,9 +36,12 @@ def test_every_config_runs(name):
     cfg = settings(name)
     warm = facts(method_of(cfg)).needs_sampling is not None
     check(method_of(cfg), context_length=CONTEXT, temperature=float(warm), chat=CHAT)
-    ask = Ask(CHAT.prompt("x"), CHAT, Sampling(1.0, noise=3) if warm else GREEDY, max_answer_tokens=20)
-    (trace,) = scheduled([method_of(cfg)(ask)], make_engine(4), CHAT)
-    assert trace.prompt and (trace.segments or len(trace.samples) == 4)
+    scorer = Scorer(ScorerFormat("x", template=False, separator="\n"), Tokenizer())
+    sampling = Sampling(1.0, noise=3) if warm else GREEDY
+    ask = Ask(CHAT.prompt("x"), CHAT, sampling, max_answer_tokens=20, question="x", scorer=scorer)
+    (trace,) = scheduled([method_of(cfg)(ask)], make_engine(4), CHAT, ScriptedEngine(context_length=1 << 14))
+    assert trace.prompt and (trace.segments or trace.samples)
+    assert bool(trace.scored) == facts(method_of(cfg)).needs_scorer
     assert trace.reads
 
 
