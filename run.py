@@ -78,7 +78,7 @@ def main() -> int:
 
 
 def attempt() -> int:
-    gc.set_threshold(50_000)  # composing makes small objects that stay; looking for garbage among them is a tenth of the time
+    gc.set_threshold(200_000)  # composing makes small objects that stay; looking for garbage among them is a tenth of the time
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
     logging.raiseExceptions = False  # where the disk is full, the log is not what to talk about
     sys.argv[1:] = quietly(sys.argv[1:])

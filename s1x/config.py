@@ -146,10 +146,17 @@ def register() -> None:
     schema = OmegaConf.structured(Config)
     OmegaConf.set_struct(schema.chat.arguments, False)  # any name, typed with or without +
     ConfigStore.instance().store(name="s1x_schema", node=schema)
+    _hasten_hydra()
     OmegaConf.register_new_resolver("s1x", lambda path: str(PACKAGE / path), replace=True)
     OmegaConf.register_new_resolver("task_name", _task_name, replace=True)
     if find_spec("hydra_plugins") is None or find_spec("hydra_plugins.s1x_sweeps") is None:  # a checkout that is not installed
         sys.path.append(str(PACKAGE / "plugins"))
+
+
+def _hasten_hydra() -> None:
+    """Leave out what takes Hydra most of its time: a copy of all registered schemas whenever it looks for something, a hundred
+    times for --help. What it loads of them is copied anyway."""
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 
 
 def _task_name(task: str) -> str:

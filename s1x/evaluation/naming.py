@@ -109,7 +109,10 @@ def _flat(node: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
 
 def cell_id(cfg: DictConfig, known: Facts) -> str:
     """Readable, safe in file names, and different for different settings: the last part is a hash of all that is keyed."""
-    plain = {k: v for k, v in keyed(cfg, known).items() if k not in ("engine", "data", "train", "distributed")}
-    parts = [plain, *_of_engine(keyed(cfg, known)["engine"])]
+    whole = keyed(cfg, known)
+    parts = [
+        {k: v for k, v in whole.items() if k not in ("engine", "data", "train", "distributed")},
+        *_of_engine(whole["engine"]),
+    ]
     tail = blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
     return "-".join([cfg.model.name, cfg.task.name, known.name, tail])

@@ -59,6 +59,8 @@ def _kill(study: Study, place: Place, phase: str, rng: random.Random, number: in
         before = stored(place.store)
         command.send(sign, all_of_it=sign != signal.SIGKILL or rng.random() < 0.7)
         status = command.wait("stopping")
+        if status == 0 and sign == signal.SIGKILL:  # the signal came a moment too late
+            return False
         after = stored(place.store)
         faults["lost"] = lost(before, after)
         faults["wrong"] = untrue(after, study.truth)

@@ -59,11 +59,11 @@ class GridSweeper(BasicSweeper):
         check_writable("hydra.sweep.dir", self.config.hydra.sweep.dir)
         cells = self.cells(arguments)
         check(cells.values())
-        check_subdirs(cells.values())
         if hasattr(self.launcher, "composed"):
             self.launcher.composed.update(cells)
 
         if not self.config.plan:
+            check_subdirs(cells.values())
             directory = take(self.config, "hydra.sweep.dir", [job.task for job in cells.values()])
             for job in cells.values():
                 if str(directory) != job.config.hydra.sweep.dir:
