@@ -30,12 +30,11 @@ class Asked:
 
 
 class Scores:
-    """store: has get, put and flush (scores.ScoreStore, or scores.MemoryScores). `computed` counts rows from the engine,
-    `reused` those that were there when they were asked for."""
+    """store: has get, put and flush (scores.ScoreStore, or scores.MemoryScores). `computed` counts rows from the engine."""
 
     def __init__(self, engine: Engine, store: Any) -> None:
         self.engine, self.store = engine, store
-        self.computed = self.reused = 0
+        self.computed = 0
         self._waiting: dict[bytes, list[Asked]] = {}
         self._to_open: list[Asked] = []
         self._under_way: dict[bytes, int] = {}  # key -> handle
@@ -55,7 +54,6 @@ class Scores:
             return None
         asked = Asked(self, score, owner, index, priority)
         asked.rows = {key: row for key in asked.keys if (row := self.store.get(key)) is not None}
-        self.reused += len(asked.rows)
         for _, key in asked.missing():
             self._waiting.setdefault(key, []).append(asked)
         if self._deliver(asked):
