@@ -169,6 +169,7 @@ OPEN = (  # where + may make up settings
     "hydra",
     "engine.arguments",
     "chat.arguments",
+    "scorer.engine",
     "scale.plan",
     "data.sources",
     "data.quality",

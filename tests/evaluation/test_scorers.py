@@ -52,3 +52,10 @@ def test_a_made_up_setting_of_a_scorer_is_named():
     with pytest.raises(ValueError, match="scorer.marks: there is no such setting"):
         format_of({"name": "x", "model": {"path": "p"}, "marks": "."})
     assert format_of({"name": "none"}) is None and format_of(None) is None
+
+
+def test_settings_of_the_scorers_engine_can_be_typed():
+    typed = ["scorer=tiny_prm", "method=best_of_n", "sampling.temperature=1", "plan=true"]
+    for more, status in (("+scorer.engine.slots=8", 0), ("+scorer.engine={slots: 8}", 0), ("+scorer.marks=8", 2)):
+        done = subprocess.run([sys.executable, "run.py", *typed, more], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
