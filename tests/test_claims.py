@@ -94,6 +94,7 @@ def test_the_same_command_waits_for_the_first_to_end_and_goes_on_when_it_is_dead
         while not list((tmp_path / "store").glob("*/*.streams")) and time.monotonic() < until:
             assert first.poll() is None, first.stderr.read()
             time.sleep(0.05)
+        first.send_signal(signal.SIGSTOP)  # at work for as long as the others need to look
         for status, said in ends([start(tmp_path, *own) for _ in range(3)]):
             assert status == 2 and "the same command is at work there (process" in said and f"{first.pid} on" in said, said
     finally:
