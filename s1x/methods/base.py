@@ -30,7 +30,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -393,10 +393,18 @@ def _series(
             words += [f.series for f in within]
             if declared.limits is not None and any(f.limits[1] is not None for f in within):
                 words.append("forced")
-        elif key not in declared.curve and not _number(value) and not _number(defaults[key]):
-            if _plain(value) != _plain(defaults[key]):
-                words.append(value if isinstance(value, str) else f"{key}={json.dumps(value, default=str)}")
+        elif key not in declared.curve:
+            words += _words(key, value, defaults[key])
     return name + (f"({', '.join(words)})" if words else "")
+
+
+def _words(key: str, value: Any, default: Any) -> list[str]:
+    """What is set otherwise than by default, if it is no number; of a group of settings (a dataclass), each of its own."""
+    if is_dataclass(value) and type(value) is type(default):
+        return [word for k, v in vars(value).items() for word in _words(k, v, getattr(default, k))]
+    if _number(value) or _number(default) or _plain(value) == _plain(default):
+        return []
+    return [value if isinstance(value, str) else f"{key}={json.dumps(value, default=str)}"]
 
 
 def _plain(value: Any) -> Any:

@@ -17,12 +17,13 @@ from .commands import Command, Hang, run
 pytestmark = pytest.mark.campaign
 MODEL = str(Path(__file__).parents[2] / "s1x" / "tiny" / "models" / "tiny-s1")
 SPEAKS = {"vocab": 400, "first_id": 4, "ends": {1: 8, 2: 8}, "context_length": 2048}  # of a vocabulary of 512
+STREAMS = 16  # at once
 STREAM = ("prompt", "max_tokens", "stream", "stop_token_ids", "priority", "stream_interval", "logprobs")  # of a request, beside
 
 
 class Counting(Loopback):
-    """Counts every token that it sends, by what stood before it and the rest of the request. `hold` stops all streams where
-    they are, until `let_go` ends them."""
+    """Counts every token that it sends, by what stood before it and the rest of the request. pace: seconds a token takes in each
+    stream. `hold` stops all streams where they are, until `let_go` ends them."""
 
     def __init__(self, pace: float):
         super().__init__(MODEL, SPEAKS)
@@ -45,7 +46,7 @@ class Counting(Loopback):
         era, before = self._era, tuple(body["prompt"])
         rest = tuple(sorted((key, str(value)) for key, value in body.items() if key not in STREAM))
         for event in super().events(body):
-            time.sleep(self.pace)
+            time.sleep(self.pace * sum(len(choice["token_ids"]) for choice in event["choices"]))
             self._going.wait(60)
             if era != self._era:
                 raise OSError("held and let go")
@@ -63,7 +64,7 @@ class Counting(Loopback):
 def arguments(server: Counting, place: Path) -> list[str]:
     return [
         "-m", "method.max_thinking_tokens=64,512", "method.ignore_end=0,1", "task.limit=12", "tracking=none", "model=tiny_s1",
-        "engine=server", f"engine.urls={server.url}", "engine.in_flight=16", f"store.dir={place / 'store'}",
+        "engine=server", f"engine.urls={server.url}", f"engine.in_flight={STREAMS}", f"store.dir={place / 'store'}",
         f"hydra.sweep.dir={place / 'out'}", "engine.pause_s=0.05",
     ]  # fmt: skip
 
@@ -75,10 +76,11 @@ def test_nothing_is_sent_twice(tmp_path, size, count):
         assert run(arguments(server, tmp_path / "whole"), tmp_path / "whole.log").status == 0
         whole, alone = sum(server.sent.values()), server.twice()
         seconds = time.monotonic() - began
+    slow = 3 * STREAMS * seconds / whole  # a third of what the command takes in here, or more and more would be on its way
     flowing = 0
     for number in range(size(4, 12)):
         held, sign = number % 2 == 0, rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-        with Counting(0.004) as server:
+        with Counting(slow) as server:
             place = tmp_path / str(number)
             command = Command(arguments(server, place), tmp_path / f"{number}.log")
             faults: dict[str, str | None] = {}
@@ -95,7 +97,9 @@ def test_nothing_is_sent_twice(tmp_path, size, count):
                 again = run(arguments(server, place), tmp_path / f"{number}.again.log")
                 faults["wrong"] = f"it ended with {again.status}: {again.said()[-500:]}" if again.status else None
                 twice = server.twice() - alone
-                if held and twice > 0 or twice > 16 * 8:  # tokens that were on their way: an event of each stream, and no more
+                if (
+                    held and twice > 0 or twice > STREAMS * 8
+                ):  # tokens that were on their way: an event of each stream, and no more
                     faults["lost"] = f"{twice} of {until} tokens were sent twice"
                 flowing += 0 if held else max(0, twice)
                 faults["traceback"] = command.traceback() or again.traceback()

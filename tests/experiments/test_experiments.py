@@ -18,12 +18,15 @@ ROOT = Path(__file__).parents[2]
 STUDIES = (
     "budget_sweep", "wait_sweep", "extrapolation_strings", "majority_voting", "rejection_sampling", "token_conditional",
     "step_conditional", "class_conditional", "method_comparison", "main_results", "s1_1", "sequential_vs_parallel",
-    "early_exit",
+    "early_exit", "parallel_on_sequential", "search",
 )  # fmt: skip
 SCALES = ("laptop", "paper")
 OF_THEIR_OWN = [
     ("early_exit", "method.every", "32,64,128", "250,500,1000"),
     ("sequential_vs_parallel", "method.inner.max_thinking_tokens", "128,256", "2000,4000"),
+    ("parallel_on_sequential", "method.steps", "8,16,32,64,128", "32,64,128,256,512"),
+    ("parallel_on_sequential", "method.policy.steps", "64", "256"),
+    ("parallel_on_sequential", "scorer", "tiny_prm", "rlhflow_prm"),
     ("s1_1", "model", "tiny_s1", "s1-32b,s1.1-32b"),
     ("s1_1", "task", "tiny_math,tiny_hard", "aime24,aime25,math500,gpqa_diamond"),
     ("majority_voting", "task", "tiny_math", "gpqa_diamond"),
@@ -84,6 +87,25 @@ def test_a_model_to_be_trained_is_another_model(planned):
     trained = [r for r in rows if "train" in stages(r.cell.cfg)]
     assert {r.cell.cfg.train.name for r in trained} == {"tiny-token-conditional", "tiny-step-conditional"}
     assert {plan.model_of(r.cell.cfg) for r in rows} == {"tiny-s1", "tiny-token-conditional", "tiny-step-conditional"}
+
+
+def test_a_forced_countdown_binds_at_both_scales(planned):
+    """A step has about 100 tokens in the paper and 10 in the tiny world."""
+    for scale, step in (("laptop", 10), ("paper", 100)):
+        few = [c for c in planned("step_conditional", f"scale={scale}", "method.steps=8") if c.cfg.method.forced]
+        assert naming.identity(few[0])["limit_tokens"] == [0, 8 * step]
+        (free,) = [c for c in planned("step_conditional", f"scale={scale}", "method.steps=8") if not c.cfg.method.forced]
+        assert sum(forecast(few[0]).values()) < sum(forecast(free).values())
+
+
+def test_what_a_search_is_over_parts_no_series(planned):
+    """Numbers in a group of settings are points of a curve, as numbers beside it are."""
+    series = {naming.identity(cell)["series"] for cell in planned("parallel_on_sequential")}
+    assert series == {"step_conditional", "majority_voting(step_conditional)", "rebase"}
+    (worst, *_) = planned(
+        "search", "method=dvts", "method.policy.by=min", "method.n=4", "scorer=tiny_prm", "sampling.temperature=1"
+    )
+    assert naming.identity(worst)["series"] == "dvts(min)"
 
 
 def test_tries_follow_the_published_ones(planned):
