@@ -175,7 +175,7 @@ def pools(n: int, k: int, a: float, b: float, seed: int = 7) -> Figures:
     found = {}
     for name, (estimate, truth) in figures.items():
         found[name] = held(bootstrapped(np.array([estimate(c) for c in range(k + 1)])[right]), truth)
-        found[f"{name}, true %"] = 100 * truth
+        found[f"{name}, true %"] = 100 * float(truth)
     low, high = np.array([voting.bayes_at_n(column, k)["ci95"] for column in right.T]).T
     return found | {"Bayes@N": float(np.mean((low <= chance.mean(0)) & (chance.mean(0) <= high)))}
 

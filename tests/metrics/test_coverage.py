@@ -28,18 +28,36 @@ def test_paired_differences(difference, differing):
     within(coverage.paired(200, difference, differing), "bootstrap")
 
 
-@pytest.mark.parametrize(("a", "b"), [(1, 1), (0.8, 0.2), (0.3, 2.7)])
-def test_pools(a, b):
+@long
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.95])
+def test_several_samples(p):
+    within(coverage.sampled_accuracy(200, p), "Wilson", "bootstrap")
+
+
+long = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "figures"), [pytest.param(1, 1, 3), pytest.param(0.8, 0.2, 2, marks=long), pytest.param(0.3, 2.7, 1, marks=long)]
+)
+def test_pools(a, b, figures):
     found = coverage.pools(200, 16, a, b)
     names = [name for name in found if f"{name}, true %" in found and 5 <= found[f"{name}, true %"] <= 95]
-    assert len(names) == (2 if a < 0.5 else 3)
-    within(found, *names, low=0.92)  # 1,000 data sets: 0.7 points of error
+    assert len(names) == figures
+    within(found, *names)
     if a == b == 1:
-        within(found, "Bayes@N")  # its prior is these questions' own distribution
+        within(found, "Bayes@N", low=0.92)  # its prior is these questions' own distribution
     else:
         assert found["Bayes@N"] < 0.1  # and is not here: it is drawn to one half
 
 
+@long
+@pytest.mark.parametrize(("top", "close"), [(0.5, False), (0.5, True), (0.1, False)])
+def test_slopes(top, close):
+    within(coverage.slopes(200, top, close), *coverage.SLOPES, low=0.925)
+
+
+@long
 def test_at_equal_cost():
     found = coverage.equal_cost(200, (0.5,) * 5 + (0.6,), 0.57)
     within(found, "cross-fitted", low=0.91, high=0.985)  # 200 data sets
@@ -49,8 +67,9 @@ def test_at_equal_cost():
     assert equal["error of the best on all questions, points"] < -2
 
 
-@pytest.mark.parametrize("differing", [0.05, 0.2])
-@pytest.mark.parametrize("n", [30, 200])
+@pytest.mark.parametrize(
+    ("n", "differing"), [(30, 0.2), (200, 0.2), pytest.param(30, 0.05, marks=long), pytest.param(200, 0.05, marks=long)]
+)
 def test_p_values_and_the_detectable_difference(n, differing, monkeypatch):
     monkeypatch.setattr(coverage, "SETS", 600)
     found = coverage.tests(n, differing)
@@ -79,7 +98,7 @@ def test_the_page_has_every_table():
     assert "python scripts/coverage.py --write" in page
 
 
-@pytest.mark.long
+@long
 def test_the_page_has_the_figures_of_today(monkeypatch):
     monkeypatch.undo()
     page = (coverage.ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
