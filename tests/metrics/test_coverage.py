@@ -7,6 +7,8 @@ import pytest
 
 from scripts import coverage
 
+long = pytest.mark.long
+
 
 @pytest.fixture(autouse=True)
 def smaller(monkeypatch):
@@ -32,9 +34,6 @@ def test_paired_differences(difference, differing):
 @pytest.mark.parametrize("p", [0.05, 0.5, 0.95])
 def test_several_samples(p):
     within(coverage.sampled_accuracy(200, p), "Wilson", "bootstrap")
-
-
-long = pytest.mark.long
 
 
 @pytest.mark.parametrize(
