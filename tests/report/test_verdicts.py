@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,3 +126,15 @@ def test_a_close_pair_is_named_with_its_tokens(tmp_path):
     text = (tmp_path / "summary.md").read_text()
     assert "Scaling of bf hangs on one pair: the cells of 439 and 460 thinking tokens, 0.07 doublings apart" in text
     assert "| Theil-Sen |" in text and json.loads((tmp_path / "summary.json").read_text()) == summary
+
+
+def test_the_page_on_statistics_explains_every_column(aggregated):
+    text = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    summary = aggregated[1]
+    records = summary["cells"]
+    shown = [tables.cells(records), tables.metrics(summary["metrics"], records), tables.pools([], RECORDS)]
+    shown += [tables.comparisons(summary["comparisons"], records)]
+    titles = {column.title for table in shown for column in table.columns}
+    said = set(re.findall(r"\*\*[^*]+\*\*", text.replace("\n", " ")))
+    names = {"task", "cell", "settings", "budget", "Wait", "series", "pool", "k", "paired difference", "questions"}
+    assert {title for title in titles - names if not {f"**{t}**" for t in (title, title.removesuffix(" %"))} & said} == set()
