@@ -46,7 +46,7 @@ CELLS = {
     "one of six 10%, the others 5%": (0.05,) * 5 + (0.1,),
     "one of six 95%, the others 90%": (0.9,) * 5 + (0.95,),
 }
-DIFFICULTIES = {"all accuracies alike": (1, 1), "80%, few in between": (0.8, 0.2), "10%": (0.3, 2.7)}  # beta distributions
+DIFFICULTIES = {"evenly from 0 to 100%": (1, 1), "80%, few in between": (0.8, 0.2), "10%": (0.3, 2.7)}  # beta distributions
 
 
 def held(ends: Interval, truth: float) -> float:
