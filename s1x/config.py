@@ -108,11 +108,13 @@ class Report:
 
     `compat: s1` computes as s1 does: close pairs stay in Scaling, votes are those of a pool's first k samples; `paper`
     computes as the paper says. `of` (stage=report): the finished directory whose report is made again, or a list of
-    directories that are merged into a new one. What is null is thinking_tokens and paper, or what `of` was made with.
+    directories that are merged into a new one. `baseline`: the series that all others are compared with at equal cost; empty:
+    none. What is null is thinking_tokens, paper and none, or what `of` was made with.
     """
 
     x: str | None = None
     compat: str | None = None
+    baseline: str | None = None
     of: Any = None
 
 

@@ -24,14 +24,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..cell import Cell, stage_names
+from ..cell import Cell
 from ..chat import Chat, ChatFormat
 from ..errors import SettingError
 from ..methods.base import Ask, facts
 from ..methods.checks import BadLimit
 from ..scorer import Scorer
 from ..streams.types import All, First, Read, Sampling, Score, Span, Until
-from .naming import method_of
+from .naming import method_of, model_of
 from .scorers import format_of
 
 SIMULATED = 30  # questions
@@ -165,11 +165,6 @@ def forecast(cell: Cell) -> Reads:
             for key, tokens in world.reads.items():
                 reads[key] = max(reads.get(key, 0), tokens * questions / simulated)
     return reads
-
-
-def model_of(cfg: DictConfig) -> str:
-    """The name of the model that is evaluated, also when it is yet to be trained."""
-    return cfg.train.name if "train" in stage_names(cfg) else cfg.model.name
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ..cell import Cell, stage_names
+from ..errors import SettingError
 from ..methods.base import Facts, facts
+from ..report.labels import series_names
 
 NOT_KEYED = (
     "name",
@@ -64,6 +66,24 @@ def identity(cell: Cell) -> dict[str, Any]:
             "free": known.free,
         },
     }
+
+
+def model_of(cfg: DictConfig) -> str:
+    """The name of the model that is evaluated, also when it is yet to be trained."""
+    return cfg.train.name if "train" in stage_names(cfg) else cfg.model.name
+
+
+def check_baseline(configs: Iterable[DictConfig]) -> None:
+    """Raises SettingError where `report.baseline` of the first of these jobs names none of their series."""
+    records: list[dict[str, Any]] = []
+    wanted = None
+    for cfg in configs:
+        wanted = wanted if records else cfg.report.baseline
+        if not wanted:
+            return
+        records.append({"task": cfg.task.name, "model": model_of(cfg), "series": facts(method_of(cfg)).series})
+    if records and wanted not in (names := sorted(set(series_names(records).values()))):
+        raise SettingError(f"report.baseline={wanted}: there is no such series; valid are {', '.join(names)}")
 
 
 def keyed(cfg: DictConfig, known: Facts | None = None) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from ..cell import Cell, stage_names
 from ..engines.build import facts_of
 from ..engines.placement import GIB, placed
 from ..files import is_local
+from ..metrics.significance import ALPHA, FEW, POWER, smallest_difference, smallest_exact
 from ..models.device import cuda_devices, device_memory, resolve_dtype
 from ..models.known import KNOWN
-from .forecast import Reads, forecast, model_of
-from .naming import identity
+from .forecast import Reads, forecast
+from .naming import identity, model_of
 
+ASSUMED = {"differ": 0.2, "between": 0.5}  # of `scale.plan`, where it does not say
 FULL = 32  # streams that a GPU decodes at once from which its speed hardly depends on their number
 
 
@@ -82,7 +84,7 @@ def show(cells: list[Cell]) -> None:
         f"answers of {plan.answer}, forced ones of {plan.forced_answer}; {speed:,} decoded tokens a second.",
         highlight=False,
     )
-    for line in memory(cells):
+    for line in (*precision(cells), *memory(cells)):
         console.print(line, highlight=False)
     trainings = {models[cell.job]: cell.cfg for cell in cells if "train" in stage_names(cell.cfg)}
     if trainings:
@@ -90,6 +92,34 @@ def show(cells: list[Cell]) -> None:
 
         console.print("Trained first, unless it is there already, and not counted above:")
         training.show(list(trainings.values()))
+
+
+def precision(cells: list[Cell]) -> list[str]:
+    """The sentence on the smallest paired difference that the questions and samples can show; none where one is not known.
+
+    Cells of temperature 0 have one sample whatever their repeats. Of `scale.plan`: `differ` is the share of questions that
+    two cells answer differently, one sample each, and `between` the part of that variance that more samples leave.
+    """
+    plan, found = cells[0].cfg.scale.plan, {}
+    differ, between = (plan.get(key, assumed) for key, assumed in ASSUMED.items())
+    for cfg in (cell.cfg for cell in cells if cell.cfg.task.questions):
+        questions = min(cfg.task.questions, cfg.task.limit or cfg.task.questions)
+        samples = cfg.task.repeats if cfg.sampling.temperature else 1
+        if samples > 1:
+            least = smallest_difference(differ * (between + (1 - between) / samples), questions)
+        elif questions < FEW:
+            least = smallest_exact(differ, questions)
+        else:
+            least = smallest_difference(differ, questions, whole=True)
+        words = f"{100 * least:.1f} points" if least < 1 else "none"
+        found[f"{words} on {cfg.task.name} ({questions:,} questions x {samples} sample{'s' * (samples > 1)})"] = samples > 1
+    if not found:
+        return []
+    said = f"two cells answer {100 * differ:.0f}% of the questions differently"
+    if any(found.values()):
+        said += f", {100 * between:.0f}% of that variance is between questions"
+    power = f"{100 * POWER:.0f}% power, alpha {ALPHA}"
+    return [f"Smallest paired difference that would be found ({power}; scale.plan: {said}): {'; '.join(found)}."]
 
 
 def memory(cells: list[Cell]) -> list[str]:

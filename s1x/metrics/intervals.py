@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from .significance import DIFFERING, FEW, bootstrap_p, mcnemar, smallest_difference, smallest_exact
+
 RESAMPLES = 10_000
 LEVEL = 0.95
 _CHUNK = 2_000_000  # resampled indices held at once
@@ -96,7 +98,8 @@ def bootstrap_mean(means: np.ndarray, *, resamples: int = RESAMPLES, seed: int =
 
 
 def paired_differences(a: np.ndarray, b: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> list[dict[str, Any]]:
-    """Compare cells on the same questions: `{difference, ci95, n_questions}` of mean(b) - mean(a) for each column.
+    """Compare cells on the same questions: `{difference, ci95, n_questions}` of mean(b) - mean(a) for each column, and
+    `verdict`.
 
     `a` and `b` are per-question means, shape (questions,) or (questions, pairs); row i of both must be the same question.
     """
@@ -106,6 +109,25 @@ def paired_differences(a: np.ndarray, b: np.ndarray, *, resamples: int = RESAMPL
     differences = (b - a).reshape(len(a), -1)
     replicates = resampled_means(differences, resamples=resamples, seed=seed)
     return [
-        {"difference": float(column.mean()), "ci95": percentile_interval(draws), "n_questions": len(a)}
+        {"difference": float(column.mean()), "ci95": percentile_interval(draws), "n_questions": len(a)} | verdict(draws, column)
         for column, draws in zip(differences.T, replicates.T, strict=True)
     ]
+
+
+def verdict(draws: np.ndarray, differences: np.ndarray | None = None) -> dict[str, Any]:
+    """`{p, p_bootstrap, p_mcnemar, smallest_difference}` of a paired difference.
+
+    draws: its bootstrap replicates; differences: of the questions, None where they alone do not decide (several trainings).
+    `p` is the one that counts, `p_mcnemar` None where McNemar's test is not called for or not possible.
+    """
+    found = {"p": bootstrap_p(draws), "p_bootstrap": bootstrap_p(draws), "p_mcnemar": None}
+    if differences is None:
+        return found | {"smallest_difference": smallest_difference(float(np.var(draws)), 1)}
+    n, spread = len(differences), float(np.var(differences, ddof=1)) if len(differences) > 1 else 0.0
+    if not np.isin(differences, (-1, 0, 1)).all():
+        return found | {"smallest_difference": smallest_difference(spread, n)}
+    gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
+    if n < FEW or gained + lost < DIFFERING:
+        found["p"] = found["p_mcnemar"] = mcnemar(gained, lost)
+    exact = smallest_exact((gained + lost) / n, n) if n < FEW else smallest_difference(spread, n, whole=True)
+    return found | {"smallest_difference": exact}

@@ -13,10 +13,10 @@ slope without that point (-35.5 over five points, which is also the row's |A| = 
 so with `in_scaling: false`.
 
 What is stricter here than in the paper: cells that are equal on every question count once; pairs closer than 0.05 doublings
-are left out and counted, for a difference of one question then swings the slope by hundreds of points; a least-squares
-slope stands beside; each figure has a bootstrap interval over questions (all cells resampled together, for they share
-streams and questions); and as a maximum is biased upward, Performance is also given with the cell chosen on one half of the
-questions and measured on the other.
+are left out and counted, for a difference of one question then swings the slope by hundreds of points; a least-squares and a
+Theil-Sen slope stand beside, and a close pair that decides the mean is named; each figure has a bootstrap interval over
+questions (all cells resampled together, for they share streams and questions); and as a maximum is biased upward, Performance
+is also given with the cell chosen on one half of the questions and measured on the other.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ import numpy as np
 
 from .intervals import RESAMPLES, percentile_interval, resampled_means
 
-CLOSEST = 0.05  # doublings
+CLOSEST = 0.05  # doublings: nearer pairs are left out
+CLOSE = 0.25  # doublings: a pair that is nearer is warned of where it decides the mean slope
 SPLITS = 32
 UNITS = {"log2": "percentage points per doubling", "linear": "percentage points per 1000 tokens"}
 Limits = Sequence[float | None] | None
@@ -65,18 +66,79 @@ def pairwise_slope(tokens: np.ndarray, accuracy: np.ndarray, *, x: str = "log2",
     thinking tokens.
     """
     _check(x, compat)
+    slopes, doublings = _pairs(tokens, accuracy, x)
+    keep = _used(doublings, compat)
+    pairs = keep.sum(-1)
+    total = np.where(keep, slopes, 0.0).sum(-1)
+    value = np.divide(total, pairs, out=np.full(np.shape(total), np.nan), where=pairs > 0)
+    return Slope(value, pairs, keep.shape[-1] - pairs)
+
+
+def _pairs(tokens: np.ndarray, accuracy: np.ndarray, x: str) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes of all pairs of points (not finite where their tokens are equal or 0) and their distances in doublings, (...,
+    pairs)."""
     tokens, accuracy = np.asarray(tokens, dtype=float), np.asarray(accuracy, dtype=float)
     i, j = np.triu_indices(tokens.shape[-1], 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         doublings = np.log2(tokens[..., j]) - np.log2(tokens[..., i])
         run = doublings if x == "log2" else (tokens[..., j] - tokens[..., i]) / 1000
-        slopes = 100 * (accuracy[..., j] - accuracy[..., i]) / run
+        return 100 * (accuracy[..., j] - accuracy[..., i]) / run, doublings
+
+
+def _used(doublings: np.ndarray, compat: str | None) -> np.ndarray:
     far = doublings != 0 if compat == "s1" else np.abs(doublings) >= CLOSEST
-    keep = far & np.isfinite(doublings)
-    pairs = keep.sum(-1)
-    total = np.where(keep, slopes, 0.0).sum(-1)
-    value = np.divide(total, pairs, out=np.full(np.shape(total), np.nan), where=pairs > 0)
-    return Slope(value, pairs, keep.shape[-1] - pairs)
+    return far & np.isfinite(doublings)
+
+
+def theil_sen_slope(tokens: np.ndarray, accuracy: np.ndarray, *, x: str = "log2") -> np.ndarray:
+    """The median slope of all pairs of points whose tokens differ (Theil 1950, Sen 1968), in the unit of `pairwise_slope`;
+    nan where there is no such pair. One pair, however close, cannot move it far; up to 29% of the points may be anywhere."""
+    _check(x)
+    slopes, doublings = _pairs(tokens, accuracy, x)
+    keep = _used(doublings, "s1")
+    pairs, last = keep.sum(-1), keep.shape[-1] - 1
+    if last < 0:
+        return np.full(pairs.shape, np.nan)
+    ordered = np.sort(np.where(keep, slopes, np.inf), -1)  # what is not kept stands at the end
+    low, high = (
+        np.take_along_axis(ordered, np.clip(at, 0, last)[..., None], -1)[..., 0] for at in ((pairs - 1) // 2, pairs // 2)
+    )
+    return np.where(pairs > 0, (low + high) / 2, np.nan)
+
+
+def close_pair(
+    tokens: np.ndarray,
+    accuracy: np.ndarray,
+    draws: tuple[np.ndarray, np.ndarray],
+    *,
+    x: str = "log2",
+    compat: str | None = None,
+) -> dict[str, Any] | None:
+    """`{points, doublings, moves, rest}` of the close pair that moves the mean slope the most, where that is more than the
+    interval of the mean slope without it; else None.
+
+    draws: bootstrap replicates of tokens and accuracy, (resamples, points). A pair is close within `CLOSE` doublings. What
+    it moves is the mean slope with it less the one without, as far from zero as the ends of its interval; `rest` is half the
+    width of the interval of the mean slope without it. Both are in the unit of `pairwise_slope`; `points` are the numbers of
+    the two.
+    """
+    (_, doublings), (slopes, distances) = _pairs(tokens, accuracy, x), _pairs(*draws, x)
+    keep = _used(distances, compat)
+    slopes, count = np.where(keep, slopes, 0.0), keep.sum(-1)
+    total = slopes.sum(-1)
+    found: dict[str, Any] | None = None
+    for pair in np.flatnonzero(_used(doublings, compat) & (np.abs(doublings) < CLOSE)):
+        others = count - keep[:, pair]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            without = np.where(others > 0, (total - slopes[:, pair]) / others, np.nan)
+            ends = percentile_interval(np.where(count > 0, total / count, np.nan) - without), percentile_interval(without)
+        if ends[0] is None or ends[1] is None:
+            continue  # it is the only pair
+        moves, rest = max(map(abs, ends[0])), (ends[1][1] - ends[1][0]) / 2
+        if moves > rest and (found is None or moves > found["moves"]):
+            i, j = (int(side[pair]) for side in np.triu_indices(len(tokens), 1))
+            found = {"points": [i, j], "doublings": abs(float(doublings[pair])), "moves": moves, "rest": rest}
+    return found
 
 
 def least_squares_slope(tokens: np.ndarray, accuracy: np.ndarray, *, x: str = "log2") -> np.ndarray:
@@ -154,6 +216,8 @@ def measure(
     score_draws, token_draws, inside_draws = means[:, :m], means[:, m : 2 * m], means[:, 2 * m :]
     accuracy, mean_tokens = scores.mean(0), tokens.mean(0)
     slope = pairwise_slope(mean_tokens, accuracy, x=x, compat=compat)
+    if close := close_pair(mean_tokens, accuracy, (token_draws, score_draws), x=x, compat=compat):
+        close["cells"] = [cell_ids[point] for point in close.pop("points")]
     every = inside.size > 0
     best = int(accuracy.argmax())  # cells are sorted by tokens: of equals, the cheapest
     return {
@@ -171,6 +235,8 @@ def measure(
             "least_squares": _figure(
                 least_squares_slope(mean_tokens, accuracy, x=x), least_squares_slope(token_draws, score_draws, x=x)
             ),
+            "theil_sen": _figure(theil_sen_slope(mean_tokens, accuracy, x=x), theil_sen_slope(token_draws, score_draws, x=x)),
+            "close_pair": close,
         },
         "performance": {
             **_figure(accuracy[best], score_draws.max(-1)),

@@ -1,4 +1,5 @@
-"""What a pool of n samples says about k samples: exact expectations of majority voting and pass@k, and picking by score.
+"""What a pool of n samples says about k samples: exact expectations of majority voting, pass@k and G-Pass@k, and picking by
+score.
 
 A pool is one question's samples in order. `answers` are hashable group labels (equal when mathematically equivalent; None: no
 answer, which casts no vote), `correct` says per sample whether its answer is right, with one verdict per group.
@@ -14,6 +15,8 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +35,46 @@ def expected_pass_at_k(correct: Sequence[bool], k: int) -> float:
     n, right = len(correct), sum(map(bool, correct))
     _check(n, k)
     return 1 - math.comb(n - right, k) / math.comb(n, k)
+
+
+def expected_gpass_at_k(n: int, right: int, k: int, share: float) -> float:
+    """Probability that at least `share` of k samples drawn from a pool of n with `right` right ones are right: G-Pass@k at
+    the threshold `share` (Liu et al. 2024, arXiv 2412.13147). At 1 all of them must be; near 0 it is pass@k."""
+    if not 0 < share <= 1:
+        raise ValueError(f"voting: a share of {share} of k samples; it must be above 0 and at most 1")
+    return _at_least(n, right, k)[max(1, math.ceil(share * k - 1e-9))]
+
+
+def expected_mgpass_at_k(n: int, right: int, k: int) -> float:
+    """mG-Pass@k: twice the area under G-Pass@k over thresholds from one half to 1 (the same paper).
+
+    The area exactly, which for an even k is the paper's sum over (k / 2, k]; for an odd one that leaves out half a step.
+    """
+    enough = _at_least(n, right, k)
+    middle = enough[(k + 1) // 2] if k % 2 else 0.0
+    return 2 / k * (middle / 2 + sum(enough[k // 2 + 1 + k % 2 :]))
+
+
+@lru_cache(maxsize=4096)
+def _at_least(n: int, right: int, k: int) -> tuple[float, ...]:
+    """Probability of j or more right ones among k drawn samples, for j = 0..k."""
+    _check(n, k)
+    ways = [math.comb(right, j) * math.comb(n - right, k - j) for j in range(k + 1)]
+    return tuple(sum(ways[j:]) / math.comb(n, k) for j in range(k + 1))
+
+
+def bayes_at_n(right: Sequence[int], n: int) -> dict[str, Any]:
+    """Bayes@N of questions with `right` right ones among n samples each: `{value, ci95}` (Hariri et al. 2025, arXiv
+    2510.04265, for right and wrong, and a uniform prior).
+
+    The mean over questions of (right + 1) / (n + 2), and 1.96 standard deviations of its posterior to either side. It is
+    about these questions, not about others like them, and drawn to one half: by 2 parts in n + 2.
+    """
+    alpha = np.asarray(right, dtype=float) + 1
+    beta = n + 2 - alpha
+    value = float(np.mean(alpha / (n + 2)))
+    half = NormalDist().inv_cdf(0.975) * float(np.sqrt((alpha * beta).sum() / (n + 3))) / ((n + 2) * len(alpha))
+    return {"value": value, "ci95": [max(0.0, value - half), min(1.0, value + half)]}
 
 
 def expected_maj_at_k(answers: Answers, correct: Sequence[bool], k: int) -> float:

@@ -19,15 +19,16 @@ from typing import Any
 import numpy as np
 
 from ..files import write_text
-from ..metrics.intervals import percentile_interval, resampled_means
 from ..metrics.scaling import Series, measure
 from . import made
 from .ablation import ablation
 from .compare import comparisons, scores_on, shared_questions
+from .equal_cost import equal_cost
 from .figure import draw
 from .html import write_report
 from .labels import varying
 from .load import Cell, load_cells
+from .pools import pools, variances
 from .render import page
 
 ABOUT = ("experiment", "command", "git", "versions")
@@ -42,14 +43,16 @@ def aggregate(
     paper: dict[str, Any] | None = None,
     x: str = made.X[0],
     compat: str | None = None,
+    baseline: str | None = None,
 ) -> dict[str, Any]:
     """Write everything a sweep directory holds and return its summary.
 
     of: the directories whose cells these are, where they are not `directory`'s own. paper: published numbers to draw beside
     (paper.py). x: the figure's axis; "path_tokens" counts all tokens decoded for a question, for comparing sequential with
     parallel methods; "flops" operations, those of the model that scores included. compat: "s1" keeps close pairs in Scaling,
-    and votes are those of a pool's first k samples; None and "paper" do neither. Jobs that are missing or cut short are named
-    under `problems`, not raised; ValueError only when nothing was measured or a setting is wrong.
+    and votes are those of a pool's first k samples; None and "paper" do neither. baseline: the series, as tables call it, that
+    the others are compared with at equal cost. Jobs that are missing or cut short are named under `problems`, not raised;
+    ValueError only when nothing was measured or a setting is wrong (UnknownSeries: there is no such baseline).
     """
     if x not in made.X:
         raise ValueError(f"report: x={x!r} is not known; valid are {', '.join(made.X)}")
@@ -68,13 +71,15 @@ def aggregate(
         "settings": shared,
         "cells": records,
         "metrics": _metrics(cells, compat),
-        "pools": _pools(cells, compat),
+        "pools": pools(cells, compat),
+        "variance": variances(cells),
         "comparisons": comparisons([c for c in cells if c.questions]),
+        "equal_cost": equal_cost(cells, baseline, x) if baseline else None,
         "ablation": ablation(cells),
         "cost": _cost(cells) | {"run": {key: run.get(key) for key in RUN}},
         "problems": problems,
     })  # fmt: skip
-    made.write(directory, of=of, paper=paper, x=x, compat=compat)
+    made.write(directory, of=of, paper=paper, x=x, compat=compat, baseline=baseline)
     write_text(directory / "summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
     write_text(directory / "cells.csv", _csv(summary["cells"]))
     write_text(directory / "summary.md", page(summary, paper))
@@ -136,40 +141,6 @@ def _limit_classes(cells: list[Cell]) -> None:
         if than and free:
             tokens = free[0].record["thinking_tokens"]["mean"]
             cell.record["limit_tokens"] = [None, tokens] if than == "less" else [tokens, None]
-
-
-def _pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
-    """What the votes of each cell of pools say, averaged over lines, one row per number of samples k.
-
-    {cell_id, k, maj, pass, best, weighted, shortest, reward_best, reward_weighted}, each {value, ci95} (bootstrap over lines)
-    or None where it is not known: best needs log-probabilities (reward_best rewards), weighted and shortest are of whole pools.
-    maj and pass are expectations over all subsets of k samples; with compat="s1" those of the first k.
-    """
-    first = "first_" if compat == "s1" else ""
-    rows = []
-    for cell in (cell for cell in cells if cell.votes):
-        sizes = sorted(map(int, cell.votes[0]["maj"]))
-        for k in sizes:
-            picked = {
-                name: [votes.get(f"{first}{name}" if name in ("maj", "pass") else name, {}).get(str(k)) for votes in cell.votes]
-                for name in ("maj", "pass", "best", "reward_best")
-            }
-            picked |= {
-                name: [votes.get(name) if k == sizes[-1] else None for votes in cell.votes]
-                for name in ("weighted", "shortest", "reward_weighted")
-            }
-            rows.append({"cell_id": cell.record["cell_id"], "k": k} | _means(picked))
-    return rows
-
-
-def _means(columns: dict[str, list[float | None]]) -> dict[str, dict[str, Any] | None]:
-    known = {name: values for name, values in columns.items() if None not in values}
-    values = np.array(list(known.values())).T
-    figures = {
-        name: {"value": float(mean), "ci95": percentile_interval(draws)}
-        for name, mean, draws in zip(known, values.mean(0), resampled_means(values).T, strict=True)
-    }
-    return {name: figures.get(name) for name in columns}
 
 
 def _cost(cells: list[Cell]) -> dict[str, Any]:

@@ -5,34 +5,46 @@ Every comparison is the mean difference over the questions that both cells answe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..metrics.intervals import paired_differences
+from ..metrics.significance import corrected
 from .load import Cell
+
+NOT_COMPARED = dict.fromkeys(("difference", "ci95", "n_questions", "p", "p_bootstrap", "p_mcnemar", "smallest_difference"))
+Pair = tuple[tuple, np.ndarray, np.ndarray]  # questions, and the scores of a and b on them
 
 
 def comparisons(cells: list[Cell], seed: int = 0) -> list[dict[str, Any]]:
-    """`{kind, task, a, b, difference, ci95, n_questions}` with cell ids a and b and difference = accuracy(b) - accuracy(a).
+    """`{kind, task, a, b}` with cell ids a and b, and what `paired` says of accuracy(b) - accuracy(a).
 
-    kind: labels.COMPARED.
+    kind: labels.COMPARED. `p_holm` is corrected over the steps between budgets, and over all others: two tables.
     """
     pairs = [pair for task in dict.fromkeys(c.record["task"] for c in cells) for pair in _pairs(_of_task(cells, task))]
-    batches: dict[tuple, list[int]] = {}
-    for number, (_, a, b) in enumerate(pairs):
-        if shared := tuple(q for q in a.questions if q in set(b.questions)):
-            batches.setdefault(shared, []).append(number)
-    rows: dict[int, dict[str, Any]] = {}
-    for questions, numbers in batches.items():  # pairs on the same questions are resampled together
-        a, b = (np.stack([scores_on(pairs[n][side], questions) for n in numbers], 1) for side in (1, 2))
-        rows |= dict(zip(numbers, paired_differences(a, b, seed=seed), strict=True))
-    return [
-        {"kind": kind, "task": a.record["task"], "a": a.record["cell_id"], "b": b.record["cell_id"], **rows[number]}
-        for number, (kind, a, b) in enumerate(pairs)
-        if number in rows
+    asked = [(shared_questions([a, b]), kind, a, b) for kind, a, b in pairs]
+    asked = [one for one in asked if one[0]]
+    found = paired([(questions, scores_on(a, questions), scores_on(b, questions)) for questions, _, a, b in asked], seed)
+    rows = [
+        {"kind": kind, "task": a.record["task"], "a": a.record["cell_id"], "b": b.record["cell_id"], **row}
+        for (_, kind, a, b), row in zip(asked, found, strict=True)
     ]
+    tables = [iter(corrected([row for row in rows if (row["kind"] == "step") == step])) for step in (False, True)]
+    return [next(tables[row["kind"] == "step"]) for row in rows]
+
+
+def paired(pairs: Sequence[Pair], seed: int = 0) -> list[dict[str, Any]]:
+    """`intervals.paired_differences` of each pair; those on the same questions are resampled together."""
+    batches: dict[tuple, list[int]] = {}
+    for number, (questions, _, _) in enumerate(pairs):
+        batches.setdefault(questions, []).append(number)
+    rows: dict[int, dict[str, Any]] = {}
+    for numbers in batches.values():
+        a, b = (np.stack([pairs[n][side] for n in numbers], 1) for side in (1, 2))
+        rows |= dict(zip(numbers, paired_differences(a, b, seed=seed), strict=True))
+    return [rows[number] for number in range(len(pairs))]
 
 
 def scores_on(cell: Cell, questions: tuple, values: str = "scores") -> np.ndarray:

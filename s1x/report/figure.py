@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import beside
+from .equal_cost import cost_of
 from .labels import group, ignored_ends, point_label, series_names
 
 INK, GRID, FAINT = "#1f2328", "#d8dee4", "#8c959f"
@@ -204,7 +205,4 @@ def _part_labels(axis: Any) -> None:
 
 
 def _at(record: dict[str, Any], x: str) -> float:
-    """Mean tokens (or operations) of a cell per question and sample; 0 when it does not think."""
-    if x == "thinking_tokens":
-        return record["thinking_tokens"]["mean"]
-    return (record.get(x) or 0) / (record["n_questions"] * record["samples_per_question"])
+    return cost_of(record, x) or 0.0

@@ -29,8 +29,8 @@ def write_report(path: Path, summary: dict[str, Any], cells: list[Cell], svg: st
     )
     traces, shown = _traces(cells, summary)
     found = tables.of_summary(summary)
-    if summary["comparisons"]:
-        found.append(tables.comparisons(summary["comparisons"], summary["cells"], steps=True))
+    if (steps := tables.comparisons(summary["comparisons"], summary["cells"], steps=True)).rows:
+        found.append(steps)
     if paper and paper["table"]:
         found.append(tables.published(paper, summary["metrics"]))
     if paper and paper["points"]:

@@ -84,6 +84,17 @@ def pool_names(records: list[Record]) -> dict[str, str]:
     return found
 
 
+def cell_names(records: list[Record], series: bool = True) -> dict[str, str]:
+    """What a cell is called, by cell id: its series (or not), budget, ignored ends and settings; never nothing."""
+    names, found = series_names(records), {}
+    for r, label in zip(records, cell_labels(records), strict=True):
+        budget = "" if r.get("budget") is None else f"budget {budget_label(r)}"
+        ends = f"end ignored {ignored_ends(r)}x" if ignored_ends(r) else ""
+        own = ", ".join(filter(None, (budget, ends, label)))
+        found[r["cell_id"]] = ", ".join(filter(None, (names[group(r)], own))) if series or not own else own
+    return found
+
+
 def comparison_namer(records: list[Record]) -> Callable[[dict[str, Any]], str]:
     """Names comparisons: `b against a` in words that fit their kind, and the task where there are several."""
     names, by_id, tasks = series_names(records), {r["cell_id"]: r for r in records}, {r["task"] for r in records}

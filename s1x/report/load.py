@@ -28,6 +28,8 @@ class Cell:
     questions: list[Any] = field(default_factory=list)
     scores: np.ndarray = field(default_factory=lambda: np.empty(0))
     tokens: np.ndarray = field(default_factory=lambda: np.empty(0))
+    samples: np.ndarray = field(default_factory=lambda: np.empty(0))  # of each question, and the variance of their scores
+    within: np.ndarray = field(default_factory=lambda: np.empty(0))
     reads: dict[str, int] = field(default_factory=dict)  # stream key -> most tokens read
     traces: list[dict[str, Any]] = field(default_factory=list)  # compact, see `_trace`
     votes: list[dict[str, dict[str, float]]] = field(default_factory=list)  # of pools, per line: {maj: {k: ...}, ...}
@@ -114,7 +116,9 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
             cell.traces.append(_trace(line))
             size += trace_bytes(cell.traces[-1])
     questions, scores, tokens = zip(*columns, strict=True) if columns else ((), (), ())
-    cell.questions, cell.scores, _ = question_means(questions, scores)
+    cell.questions, cell.scores, cell.samples = question_means(questions, scores)
+    _, squares, _ = question_means(questions, np.square(scores))
+    cell.within = (squares - cell.scores**2) * cell.samples / np.maximum(cell.samples - 1, 1)
     _, cell.tokens, _ = question_means(questions, tokens)
     problems = [f"{torn} of the lines in {paths[0].name} cannot be read"] if torn else []
     if len(cell.questions) != cell.record.get("n_questions"):

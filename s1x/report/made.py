@@ -15,21 +15,29 @@ X = ("thinking_tokens", "path_tokens", "flops")
 SUMMED = ("decode_tokens", "prefill_tokens", "prefill_tokens_cached", "engine_starts", "stored_tokens", "wall_s")
 
 
-def write(directory: Path, *, of: Sequence[Path], paper: dict[str, Any] | None, x: str, compat: str | None) -> None:
-    made = {"x": x, "compat": compat, "of": [str(Path(path).absolute()) for path in of], "published": paper}
+def write(
+    directory: Path, *, of: Sequence[Path], paper: dict[str, Any] | None, x: str, compat: str | None, baseline: str | None
+) -> None:
+    made = {
+        "x": x,
+        "compat": compat,
+        "baseline": baseline or None,
+        "of": [str(Path(path).absolute()) for path in of],
+        "published": paper,
+    }
     write_text(directory / "report.json", json.dumps(made, indent=1) + "\n")
 
 
 def read(directory: Path) -> dict[str, Any]:
-    """`{x, compat, of, published}` of the report in `directory`; where there is none yet (a sweep that was stopped), what its
-    first job's configuration says."""
+    """`{x, compat, baseline, of, published}` of the report in `directory`; where there is none yet (a sweep that was stopped),
+    what its first job's configuration says."""
     try:
         made = json.loads((directory / "report.json").read_text(encoding="utf-8"))
         if isinstance(made, dict) and made.keys() >= {"x", "compat", "of", "published"}:
-            return made
+            return {"baseline": None} | made
     except (FileNotFoundError, ValueError):
         pass
-    x = compat = name = None
+    x = compat = baseline = name = None
     for job in job_directories(directory)[:1]:
         if (config := job / ".hydra" / "config.yaml").is_file():
             from omegaconf import OmegaConf
@@ -38,10 +46,11 @@ def read(directory: Path) -> dict[str, Any]:
 
             try:
                 cfg = OmegaConf.load(config)
-                x, compat, name = (OmegaConf.select(cfg, key) for key in ("report.x", "report.compat", "name"))
+                keys = ("report.x", "report.compat", "report.baseline", "name")
+                x, compat, baseline, name = (OmegaConf.select(cfg, key) for key in keys)
             except (YAMLError, OmegaConfBaseException, ValueError):
                 pass  # damaged, like report.json before it
-    return {"x": x or X[0], "compat": compat, "of": [], "published": published(name)}
+    return {"x": x or X[0], "compat": compat, "baseline": baseline or None, "of": [], "published": published(name)}
 
 
 def sources(directory: Path) -> list[Path]:

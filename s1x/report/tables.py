@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ..metrics.significance import ALPHA, DIFFERING, FEW, POWER
+from ..metrics.variance import HELPS
 from .labels import (
     COMPARED,
     cell_labels,
+    cell_names,
     comparison_namer,
     figure_text,
     group,
@@ -26,7 +29,8 @@ from .labels import (
 NOTHING = "-"
 POOL = {
     "maj": "maj@k", "pass": "pass@k", "best": "best of k", "weighted": "weighted", "shortest": "shortest",
-    "reward_best": "best by reward", "reward_weighted": "weighted by reward",
+    "reward_best": "best by reward", "reward_weighted": "weighted by reward", "mgpass": "mG-Pass@k", "gpass_all": "G-Pass@k(1)",
+    "gpass_half": "G-Pass@k(0.5)", "bayes": "Bayes@N",
 }  # fmt: skip
 READERS = {  # of answers, where it was not the rules
     "judge": "judged", "judge_changed": "judged right", "judge_failed": "no verdict", "not_graded": "not graded",
@@ -39,6 +43,7 @@ WRITTEN: dict[str, Callable[[Any], str]] = {  # how a column's values are writte
     "mean": lambda v: f"{v:,.4g}",
     "millions": lambda v: f"{v / 1e6:.2f}M",
     "share": lambda v: f"{100 * v:.1f}",
+    "p": lambda v: "<0.001" if v < 0.001 else f"{v:.3f}",
     "hours": lambda v: f"{v:.2f}",
     "percent": lambda v: figure_text(v, 100),
     "whole percent": lambda v: figure_text(v, 100, 0),
@@ -104,7 +109,13 @@ def of_summary(summary: dict[str, Any]) -> list[Table]:
         cells(records),
         metrics(summary["metrics"], records),
         pools(summary["pools"], records),
+        variance(summary["variance"], records),
         comparisons(summary["comparisons"], records),
+        *(
+            [equal_cost(summary["equal_cost"], records), budgets(summary["equal_cost"], records)]
+            if summary["equal_cost"]
+            else []
+        ),
         ablation(summary["ablation"]),
     ]
     return [table for table in found if table.rows]
@@ -150,20 +161,32 @@ def metrics(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:
     columns = [
         Column("series", always=True), Column("task"), Column("points", "count", rank=3),
         Column("Control %", "whole percent", always=True), Column("Scaling", "points", always=True),
-        Column("least squares", "points", rank=2), Column("pairs left out", "count", rank=4),
+        Column("least squares", "points", rank=2), Column("Theil-Sen", "points", rank=3),
+        Column("pairs left out", "count", rank=4),
         Column("Performance %", "percent", always=True), Column("held out %", "percent", rank=1),
     ]  # fmt: skip
     names = series_names(records)
     values = [
         [
             names[group(row)], row["task"], row["n_points"], row["control"], row["scaling"], row["scaling"]["least_squares"],
-            row["scaling"]["n_pairs_left_out"] or None, row["performance"], row["performance"]["split_half"],
+            row["scaling"]["theil_sen"], row["scaling"]["n_pairs_left_out"] or None, row["performance"],
+            row["performance"]["split_half"],
         ]
         for row in rows
         if row["n_points"] > 1
     ]  # fmt: skip
     units = ", ".join(dict.fromkeys(row["scaling"]["unit"] for row in rows))
-    return Table("metrics", columns, values, [f"Scaling and least squares: {units}."])
+    notes = [f"Scaling, least squares and Theil-Sen: {units}."]
+    tokens = {r["cell_id"]: f"{r['thinking_tokens']['mean']:,.0f}" for r in records}
+    for row in (row for row in rows if row["scaling"]["close_pair"]):
+        pair = row["scaling"]["close_pair"]
+        a, b = (tokens[cell] for cell in pair["cells"])
+        notes.append(
+            f"Scaling of {names[group(row)]} hangs on one pair: the cells of {a} and {b} thinking tokens, "
+            f"{pair['doublings']:.2f} doublings apart, move it by up to {pair['moves']:.1f}, more than half the width of the "
+            f"interval without this pair ({pair['rest']:.1f}). Rather read least squares and Theil-Sen."
+        )
+    return Table("metrics", columns, values, notes)
 
 
 def pools(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:
@@ -173,15 +196,116 @@ def pools(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:
     return Table("pools", columns, [[names[row["cell_id"]], row["k"], *(row[name] for name in POOL)] for row in rows])
 
 
+def variance(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:
+    """Where the variance of accuracies comes from, and whether more samples would help."""
+    columns = [
+        Column("accuracy of", always=True), Column("samples", "mean"), Column("between questions %", "share", always=True),
+        Column("twice the samples: narrower by %", "share", rank=1), Column("endlessly many: by %", "share", rank=1),
+    ]  # fmt: skip
+    names, notes = cell_names(records), []
+    for helps, sentence in ((False, "More samples will not help"), (True, "More samples would help")):
+        if of := [row for row in rows if (row["narrowest"] > HELPS) == helps]:
+            listed, shares = "; ".join(names[row["cell_id"]] for row in of), _range([row["share_between"] for row in of])
+            notes.append(f"{sentence} {listed}: {shares}% of the variance is between questions.")
+    keys = ("samples", "share_between", "narrower", "narrowest")
+    return Table("variance", columns, [[names[row["cell_id"]], *(row[key] for key in keys)] for row in rows], notes)
+
+
+TESTED = (
+    Column("p", "p", rank=2), Column("p (Holm)", "p", rank=1), Column("holds", "value"),
+    Column("detectable", "share", rank=3),
+)  # fmt: skip
+
+
 def comparisons(rows: list[dict[str, Any]], records: list[dict[str, Any]], steps: bool = False) -> Table:
-    """Paired differences; those between neighbouring budgets (`steps`) are for those who ask."""
+    """Paired differences; those between neighbouring budgets (`steps`) are a table of their own, for those who ask."""
     name, order = comparison_namer(records), list(COMPARED)
-    kept = sorted((row for row in rows if steps or row["kind"] != "step"), key=lambda row: order.index(row["kind"]))
+    kept = sorted((row for row in rows if (row["kind"] == "step") == steps), key=lambda row: order.index(row["kind"]))
     columns = [
         Column("paired difference", always=True), Column("questions", "count", rank=1),
-        Column("points [95%]", "difference", always=True),
+        Column("points [95%]", "difference", always=True), *TESTED,
     ]  # fmt: skip
-    return Table("comparisons", columns, [[name(r), r["n_questions"], _difference(r)] for r in kept])
+    values = [[name(r), r["n_questions"], _difference(r), *_tested(r)] for r in kept]
+    return Table("steps" if steps else "comparisons", columns, values, _verdicts(kept))
+
+
+HALVES = "Chosen on one half of the questions and measured on the other, both ways; what the halves choose stands there."
+COSTS = {"thinking_tokens": "thinking tokens", "path_tokens": "decoded tokens", "flops": "FLOPs"}
+
+
+def equal_cost(found: dict[str, Any], records: list[dict[str, Any]]) -> Table:
+    """Cells against the best of the baseline's that cost at most as much."""
+    columns = [
+        *WHICH, Column(COSTS[found["x"]], _cost_kind(found), always=True, rank=1),
+        Column(f"best of {found['baseline']}", rank=2), Column("its %", "share", rank=3),
+        Column("points [95%]", "difference", always=True), *TESTED,
+    ]  # fmt: skip
+    which = {r["cell_id"]: values for r, values in zip(records, _which(records), strict=True)}
+    names = cell_names(records, series=False)
+    values = [
+        [
+            *which[row["cell_id"]], row["cost"], _both(row["chosen"], names), row["baseline_accuracy"], _difference(row),
+            *_tested(row),
+        ]
+        for row in found["cells"]
+    ]  # fmt: skip
+    note = f"Against the best cell of {found['baseline']} that takes at most as many {COSTS[found['x']]}, where there is one."
+    return Table("equal cost", columns, values, [f"{note} {HALVES}", *_verdicts(found["cells"])])
+
+
+def budgets(found: dict[str, Any], records: list[dict[str, Any]]) -> Table:
+    """The best series at at most a cost."""
+    columns = [
+        Column("task"), Column(f"{COSTS[found['x']]}, at most", _cost_kind(found), always=True),
+        Column("best series", always=True), Column("cells", rank=3), Column("accuracy % [95%]", "percent", always=True),
+        Column("next", rank=2), Column("lead, points [95%]", "difference", always=True), *TESTED,
+    ]  # fmt: skip
+    series, names = series_names(records), cell_names(records, series=False)
+    of = {r["cell_id"]: series[group(r)] for r in records}
+    values = [
+        [
+            row["task"], row["budget"], _both(row["cells"], of), _both(row["cells"], names), row["accuracy"],
+            _both(row["others"], of), _difference(row), *_tested(row),
+        ]
+        for row in found["budgets"]
+    ]  # fmt: skip
+    return Table("budgets", columns, values, [HALVES, *_verdicts(found["budgets"])])
+
+
+def _tested(row: dict[str, Any]) -> list[Any]:
+    """The values of TESTED."""
+    holds = None if row["p_holm"] is None else "yes" if row["p_holm"] < ALPHA else "no"
+    return [row["p"], row["p_holm"], holds, row["smallest_difference"]]
+
+
+def _verdicts(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What stands below a table of paired differences."""
+    compared = [row for row in rows if row["p"] is not None]
+    if not compared:
+        return []
+    held, least = sum(row["p_holm"] < ALPHA for row in compared), _range([row["smallest_difference"] for row in compared], 1)
+    exact = sum(row["p_mcnemar"] is not None for row in compared)
+    test = "exact McNemar test" if exact else "bootstrap"
+    if 0 < exact < len(compared):
+        test += f" below {FEW} questions or {DIFFERING} that differ, else bootstrap"
+    return [
+        f"p: {test}. After Holm's correction {held} of {len(compared)} differences hold at {ALPHA}.",
+        f"Smallest true difference that would be found ({100 * POWER:.0f}% power, alpha {ALPHA}): {least} points.",
+    ]
+
+
+def _range(shares: Sequence[float], digits: int = 0) -> str:
+    """From the least to the most, in percent."""
+    return " to ".join(dict.fromkeys(f"{100 * share:.{digits}f}" for share in (min(shares), max(shares))))
+
+
+def _both(ids: Sequence[str] | None, names: dict[str, str]) -> str | None:
+    """What was chosen on either half, once where it is the same."""
+    return " / ".join(dict.fromkeys(names[cell] for cell in ids)) if ids else None
+
+
+def _cost_kind(found: dict[str, Any]) -> str:
+    return "mean" if found["x"] == "flops" else "tokens"
 
 
 def ablation(rows: list[dict[str, Any]]) -> Table:
@@ -194,7 +318,7 @@ def ablation(rows: list[dict[str, Any]]) -> Table:
     for task in tasks:
         columns += [
             Column(f"{task} %", "share", always=True), Column("difference [95%]", "difference", always=True),
-            Column("thinking", "tokens", rank=1),
+            Column("p (Holm)", "p", rank=2), Column("thinking", "tokens", rank=1),
         ]  # fmt: skip
     columns += [Column("trained on", "millions", rank=5), Column("device hours", "hours", rank=6)]
     lines = []
@@ -203,10 +327,10 @@ def ablation(rows: list[dict[str, Any]]) -> Table:
         first = next(iter(own.values()))
         line = [model, first["examples"], first["cut_share"], first["seeds"]]
         for row in map(own.get, tasks):
-            line += [row["accuracy"], _difference(row), row["thinking_tokens"]] if row else [None] * 3
+            line += [row["accuracy"], _difference(row), row["p_holm"], row["thinking_tokens"]] if row else [None] * 4
         lines.append([*line, first["tokens"], first["device_hours"]])
     note = f"Differences are to {rows[0]['model']}, in points, over questions and training seeds." if rows else ""
-    return Table("ablation", columns, lines, [note])
+    return Table("ablation", columns, lines, [note, *_verdicts(rows)])
 
 
 def published(paper: dict[str, Any], metrics: list[dict[str, Any]] = ()) -> Table:

@@ -3,8 +3,8 @@
     python run.py stage=report report.of=DIR              in DIR; the same files give the same bytes
     python run.py stage=report report.of=[A,B]            in a directory of its own; the cells stay in A and B
 
-Settings typed beside it (report.x, report.compat) win over those that the directory's report was made with. It reads result
-files alone: no model, no engine, no store.
+Settings typed beside it (report.x, report.compat, report.baseline) win over those that the directory's report was made with.
+It reads result files alone: no model, no engine, no store.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def run(cfg: DictConfig) -> None:
         if not any(_directory(source).rglob("cell.json")) and not alone:
             raise SettingError(f"report.of={source}: holds no measured cell (cell.json), so there is nothing to merge")
     x, compat = cfg.report.x or _agreed("x", before), cfg.report.compat or _agreed("compat", before)
+    baseline = cfg.report.baseline if cfg.report.baseline is not None else _agreed("baseline", before)
     papers = [one["published"] for one in before]
     paper = papers[0] if all(one == papers[0] for one in papers) else None  # numbers beside the wrong cells mislead
     try:
         with sentences():
-            summary = aggregate(
-                directory, of=[] if sources == [directory.absolute()] else sources, paper=paper, x=x, compat=compat
-            )
+            of = [] if sources == [directory.absolute()] else sources
+            summary = aggregate(directory, of=of, paper=paper, x=x, compat=compat, baseline=baseline)
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:  # a file that is damaged is still JSON at times
         raise SettingError(
             f"report.of={named}: the results there cannot be put together ({type(error).__name__}: {error}); the command that "

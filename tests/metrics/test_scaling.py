@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s1x.metrics.scaling import Series, control, least_squares_slope, measure, pairwise_slope, split_half_performance
+from s1x.metrics.scaling import (
+    Series,
+    control,
+    least_squares_slope,
+    measure,
+    pairwise_slope,
+    split_half_performance,
+    theil_sen_slope,
+)
 from s1x.report.paper import load_paper, published_metrics
 
 TABLE3 = load_paper(Path(__file__).with_name("table3.yaml"))
@@ -71,6 +79,55 @@ def test_vectorised_slopes_equal_a_loop():
         assert both.value[row] == pytest.approx(np.mean(slopes)) and both.pairs[row] == len(pairs)
         line = np.polyfit(np.log2(tokens[row]), 100 * accuracy[row], 1)
         assert least_squares_slope(tokens, accuracy)[row] == pytest.approx(line[0])
+        every = [
+            100 * (accuracy[row, i] - accuracy[row, j]) / np.log2(tokens[row, i] / tokens[row, j])
+            for i in range(6) for j in range(i) if tokens[row, i] != tokens[row, j]
+        ]  # fmt: skip
+        assert theil_sen_slope(tokens, accuracy)[row] == pytest.approx(np.median(every))
+
+
+def test_one_point_moves_a_theil_sen_slope_little():
+    tokens, accuracy = 2.0 ** np.arange(4, 10), np.arange(6) / 20
+    moved = accuracy.copy()
+    moved[2] = 0.9
+    assert float(theil_sen_slope(tokens, accuracy)) == pytest.approx(5)
+    assert float(theil_sen_slope(tokens, moved)) == pytest.approx(5)
+    assert abs(float(least_squares_slope(tokens, moved)) - 5) > 2
+    for few in ([100.0], [100.0, 100.0], [0.0, 100.0]):
+        assert np.isnan(theil_sen_slope(np.array(few), np.zeros(len(few))))
+    assert float(theil_sen_slope(np.array([1000, 3000]), np.array([0.2, 0.4]), x="linear")) == pytest.approx(10)
+
+
+def with_budgets(budgets, n=400, noise=0.3, seed=0):
+    """Cells that think for about their budget; a share `noise` of their answers is luck of their own."""
+    rng = np.random.default_rng(seed)
+    luck = np.where(rng.random((n, len(budgets))) < noise, rng.random((n, len(budgets))), rng.random((n, 1)))
+    tokens = np.array(budgets) * rng.lognormal(0, 0.05, (n, 1))
+    scores = (luck < 0.05 * np.log2(budgets)).astype(float)
+    return Series(tuple(f"c{b}" for b in budgets), scores, tokens, (None,) * len(budgets))
+
+
+@pytest.mark.parametrize(
+    ("budgets", "pair"),
+    [
+        ((32, 64, 128, 256, 512), None),
+        ((439, 460, 900, 1800), ["c439", "c460"]),  # 0.07 doublings, as on public outputs
+        ((1800, 439, 900, 461), ["c439", "c461"]),
+        ((32, 64, 128, 512, 520), None),  # 0.02 doublings: left out anyway
+        ((100, 110), None),  # the only pair is the slope
+    ],
+)
+def test_a_close_pair_that_decides_the_slope_is_named(budgets, pair):
+    found = measure(with_budgets(budgets), resamples=2000)["scaling"]["close_pair"]
+    assert (found and found["cells"]) == pair
+    if pair:
+        assert found["moves"] > found["rest"] > 0 and 0.05 < found["doublings"] < 0.08
+
+
+def test_s1s_way_keeps_closer_pairs_and_warns_of_them():
+    series = with_budgets((32, 64, 128, 512, 520))
+    found = measure(series, compat="s1", resamples=2000)["scaling"]["close_pair"]
+    assert found["cells"] == ["c512", "c520"] and found["doublings"] == pytest.approx(np.log2(520 / 512), abs=1e-3)
 
 
 def test_control_counts_limited_cells_only():

@@ -102,3 +102,37 @@ def test_k_outside_the_pool_is_a_sentence(k):
     for estimate in (voting.expected_maj_at_k, voting.first_k_majority):
         with pytest.raises(ValueError, match=f"k={k} with a pool of 3 samples; k must be 1 to 3"):
             estimate(["a", "b", "c"], [True, False, False], k)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=9), st.sampled_from([0.25, 0.5, 0.6, 0.75, 1.0]), st.data())
+def test_gpass_equals_the_average_over_all_subsets(correct, share, data):
+    n, k = len(correct), data.draw(st.integers(1, len(correct)))
+    subsets = list(combinations(correct, k))
+    expected = sum(sum(s) >= share * k - 1e-9 for s in subsets) / len(subsets)
+    assert voting.expected_gpass_at_k(n, sum(correct), k, share) == pytest.approx(expected)
+    assert voting.expected_gpass_at_k(n, sum(correct), k, 1e-6) == pytest.approx(voting.expected_pass_at_k(correct, k))
+    area = np.mean([voting.expected_gpass_at_k(n, sum(correct), k, 0.5 + (i + 0.5) / 2000) for i in range(1000)])
+    assert voting.expected_mgpass_at_k(n, sum(correct), k) == pytest.approx(area, abs=2e-3)
+
+
+def test_mgpass_of_an_even_k_is_the_papers_sum():
+    """2 / k sum over i from k / 2 + 1 to k of G-Pass@k at i / k."""
+    for right in (0, 3, 9, 16):
+        expected = 2 / 8 * sum(voting.expected_gpass_at_k(16, right, 8, i / 8) for i in range(5, 9))
+        assert voting.expected_mgpass_at_k(16, right, 8) == pytest.approx(expected)
+    assert voting.expected_mgpass_at_k(4, 3, 1) == pytest.approx(0.75)  # of one sample it is the accuracy
+
+
+def test_bayes_at_n_is_the_mean_of_beta_posteriors():
+    found = voting.bayes_at_n([0, 3, 4], 4)
+    posteriors = [(1, 5), (4, 2), (5, 1)]
+    assert found["value"] == pytest.approx(np.mean([a / (a + b) for a, b in posteriors]))
+    deviation = math.sqrt(sum(a * b / ((a + b) ** 2 * (a + b + 1)) for a, b in posteriors)) / 3
+    assert found["ci95"] == pytest.approx([found["value"] - 1.96 * deviation, found["value"] + 1.96 * deviation], abs=1e-4)
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.5])
+def test_a_share_that_is_none_is_a_sentence(share):
+    with pytest.raises(ValueError, match="it must be above 0 and at most 1"):
+        voting.expected_gpass_at_k(4, 2, 2, share)

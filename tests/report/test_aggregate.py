@@ -29,6 +29,8 @@ def test_summary_has_the_keys_of_the_contract(aggregated):
         "comparisons",
         "ablation",
         "pools",
+        "variance",
+        "equal_cost",
         "cost",
         "problems",
     }

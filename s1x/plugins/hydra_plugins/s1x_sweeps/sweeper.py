@@ -28,7 +28,9 @@ from omegaconf.errors import OmegaConfBaseException
 from s1x.callbacks import failures, rename, take
 from s1x.config import check_experiment
 from s1x.errors import SettingError, explain
+from s1x.evaluation.naming import check_baseline
 from s1x.files import check_writable
+from s1x.stages import together
 
 from ._jobs import Job, check, compose
 
@@ -59,6 +61,7 @@ class GridSweeper(BasicSweeper):
         check_writable("hydra.sweep.dir", self.config.hydra.sweep.dir)
         cells = self.cells(arguments)
         check(cells.values())
+        check_baseline(task for job in cells.values() if together(task := job.enter().task))
         if hasattr(self.launcher, "composed"):
             self.launcher.composed.update(cells)
 
