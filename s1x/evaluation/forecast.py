@@ -6,9 +6,11 @@ new method needs nothing here. The assumptions are `scale.plan` and two of the t
 - thinking ends by itself after `task.thinking` tokens on average, log-normally spread over questions and over samples of one
   question (`spread`: two standard deviations of log(tokens)); a greedy sample is its question's mean, an instruction in the
   prompt changes nothing, and a forced countdown ends at the paper's proxy of 100 tokens a step;
-- an ignored end adds `wait` tokens; an answer has `answer` tokens, after a forced end `forced_answer`; forced answers never
-  agree, so early exit is counted at its dearest;
-- a step of a search has `step` tokens, and what is scored is as good as any other;
+- an ignored end adds `wait` tokens, other words put into the thinking change nothing; an answer has `answer` tokens, after a
+  forced end `forced_answer`; forced answers never agree and are never sure, so early exits are counted at their dearest;
+- every turn of a conversation is thought about as long as the question, and never says that all is well;
+- a step of a search, and what stands between two marks of the thinking, has `step` tokens, and what is scored is as good as
+  any other;
 - at most `SIMULATED` questions are run, which stand for all `task.questions` of them; prompts are not counted, nor tries that
   run ahead of an accepted one.
 """
@@ -35,6 +37,7 @@ from .naming import method_of
 from .scorers import format_of
 
 SIMULATED = 30  # questions
+UNSURE = -9.0  # log-probability of every token
 NORMAL = NormalDist()
 Reads = dict[Any, float]  # tokens by stream key and by (model, row of scores), times the questions that they stand for
 
@@ -88,7 +91,7 @@ class World:
         self.reads[key] = max(end, self.reads.get(key, 0))
         ids = (1 << 30 | int.from_bytes(key[:3], "little"),) * tokens  # of its own, so that no two answers agree
         reason = "stop" if ended else "limit" if limit == read.limit else "context"
-        return Span(ids, reason, read.start, end, stop if ended else ())
+        return Span(ids, reason, read.start, end, stop if ended else (), (UNSURE,) * tokens if read.logprobs else None)
 
     def score(self, score: Score) -> list[tuple[float, ...]]:
         """Rows that differ from one another and mean nothing."""
@@ -106,9 +109,9 @@ class World:
         if read.role == "wait":
             return max(read.forbid.first if read.forbid else 0, self.plan["wait"]), stop
         length = round(self.mean * self.draw(read.sampling))
-        if read.role == "step":
+        if read.role in ("step", "resumed"):
             left = length - (len(read.prefix) + read.start - self.prompt)
-            if left <= self.plan["step"]:
+            if left <= self.plan["step"] or read.role == "resumed":
                 return max(left, 0), (min(read.stop.ids),)
             return self.plan["step"], (read.stop.sequences or ((1 << 29,),))[-1]
         if read.role == "countdown" and self.countdown < length:

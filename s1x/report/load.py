@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..metrics.intervals import question_means
+from ..metrics.obedience import line_obedience
 from .labels import complete, group, ignored_ends
 
 KINDS = ("thinking", "injected", "delimiter", "answer")
@@ -28,6 +29,7 @@ class Cell:
     questions: list[Any] = field(default_factory=list)
     scores: np.ndarray = field(default_factory=lambda: np.empty(0))
     tokens: np.ndarray = field(default_factory=lambda: np.empty(0))
+    obedience: np.ndarray | None = None  # (questions, 2), metrics.obedience.NAMES, where the prompt names a length
     reads: dict[str, int] = field(default_factory=dict)  # stream key -> most tokens read
     traces: list[dict[str, Any]] = field(default_factory=list)  # compact, see `_trace`
     votes: list[dict[str, dict[str, float]]] = field(default_factory=list)  # of pools, per line: {maj: {k: ...}, ...}
@@ -100,12 +102,16 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
     if not paths:
         return ["no samples file: intervals, comparisons and traces leave it out"]
     columns: list[tuple[Any, float, float]] = []
+    instructed = cell.record["declared"].get("instructed")
+    obedience: list[tuple[float, float]] = []
     size = torn = 0
     for line in _lines(paths[0]):
         if line is None:
             torn += 1
             continue
         columns.append((line["doc_id"], line["score"], line["thinking_tokens"]))
+        if instructed:
+            obedience.append(line_obedience(line, instructed))
         for key, read in (line.get("reads") or {}).items():
             cell.reads[key] = max(read, cell.reads.get(key, 0))
         if "votes" in line:
@@ -116,6 +122,8 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
     questions, scores, tokens = zip(*columns, strict=True) if columns else ((), (), ())
     cell.questions, cell.scores, _ = question_means(questions, scores)
     _, cell.tokens, _ = question_means(questions, tokens)
+    if obedience:
+        cell.obedience = np.stack([question_means(questions, values)[1] for values in zip(*obedience, strict=True)], 1)
     problems = [f"{torn} of the lines in {paths[0].name} cannot be read"] if torn else []
     if len(cell.questions) != cell.record.get("n_questions"):
         problems.append(f"{paths[0].name} has {len(cell.questions)} questions, its record {cell.record.get('n_questions')}")

@@ -19,7 +19,6 @@ from s1x.data.format import example
 from s1x.methods.base import Ask
 from s1x.methods.budget_forcing import budget_forcing
 from s1x.methods.none import none
-from s1x.tasks.answers import answer_text
 from scripts.families import ANSWER, CUT, PAGE, QUESTION, THINKING, Recorded, chat_format, load, table
 
 from ..conftest import CONF
@@ -153,7 +152,7 @@ def test_thinking_ends_by_itself(name, chat):
     assert trace.end == "natural"
     assert [*trace.prompt, *trace.ids(), chat.tokenizer.eos_token_id] == chat.tokenizer.encode(whole)
     assert "".join(chat.decode(s.ids) for s in trace.segments if s.kind == "thinking").strip() == THINKING
-    assert answer_text(trace, chat).strip() == ANSWER
+    assert chat.answer_text(trace).strip() == ANSWER
 
 
 @thinking
@@ -162,7 +161,7 @@ def test_nobody_interferes(name, chat):
     trace = play(chat, none, whole)
     assert [*trace.prompt, *trace.ids(), chat.tokenizer.eos_token_id] == chat.tokenizer.encode(whole)
     assert chat.decode(trace.segments[1].ids).strip() == THINKING
-    assert answer_text(trace, chat).strip() == ANSWER
+    assert chat.answer_text(trace).strip() == ANSWER
 
 
 @thinking
@@ -181,7 +180,7 @@ def test_a_forced_end(name, cut, chat):
     trace = driver.run(budget_forcing(ask, max_thinking_tokens=limit), model, 4096, chat.decode)
     assert (trace.end, trace.thinking_tokens) == ("forced", limit)
     assert chat.decode(trace.ids()) == opening(name) + lead + cut + closing + " 4"
-    assert answer_text(trace, chat).strip() == "Final Answer: 4"
+    assert chat.answer_text(trace).strip() == "Final Answer: 4"
     if cut == CUT:  # nothing merges over the cut, so the whole is spelled as one text
         assert [*trace.prompt, *trace.ids()] == chat.tokenizer.encode(start + lead + cut + closing + " 4")
 
@@ -196,7 +195,7 @@ def test_wait(name, chat):
     trace = driver.run(budget_forcing(ask, max_thinking_tokens=None, ignore_end=1), playing(whole, again), 4096, chat.decode)
     assert (trace.waits, trace.end) == (1, "natural")
     assert (*trace.prompt, *trace.ids(), chat.tokenizer.eos_token_id) == again
-    assert answer_text(trace, chat).strip() == ANSWER
+    assert chat.answer_text(trace).strip() == ANSWER
 
 
 @pytest.mark.parametrize("name", [name for name, turn in FORCED.items() if turn == "\n</think>\n\nFinal Answer:"])
@@ -227,7 +226,7 @@ def test_thinking_switched_off(name):
     trace = play(chat, none, prompt + ANSWER + eos)
     assert chat.decode(trace.prompt) == prompt
     assert (trace.thinking_tokens, trace.end) == (0, "none")
-    assert answer_text(trace, chat) == ANSWER
+    assert chat.answer_text(trace) == ANSWER
     with pytest.raises(ValueError, match="so there is none to read"):
         play(chat, budget_forcing, prompt + ANSWER + eos)
 
