@@ -60,8 +60,9 @@ def alpha_one(
     while True:
         t = len(done) + len(here)
         fast = t >= moment
-        stops, most, role = (enough, limit, "resumed") if fast else (paragraph, moment, "step")
-        span = yield Read(ask.head + done, ask.sampling, stops, most - t, start=len(here), role=role)
+        stops, most = (enough, limit) if fast else (paragraph, moment)
+        read = Read(ask.head + done, ask.sampling, stops, most - t, start=len(here), role="resumed" if fast else "step")
+        span = yield read
         over = fast or ask.ended(span) or span.reason == "context" or (span.reason == "limit" and moment == limit)
         here += span.ids if over else span.ids + span.stop
         if over:

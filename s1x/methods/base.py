@@ -159,7 +159,7 @@ class Ask:
         end = end or ("context" if last.reason == "context" else "forced" if forced else "natural")
         start = self.prompt.thinking_start if start is None else start
         trace = Trace(self.prompt.ids, [Segment("delimiter", start), *segments], end=end, **facts)
-        closing = self.closing(last.ids, forced=forced, words=words)
+        closing = self.closing(last.ids or trace.ids("thinking", "injected"), forced=forced, words=words)
         prefix = trace.prompt + trace.ids() + closing
         if len(prefix) < self.chat.context_length:
             answer = yield self.answer(prefix, role="forced_answer" if forced else "answer")

@@ -140,7 +140,8 @@ class Checks:
     def texts(self, key: str) -> None:
         """A list of texts, at least one."""
         value = self.settings[key]
-        if not isinstance(value, list | tuple) or not value or not all(isinstance(text, str) and text for text in value):
+        listed = isinstance(value, Sequence) and not isinstance(value, str)
+        if not listed or not value or not all(isinstance(text, str) and text for text in value):
             raise ValueError(f"{self.at}.{key}={_shown(value)}: must be a list of texts, at least one")
 
     def chat_tokens(self) -> None:

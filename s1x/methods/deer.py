@@ -73,4 +73,4 @@ def deer(
 
 
 def _confidence(trial: Span) -> float:
-    return math.exp(sum(trial.logprobs) / len(trial.ids)) if trial.ids else 0.0
+    return math.exp(sum(trial.logprobs) / len(trial.logprobs)) if trial.logprobs else 0.0

@@ -45,9 +45,9 @@ def prompted(
     """
     if instruction:
         ask = ask.saying(instruction)
-    if not opening and not thinking:
+    if not (given := thinking or opening):
         return (yield from inner(ask))
-    plain, start, text = ask.prompt, ask.prompt.thinking_start, ask.encode(thinking or opening)
+    plain, start, text = ask.prompt, ask.prompt.thinking_start, ask.encode(given)
     segments, written = [Segment("delimiter", start + text)], start + text
     if thinking:
         end = ask.closing(text, forced=True, words=False)
