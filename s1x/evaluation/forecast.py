@@ -27,7 +27,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ..cell import Cell, stage_names
-from ..chat import Chat, ChatFormat
+from ..chat import OURS, Chat, ChatFormat
 from ..errors import SettingError
 from ..methods.base import Ask, facts
 from ..methods.checks import BadLimit
@@ -197,6 +197,8 @@ class Words:
         """Ids that stand for no word are words of their own: what different streams wrote is read as different."""
         return "".join(self.words[i] if i < len(self.words) else f" x{i:x}" for i in ids)
 
-    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
+    def apply_chat_template(self, messages: list[dict[str, str]], **told: Any) -> str:
+        """Other arguments make another prompt, whatever a model's own template makes of them."""
+        arguments = (f"{key}={value}\n" for key, value in sorted(told.items()) if key not in OURS)
         turns = (f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
-        return "".join(turns) + "<|im_start|>assistant\n"
+        return "".join((*arguments, *turns)) + "<|im_start|>assistant\n"

@@ -14,11 +14,15 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from s1x.cell import Cell
 from s1x.chat import Chat, ChatFormat
 from s1x.data.format import example
+from s1x.evaluation import naming
+from s1x.evaluation.forecast import forecast
 from s1x.methods.base import Ask
 from s1x.methods.budget_forcing import budget_forcing
 from s1x.methods.none import none
+from s1x.methods.prompted import prompted
 from scripts.families import ANSWER, CUT, PAGE, QUESTION, THINKING, Recorded, chat_format, load, table
 
 from ..conftest import CONF
@@ -165,6 +169,19 @@ def test_nobody_interferes(name, chat):
 
 
 @thinking
+@pytest.mark.parametrize("given", ["thinking", "opening"])
+def test_thinking_that_is_written_or_begun_for_the_model(name, given, chat):
+    """Thinking that is given is closed as the family closes it, without "Final Answer:"; one that is begun goes on."""
+    end, eos, said = FORCED[name].removesuffix(chat.format.final_answer), chat.tokenizer.eos_token_id, CUT
+    whole = [i for text in (prompt_of(name) + opening(name), said, end, ANSWER) for i in chat.encode(text)] + [eos]
+    model, inner = playing(whole), {"thinking": none, "opening": budget_forcing}[given]
+    trace = driver.run(prompted(Ask(chat.prompt(QUESTION), chat), inner=inner, **{given: said}), model, 4096, chat.decode)
+    assert chat.decode(trace.prompt) == prompt_of(name) and chat.decode(trace.ids()).startswith(opening(name) + said)
+    assert chat.answer_text(trace).strip() == ANSWER
+    assert trace.thinking_tokens == (len(chat.encode(said)) if given == "thinking" else len(trace.segments[1].ids))
+
+
+@thinking
 @pytest.mark.parametrize("cut", [CUT, THINKING, f"{THINKING}\n"])
 def test_a_forced_end(name, cut, chat):
     """A cut in the midst of a sentence, behind one, and behind a line, where no second newline comes."""
@@ -272,6 +289,25 @@ def test_hydra_makes_the_same_formats_and_what_is_typed_wins_over_the_models(com
 def test_no_thinking_typed(composed):
     chat = composed("model=qwen3-8b", "chat.arguments.enable_thinking=false", "method=none").chat
     assert (chat.name, dict(chat.arguments)) == ("qwen3", {"enable_thinking": False})
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("model=qwen3-8b", "chat.arguments.enable_thinking=true", "chat.arguments.enable_thinking=false"),
+        ("model=seed-oss-36b", "chat.arguments.thinking_budget=512", "chat.arguments.thinking_budget=1024"),
+        ("model=gpt-oss-20b", "chat.arguments.reasoning_effort=low", "chat.arguments.reasoning_effort=high"),
+        ("model=nemotron-nano-9b-v2", "chat.system=null", "chat.system=/no_think"),
+    ],
+    ids=lambda typed: typed[0],
+)
+def test_a_control_of_the_models_own_is_a_cell_that_shares_nothing_with_others(composed, typed):
+    model, *values = typed
+    cells = [Cell(composed(model, "method=none", value), Path(), Path()) for value in values]
+    one, other = (naming.identity(cell) for cell in cells)
+    key, _, value = values[1].partition("=")
+    assert one["cell_id"] != other["cell_id"] and str(other["settings"][key]).lower() == value
+    assert not forecast(cells[0]).keys() & forecast(cells[1]).keys()
 
 
 @pytest.mark.parametrize("name", [n for n, f in FAMILIES.items() if f["vocabulary"] == "Qwen2.5"])
