@@ -1,5 +1,6 @@
 """What the newer sequential methods promise beyond their papers: stores, polls, plans, prompts in the trace, sentences."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -191,3 +192,32 @@ def test_thinking_that_the_template_closes_is_not_written():
     chat = make_chat(thinking_end="assistant\n", thinking_stop=("<|im_end|>",))
     with pytest.raises(ThinkingClosed):
         next(prompted(of(chat=chat), inner=none, thinking="so"))
+
+
+TINY = ("tracking=none", "task.limit=2", "engine=scripted", "hydra.run.dir=out")
+
+
+def test_a_whole_run_keeps_roles_and_measures_the_errors_of_a_length(command, tmp_path):
+    told = ["method=token_conditional", "method.tokens=64", "method.wording='Think for {tokens} tokens.'"]
+    assert command(*TINY, *told, "method.inner.max_thinking_tokens=96")[0] == 0
+    cell = json.loads((tmp_path / "out" / "cell.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "out" / "samples_tiny_math.jsonl").read_text().splitlines()]
+    errors = [abs(line["thinking_tokens"] - 64) / 64 for line in lines]
+    assert cell["declared"]["instructed"] == 64 and cell["obedience"]["error"] == pytest.approx(sum(errors) / 2)
+    again = ["method=self_refine", "method.rounds=1", "method.satisfied=null", "method.inner.max_thinking_tokens=40"]
+    assert command(*TINY[:3], "hydra.run.dir=refined", *again)[0] == 0
+    for line in (tmp_path / "refined" / "samples_tiny_math.jsonl").read_text().splitlines():
+        segments = json.loads(line)["segments"]
+        assert [s["role"] for s in segments if "role" in s] == ["critique", "revision"][: sum("role" in s for s in segments)]
+        assert all(s["kind"] == "delimiter" for s in segments if "role" in s)
+    assert json.loads((tmp_path / "refined" / "cell.json").read_text())["obedience"] == {}
+
+
+def test_a_models_own_sentence_can_end_its_thinking(command, tmp_path):
+    """Qwen3's early stop, which is a setting of the chat format."""
+    said = "\n\nConsidering the limited time by the user.\n"
+    words = [f"chat.forced_break={json.dumps(said)}", "chat.final_answer=''"]
+    assert command(*TINY, *words, "method.max_thinking_tokens=2") == (0, "")
+    lines = map(json.loads, (tmp_path / "out" / "samples_tiny_math.jsonl").read_text().splitlines())
+    line = next(line for line in lines if line["end"] == "forced")
+    assert [s["text"] for s in line["segments"] if s["kind"] == "delimiter"][1] == f"{said}<|im_start|>answer"
