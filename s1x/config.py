@@ -12,19 +12,22 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -146,17 +149,33 @@ def register() -> None:
     schema = OmegaConf.structured(Config)
     OmegaConf.set_struct(schema.chat.arguments, False)  # any name, typed with or without +
     ConfigStore.instance().store(name="s1x_schema", node=schema)
-    _hasten_hydra()
     OmegaConf.register_new_resolver("s1x", lambda path: str(PACKAGE / path), replace=True)
     OmegaConf.register_new_resolver("task_name", _task_name, replace=True)
     if find_spec("hydra_plugins") is None or find_spec("hydra_plugins.s1x_sweeps") is None:  # a checkout that is not installed
         sys.path.append(str(PACKAGE / "plugins"))
+    _hasten_hydra()
 
 
 def _hasten_hydra() -> None:
     """Leave out what takes Hydra most of its time: a copy of all registered schemas whenever it looks for something, a hundred
-    times for --help. What it loads of them is copied anyway."""
+    times for --help (what it loads of them is copied anyway); and parsing every YAML file again for every job of a sweep."""
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+    Plugins.instance()
+    files = SourcesRegistry.instance().resolve("file")
+    if files.load_config.__module__ == __name__:
+        return  # registered before
+    load, parsed = files.load_config, {}
+
+    def load_config(self: ConfigSource, config_path: str) -> ConfigResult:
+        file = Path(self.path.removeprefix("file://"), self._normalize_file_name(config_path))
+        key = (file, file.stat().st_mtime_ns) if file.is_file() else None
+        if key not in parsed:
+            found = load(self, config_path)  # raises where there is none
+            parsed[key] = (found, OmegaConf.to_container(found.config))
+        found, plain = parsed[key]
+        return replace(found, header=dict(found.header), config=OmegaConf.create(plain))
+
+    files.load_config = load_config  # type: ignore[method-assign]
 
 
 def _task_name(task: str) -> str:
@@ -226,18 +245,24 @@ def _is_group(loader: ConfigLoader, key: str) -> bool:
     return bool(loader.get_group_options(key))
 
 
-def validate(cfg: DictConfig) -> None:
-    """Check one job's configuration (resolvable, without the `hydra` node) before anything heavy is loaded.
-
-    Raises SettingError with the first problem found.
-    """
-    names = stages(cfg)
+def resolved(cfg: DictConfig, missing: bool = False) -> Any:
+    """All settings as plain values. Raises SettingError for one that cannot be known, or (unless `missing`) has no value."""
     try:
-        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=not missing)
     except OmegaConfBaseException as error:
         if match := re.search(r"Missing mandatory value: ([\w.]+)", str(error)):
             raise SettingError(f"{match[1]}: has no value yet; add {match[1]}=...") from error
         raise SettingError(f"{error.full_key or 'the configuration'}: {str(error).splitlines()[0]}") from error
+
+
+def validate(cfg: DictConfig, plain: dict[str, Any] | None = None) -> None:
+    """Check one job's configuration (resolvable, without the `hydra` node) before anything heavy is loaded.
+
+    plain: the same, resolved, where that was done already. Raises SettingError with the first problem found.
+    """
+    names = stages(cfg)
+    if plain is None or MISSING in json.dumps(plain, default=str):
+        plain = resolved(cfg)
     _check_texts(plain)
     if together(cfg):
         _check_task(json.dumps(plain["task"]))  # first: `answer` has its default from it

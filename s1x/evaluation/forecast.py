@@ -5,7 +5,7 @@ new method needs nothing here. The assumptions are `scale.plan` and two of the t
 
 - thinking ends by itself after `task.thinking` tokens on average, log-normally spread over questions and over samples of one
   question (`spread`: two standard deviations of log(tokens)); a greedy sample is its question's mean, an instruction in the
-  prompt changes nothing, and a forced countdown ends at the paper's proxy of 100 tokens a step;
+  prompt changes nothing, and a forced countdown ends where the method's limit is (its tokens per step);
 - an ignored end adds `wait` tokens, other words put into the thinking change nothing; an answer has `answer` tokens, after a
   forced end `forced_answer`; forced answers never agree and are never sure, so early exits are counted at their dearest;
 - every turn of a conversation is thought about as long as the question, and never says that all is well;

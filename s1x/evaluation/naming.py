@@ -43,8 +43,9 @@ def method_of(cfg: Mapping[str, Any] | DictConfig) -> Callable:
 def identity(cell: Cell) -> dict[str, Any]:
     """The identifying keys of a cell record (metrics/cell.py, IDENTITY)."""
     cfg, known = cell.cfg, facts(method_of(cell.cfg))
+    whole = keyed(cfg, known)
     return {
-        "cell_id": cell_id(cfg, known),
+        "cell_id": _id(whole, known),
         "job": cell.job,
         "series": known.series,
         "model": cfg.model.name,
@@ -55,7 +56,7 @@ def identity(cell: Cell) -> dict[str, Any]:
         "temperature": cfg.sampling.temperature,
         "budget": known.limits[1],
         "limit_tokens": list(known.limits),
-        "settings": settings(cfg, known),
+        "settings": dict(_flat(whole)),  # everything that was set and can change a result: {"method.ignore_end": 2, ...}
         "declared": {
             "limits": list(known.limits),
             "ignored_ends": known.ignored_ends,
@@ -64,11 +65,6 @@ def identity(cell: Cell) -> dict[str, Any]:
             "free": known.free,
         },
     }
-
-
-def settings(cfg: DictConfig, known: Facts) -> dict[str, Any]:
-    """Everything that was set and can change a result, flat: {"method.ignore_end": 2, ...}."""
-    return dict(_flat(keyed(cfg, known)))
 
 
 def keyed(cfg: DictConfig, known: Facts | None = None) -> dict[str, Any]:
@@ -108,12 +104,11 @@ def _flat(node: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{at}{key}", value
 
 
-def cell_id(cfg: DictConfig, known: Facts) -> str:
+def _id(whole: dict[str, Any], known: Facts) -> str:
     """Readable, safe in file names, and different for different settings: the last part is a hash of all that is keyed."""
-    whole = keyed(cfg, known)
     parts = [
         {k: v for k, v in whole.items() if k not in ("engine", "data", "train", "distributed")},
         *_of_engine(whole["engine"]),
     ]
     tail = blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=4).hexdigest()
-    return "-".join([cfg.model.name, cfg.task.name, known.name, tail])
+    return "-".join([whole["model"]["name"], whole["task"]["name"], known.name, tail])

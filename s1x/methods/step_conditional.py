@@ -11,6 +11,7 @@ from .search import counted_down
 
 def _check(s, checks: Checks) -> None:
     checks.whole("steps", most=checks.context_length, why="the model's context in tokens")
+    checks.whole("tokens_per_step", least=1)
     checks.switch("forced")
     checks.one_of("compat", (None, "s1"))
     if checks.chat is not None:
@@ -18,19 +19,25 @@ def _check(s, checks: Checks) -> None:
 
 
 @method(
-    limits=lambda s: (0, 100 * s.steps),  # 100 tokens a step stand in for a limit, as in the paper (appendix E.1)
+    limits=lambda s: (0, s.tokens_per_step * s.steps),  # what stands in for a limit, as in the paper (appendix E.1)
     columns=lambda s: ("steps",),
     check=_check,
 )
 def step_conditional(
-    ask: Ask, *, steps: int, forced: bool = False, step_start: str = "<|im_start|>", compat: str | None = None
+    ask: Ask,
+    *,
+    steps: int,
+    tokens_per_step: int = 100,
+    forced: bool = False,
+    step_start: str = "<|im_start|>",
+    compat: str | None = None,
 ) -> Method:
     """Thinking under the instruction "Think for up to `steps` steps.", for models trained on it.
 
     The prompt ends with `step_start`, so that the countdown opens at once. Alone, nobody interferes: one stream to the
     model's own answer (s1's command would stop at the first step here, T7). forced: thinking ends when the countdown reaches
     0, or when no more than the answer fits into the context. Both read the same stream. Thinking tokens do not count the
-    countdown lines: these are delimiter segments.
+    countdown lines: these are delimiter segments. tokens_per_step: only for the limit by which Control judges.
     compat: "s1" looks for the 0 only, so that a forced model which answers earlier is asked for its answer twice, and
     appends `step_start` only when forced.
     """

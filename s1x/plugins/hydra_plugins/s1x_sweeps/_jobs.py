@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from s1x.config import check_typed, validate
+from s1x.config import check_typed, resolved, validate
 from s1x.errors import SettingError
 
 
@@ -37,9 +37,10 @@ class Job:
         HydraConfig.instance().set_config(self.config)
         return self
 
-    def identity(self) -> dict[str, Any]:
+    @cached_property
+    def plain(self) -> dict[str, Any]:
         """All settings, resolved: jobs with the same ones are the same."""
-        return OmegaConf.to_container(self.enter().task, resolve=True)
+        return resolved(self.enter().task, missing=True)
 
 
 def compose(context: HydraContext, sweep: DictConfig, overrides: Sequence[str], number: int) -> Job:
@@ -59,7 +60,7 @@ def check(jobs: Iterable[Job]) -> None:
     problems: dict[str, None] = {}
     for job in jobs:
         try:
-            validate(job.enter().task)
+            validate(job.task, job.plain)
         except SettingError as error:
             problems[str(error)] = None
     if problems:

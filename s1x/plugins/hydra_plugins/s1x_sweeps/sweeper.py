@@ -133,7 +133,7 @@ class GridSweeper(BasicSweeper):
         identities = set(seen)
         for overrides in itertools.product(*grid.values()):
             job = compose(self.hydra_context, self.config, overrides, first + len(cells))
-            identity = json.dumps(job.identity(), sort_keys=True)
+            identity = json.dumps(job.plain, sort_keys=True)
             if identity not in identities:
                 identities.add(identity)
                 cells[overrides] = job
