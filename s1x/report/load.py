@@ -144,7 +144,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
 
 
 def _trace(line: dict[str, Any]) -> dict[str, Any]:
-    """What the trace browser shows: segments as [index in KINDS, tokens, text]; of a pool its first members too."""
+    """What the trace browser shows: segments as [index in KINDS, tokens, text, role if any]; of a pool its first members."""
     return {
         "question": line["doc_id"],
         "repeat": line.get("repeat", 0),
@@ -161,7 +161,9 @@ def _trace(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _segments(trace: dict[str, Any]) -> list[list[Any]]:
-    return [[KINDS.index(s["kind"]), len(s["ids"]), s["text"]] for s in trace.get("segments") or []]
+    return [
+        [KINDS.index(s["kind"]), len(s["ids"]), s["text"], *filter(None, [s.get("role")])] for s in trace.get("segments") or []
+    ]
 
 
 def _identities(record: dict[str, Any]) -> set[Any]:

@@ -18,6 +18,7 @@ from s1x.methods.majority_voting import majority_voting
 from s1x.methods.none import none
 from s1x.methods.prompted import prompted
 from s1x.methods.self_refine import self_refine
+from s1x.report.load import load_cells
 from s1x.streams.memory import MemoryStore
 from s1x.streams.scheduler import Job, Scheduler
 from s1x.streams.types import GREEDY, Sampling
@@ -211,12 +212,14 @@ def test_a_whole_run_keeps_roles_and_measures_the_errors_of_a_length(command, tm
         assert [s["role"] for s in segments if "role" in s] == ["critique", "revision"][: sum("role" in s for s in segments)]
         assert all(s["kind"] == "delimiter" for s in segments if "role" in s)
     assert json.loads((tmp_path / "refined" / "cell.json").read_text())["obedience"] == {}
+    shown = [segment[3:] for t in load_cells(tmp_path / "refined")[0][0].traces for segment in t["segments"]]
+    assert ["critique"] in shown and [] in shown
 
 
 def test_a_models_own_sentence_can_end_its_thinking(command, tmp_path):
     """Qwen3's early stop, which is a setting of the chat format."""
     said = "\n\nConsidering the limited time by the user.\n"
-    words = [f"chat.forced_break={json.dumps(said)}", "chat.final_answer=''"]
+    words = [f'chat.forced_break="{said}"', "chat.final_answer=''"]
     assert command(*TINY, *words, "method.max_thinking_tokens=2") == (0, "")
     lines = map(json.loads, (tmp_path / "out" / "samples_tiny_math.jsonl").read_text().splitlines())
     line = next(line for line in lines if line["end"] == "forced")
