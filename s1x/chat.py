@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from .streams.types import Ids, Stops
+from .streams.types import Ids, Stops, Trace
 
 TODAY = "2026-01-01"
 """The day it is for templates that ask, unless chat.date says another: the same in all runs, since another day is another
@@ -213,6 +213,27 @@ class Chat:
         """Whether the thinking was opened in a prompt (of which the last ids are looked at)."""
         return self.format.opened(self.decode(prompt[-32:]))
 
+    def answer_text(self, trace: Trace) -> str:
+        """The part of a trace that is graded: what follows the thinking, "Final Answer:" included; "" when it never ended.
+
+        Of several turns it is the one whose answer is the last. Plain generation has its delimiters inside the answer segment,
+        so the cut is made in text, at the last one. A chat format without delimiters has no separate answer: everything the
+        model wrote is graded.
+        """
+        start, end = self.format.thinking_start.strip(), self.format.thinking_end.strip()
+        last = max((i for i, s in enumerate(trace.segments) if s.kind == "answer"), default=len(trace.segments))
+        asked = max((i for i, s in enumerate(trace.segments[:last]) if s.role), default=-1)
+        prompt, segments = (trace.prompt if asked < 0 else trace.segments[asked].ids), trace.segments[asked + 1 : last + 1]
+        if not end:
+            return self.decode(tuple(i for s in segments for i in s.ids))
+        thinking = [i for i, s in enumerate(segments) if s.kind in ("thinking", "injected")]
+        after = segments[thinking[-1] + 1 :] if thinking else segments
+        text = self.decode(tuple(i for s in after for i in s.ids))
+        if end in text:
+            return text.rpartition(end)[2]
+        unfinished = text.lstrip().startswith(tuple(filter(None, (start, *self.format.thinking_stop))))
+        return "" if unfinished or (not thinking and self.opened(tuple(prompt))) else text
+
     def prompt(self, text: str) -> Prompt:
         """The prompt of a question; made once, since every cell of a sweep asks for it (rendering takes a millisecond)."""
         if text not in self._prompts:
@@ -224,12 +245,15 @@ class Chat:
 class Prompt:
     """A user's message under a chat format, with the turns that follow it ((role, text), ...).
 
-    `ids` ends with the generation prompt: before the thinking, or within it where the chat template opens it.
+    `ids` ends with the generation prompt: before the thinking, or within it where the chat template opens it. `written` are
+    ids behind that, with which a method opens the thinking; or, where they are `whole`, all of the thinking and its end.
     """
 
     chat: Chat = field(repr=False, compare=False)
     text: str
     following: tuple[tuple[str, str], ...] = ()
+    written: Ids = ()
+    whole: bool = False
 
     @cached_property
     def rendered(self) -> str:
@@ -240,12 +264,12 @@ class Prompt:
     @cached_property
     def ids(self) -> Ids:
         tokenizer = self.chat.tokenizer  # a template writes its own beginning of the text, plain text gets the tokenizer's
-        return tuple(tokenizer.encode(self.rendered, add_special_tokens=not has_template(tokenizer)))
+        return tuple(tokenizer.encode(self.rendered, add_special_tokens=not has_template(tokenizer))) + self.written
 
     @property
     def closed(self) -> bool:
-        """Whether the chat template closed the thinking before it began."""
-        return self.chat.format.closed(self.rendered)
+        """Whether the thinking was closed before it began, by the chat template or by what a method wrote."""
+        return self.whole or self.chat.format.closed(self.rendered)
 
     @cached_property
     def thinking_start(self) -> Ids:
@@ -253,13 +277,15 @@ class Prompt:
 
         Raises ThinkingClosed where the template closed it: thinking that begins behind its own end is none.
         """
+        if self.whole:
+            raise ThinkingClosed("the method around this one gives all of the thinking, so there is none to read")
         if self.closed:
             given = ", ".join(f"chat.arguments.{k}={v}" for k, v in self.chat.format.arguments.items())
             raise ThinkingClosed(
                 f"{given or f'chat={self.chat.format.name}'}: with this the model's chat template ends the thinking in the "
                 f"prompt ({self.rendered[-30:]!r}), so there is none to read"
             )
-        return () if self.chat.format.opened(self.rendered) else self.chat.thinking_start
+        return () if self.written or self.chat.format.opened(self.rendered) else self.chat.thinking_start
 
     def with_suffix(self, suffix: str) -> Prompt:
         """The same question with an instruction after a blank line (conditional control)."""

@@ -19,7 +19,6 @@ from s1x.methods.none import none
 from s1x.models.files import end_ids
 from s1x.models.tokenizer import load_tokenizer
 from s1x.streams.types import Segment, Span, Trace
-from s1x.tasks.answers import answer_text
 from s1x.tiny import tokenizer as tiny
 
 TINY = Path(s1x.__file__).parent / "tiny" / "models" / "tiny-s1"
@@ -369,7 +368,7 @@ def test_what_is_graded_when_nobody_asked_for_thinking(chat_of, template, change
     with pytest.raises(StopIteration) as stop:
         run.send(Span(chat.encode(text), "stop", 0, 9, (0,)))
     trace: Trace = stop.value.value
-    assert read.prefix == chat.prompt("x").ids and answer_text(trace, chat) == graded
+    assert read.prefix == chat.prompt("x").ids and chat.answer_text(trace) == graded
 
 
 def test_a_whole_run_with_arguments_and_an_instruction(command, tmp_path):

@@ -6,9 +6,11 @@ new method needs nothing here. The assumptions are `scale.plan` and two of the t
 - thinking ends by itself after `task.thinking` tokens on average, log-normally spread over questions and over samples of one
   question (`spread`: two standard deviations of log(tokens)); a greedy sample is its question's mean, an instruction in the
   prompt changes nothing, and a forced countdown ends where the method's limit is (its tokens per step);
-- an ignored end adds `wait` tokens; an answer has `answer` tokens, after a forced end `forced_answer`; forced answers never
-  agree, so early exit is counted at its dearest;
-- a step of a search has `step` tokens, and what is scored is as good as any other;
+- an ignored end adds `wait` tokens, other words put into the thinking change nothing; an answer has `answer` tokens, after a
+  forced end `forced_answer`; forced answers never agree and are never sure, so early exits are counted at their dearest;
+- every turn of a conversation is thought about as long as the question, and never says that all is well;
+- a step of a search, and what stands between two marks of the thinking, has `step` tokens, and what is scored is as good as
+  any other;
 - at most `SIMULATED` questions are run, which stand for all `task.questions` of them; prompts are not counted, nor tries that
   run ahead of an accepted one.
 """
@@ -25,7 +27,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ..cell import Cell
-from ..chat import Chat, ChatFormat
+from ..chat import OURS, Chat, ChatFormat
 from ..errors import SettingError
 from ..methods.base import Ask, facts
 from ..methods.checks import BadLimit
@@ -35,6 +37,7 @@ from .naming import method_of, model_of
 from .scorers import format_of
 
 SIMULATED = 30  # questions
+UNSURE = -9.0  # log-probability of every token
 NORMAL = NormalDist()
 Reads = dict[Any, float]  # tokens by stream key and by (model, row of scores), times the questions that they stand for
 
@@ -88,7 +91,7 @@ class World:
         self.reads[key] = max(end, self.reads.get(key, 0))
         ids = (1 << 30 | int.from_bytes(key[:3], "little"),) * tokens  # of its own, so that no two answers agree
         reason = "stop" if ended else "limit" if limit == read.limit else "context"
-        return Span(ids, reason, read.start, end, stop if ended else ())
+        return Span(ids, reason, read.start, end, stop if ended else (), (UNSURE,) * tokens if read.logprobs else None)
 
     def score(self, score: Score) -> list[tuple[float, ...]]:
         """Rows that differ from one another and mean nothing."""
@@ -106,9 +109,9 @@ class World:
         if read.role == "wait":
             return max(read.forbid.first if read.forbid else 0, self.plan["wait"]), stop
         length = round(self.mean * self.draw(read.sampling))
-        if read.role == "step":
+        if read.role in ("step", "resumed"):
             left = length - (len(read.prefix) + read.start - self.prompt)
-            if left <= self.plan["step"]:
+            if left <= self.plan["step"] or read.role == "resumed":
                 return max(left, 0), (min(read.stop.ids),)
             return self.plan["step"], (read.stop.sequences or ((1 << 29,),))[-1]
         if read.role == "countdown" and self.countdown < length:
@@ -189,6 +192,8 @@ class Words:
         """Ids that stand for no word are words of their own: what different streams wrote is read as different."""
         return "".join(self.words[i] if i < len(self.words) else f" x{i:x}" for i in ids)
 
-    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
+    def apply_chat_template(self, messages: list[dict[str, str]], **told: Any) -> str:
+        """Other arguments make another prompt, whatever a model's own template makes of them."""
+        arguments = (f"{key}={value}\n" for key, value in sorted(told.items()) if key not in OURS)
         turns = (f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
-        return "".join(turns) + "<|im_start|>assistant\n"
+        return "".join((*arguments, *turns)) + "<|im_start|>assistant\n"

@@ -63,6 +63,7 @@ def identity(cell: Cell) -> dict[str, Any]:
             "limits": list(known.limits),
             "ignored_ends": known.ignored_ends,
             "relative": known.relative,
+            "instructed": known.instructed,
             "free": known.free,
         },
     }

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..chat import Chat
 from ..streams.types import Trace, first_stop
-from ..tasks import Grade, Question, Task, answer_text
+from ..tasks import Grade, Question, Task
 from . import votes
 
 
 def graded_text(trace: Trace, chat: Chat, until: Sequence[str]) -> str:
     """The text that is graded: what follows the thinking, cut before the first stop string in what the model itself wrote."""
-    text = answer_text(trace, chat)
-    written = chat.decode(trace.segments[-1].ids) if trace.segments and trace.segments[-1].kind == "answer" else ""
+    text = chat.answer_text(trace)
+    written = chat.decode(next((s.ids for s in reversed(trace.segments) if s.kind == "answer"), ()))
     at = first_stop(text, until, max(0, len(text) - len(written)))
     return text[:at] if at >= 0 else text
 
@@ -23,7 +24,7 @@ def graded_text(trace: Trace, chat: Chat, until: Sequence[str]) -> str:
 def compact(trace: Trace) -> Trace:
     """The same trace with ids in arrays: a sweep holds many long ones until their cell is complete."""
     for at, s in enumerate(trace.segments):
-        trace.segments[at] = type(s)(s.kind, array("i", s.ids), s.logprobs and array("f", s.logprobs))
+        trace.segments[at] = replace(s, ids=array("i", s.ids), logprobs=s.logprobs and array("f", s.logprobs))
     trace.samples = [compact(sample) for sample in trace.samples]
     return trace
 
@@ -54,7 +55,10 @@ def _grade(grade: Grade) -> dict[str, Any]:
 def _trace(trace: Trace, chat: Chat) -> dict[str, Any]:
     logprobs = [p for s in trace.segments if s.logprobs is not None for p in s.logprobs]
     return {
-        "segments": [{"kind": s.kind, "ids": list(s.ids), "text": chat.decode(tuple(s.ids))} for s in trace.segments],
+        "segments": [
+            {"kind": s.kind, "ids": list(s.ids), "text": chat.decode(tuple(s.ids))} | ({"role": s.role} if s.role else {})
+            for s in trace.segments
+        ],
         "thinking_tokens": trace.thinking_tokens,
         "answer_tokens": trace.answer_tokens,
         "end": trace.end,

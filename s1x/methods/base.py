@@ -123,6 +123,10 @@ class Ask:
     def thinking(self, span: Span) -> Segment:
         return Segment("thinking", span.ids, span.logprobs)
 
+    def ended(self, span: Span) -> bool:
+        """Whether the model ended its thinking with this read (and no limit, nor a mark that was looked for)."""
+        return span.reason == "stop" and bool(span.stop) and span.stop[-1] in self.chat.thinking_stops.ids
+
     def answer(
         self, prefix: Ids, *, role: Role = "answer", limit: int | None = None, until: Sequence[str] | None = None
     ) -> Read:
@@ -130,34 +134,32 @@ class Ask:
         stops = self.chat.answer_stops | Stops(strings=tuple(self.until if until is None else until))
         return Read(prefix, self.sampling, stops, self.max_answer_tokens if limit is None else tokens(limit), role=role)
 
-    def closing(self, thinking: Ids, *, forced: bool) -> Ids:
+    def closing(self, thinking: Ids, *, forced: bool, words: bool = True) -> Ids:
         """What is appended to finished thinking: the delimiter; and when it was cut, as in s1, a newline before (unless one
-        is there, or the format has another break) and "Final Answer:" after. A format without a delimiter has only these words
-        to ask for an answer."""
+        is there, or the format has another break) and, unless not `words`, "Final Answer:" after. A format without a delimiter
+        has only these words to ask for an answer."""
         chat = self.chat
-        if not forced and chat.thinking_end:
-            return chat.thinking_end
-        if not chat.thinking_end:
-            return chat.final_answer
+        if not forced or not chat.thinking_end:
+            return chat.thinking_end or chat.final_answer
         has_newline = chat.ends_with_newline(thinking) or chat.format.thinking_start.startswith("\n")
         before = chat.format.forced_break.removeprefix("\n") if has_newline else chat.format.forced_break
-        return chat.encode(before) + chat.thinking_end + chat.final_answer
+        return chat.encode(before) + chat.thinking_end + (chat.final_answer if words else ())
 
     def close(
         self, segments: Sequence[Segment], last: Span, *, end: End | None = None, forced: bool | None = None,
-        start: Ids | None = None, **facts: Any,
+        words: bool = True, start: Ids | None = None, **facts: Any,
     ) -> Method:  # fmt: skip
         """End the thinking, read the answer, return the trace. No answer where the context has no room left for one.
 
         segments: the thinking so far, injected words included. last: the read that ended it; unless `forced` says otherwise, an
-        end that was no stop gets "Final Answer:". end: of the trace, where `last` does not tell it. start: what opened the
-        thinking, where it is not what the chat format says. facts: waits, info.
+        end that was no stop gets "Final Answer:" (not `words`: its delimiter alone). end: of the trace, where `last` does not
+        tell it. start: what opened the thinking, where it is not what the chat format says. facts: waits, info.
         """
         forced = last.reason != "stop" if forced is None else forced
         end = end or ("context" if last.reason == "context" else "forced" if forced else "natural")
         start = self.prompt.thinking_start if start is None else start
         trace = Trace(self.prompt.ids, [Segment("delimiter", start), *segments], end=end, **facts)
-        closing = self.closing(last.ids, forced=forced)
+        closing = self.closing(last.ids or trace.ids("thinking", "injected"), forced=forced, words=words)
         prefix = trace.prompt + trace.ids() + closing
         if len(prefix) < self.chat.context_length:
             answer = yield self.answer(prefix, role="forced_answer" if forced else "answer")
@@ -218,7 +220,8 @@ class Declared(NamedTuple):
 
     limits: Callable[[Settings], Limits] | None = None
     ignored_ends: Callable[[Settings], int] | None = None
-    relative: Callable[[Settings], str] | None = None
+    relative: Callable[[Settings], str | None] | None = None
+    instructed: Callable[[Settings], int | None] | None = None
     free: Callable[[Settings], bool] | None = None
     needs_sampling: Callable[[Settings], str | None] | None = None
     needs_scorer: bool | None = None
@@ -227,24 +230,13 @@ class Declared(NamedTuple):
     curve: tuple[str, ...] = ()
 
 
-def method(
-    function: Callable | None = None,
-    *,
-    limits: Callable[[Settings], Limits] | None = None,
-    ignored_ends: Callable[[Settings], int] | None = None,
-    relative: Callable[[Settings], str] | None = None,
-    free: Callable[[Settings], bool] | None = None,
-    needs_sampling: Callable[[Settings], str | None] | None = None,
-    needs_scorer: bool | None = None,
-    columns: Callable[[Settings], Sequence[str]] | None = None,
-    check: Callable[[Settings, Checks], None] | None = None,
-    curve: tuple[str, ...] = (),
-) -> Any:
+def method(function: Callable | None = None, **declared: Any) -> Any:
     """Says what plans, checks, metrics and figures must know of a method. What it does not say is its inner method's.
 
     limits: (least, most) thinking tokens asked for, None where there is no limit (Control; paper, section 3.2).
     ignored_ends: how often the end of thinking is ignored ("Wait"): a curve of its own in the figure.
     relative: "less" or "more": it must think less or more than the same model left free (class-conditional control).
+    instructed: the number of thinking tokens that the prompt names: how far from it the model stays is measured.
     free: nothing limits, extends or instructs the thinking: what `relative` is measured against.
     needs_sampling: why it needs a temperature above 0 ("all votes would be the same"), or None.
     needs_scorer: whether it asks a reward model (`ask.judged`).
@@ -254,9 +246,7 @@ def method(
     """
 
     def hang(function: Callable) -> Callable:
-        function.declared = Declared(  # type: ignore[attr-defined]
-            limits, ignored_ends, relative, free, needs_sampling, needs_scorer, columns, check, curve
-        )
+        function.declared = Declared(**declared)  # type: ignore[attr-defined]
         return function
 
     return hang if function is None else hang(function)
@@ -271,6 +261,7 @@ class Facts:
     limits: Limits = (None, None)
     ignored_ends: int = 0
     relative: str | None = None
+    instructed: int | None = None
     free: bool = False
     needs_sampling: str | None = None
     needs_scorer: bool = False
@@ -297,6 +288,7 @@ def facts(run: Any, at: str = "method") -> Facts:
         limits=own("limits"),
         ignored_ends=own("ignored_ends"),
         relative=own("relative"),
+        instructed=own("instructed"),
         free=bool(own("free")),
         needs_sampling=own("needs_sampling") or next((f.needs_sampling for f in inner.values() if f.needs_sampling), None),
         needs_scorer=bool(opened.declared.needs_scorer) or any(f.needs_scorer for f in inner.values()),
@@ -328,7 +320,7 @@ def _check(run: Any, at: str, checks: Checks) -> None:
     inner = dict(opened.inner())
     for key, value in inner.items():
         _check(value, f"{at}.{key}", checks)
-    if checks.chat is not None and not inner:
+    if checks.chat is not None:
         _first_step(run, own, checks.chat)
 
 

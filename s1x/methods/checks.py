@@ -91,13 +91,19 @@ class Checks:
         key = next(same, None)
         return f"{self.at}: {bad}" if key is None else f"{self.at}.{key}={_shown(bad.limit)}: {TOKENS}"
 
-    def number(self, *keys: str, most: float | None = None) -> None:
-        """A number, at most `most`."""
+    def number(self, *keys: str, least: float | None = None, most: float | None = None) -> None:
+        """A number from `least` to `most`."""
+        ends = {
+            (False, True): f" of {most} or less",
+            (True, False): f" of {least} or more",
+            (True, True): f" from {least} to {most}",
+        }
         for key in keys:
             value = self.settings[key]
-            if not isinstance(value, int | float) or isinstance(value, bool) or (most is not None and value > most):
-                least = "" if most is None else f" of {most} or less"
-                raise ValueError(f"{self.at}.{key}={_shown(value)}: must be a number{least}")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or (most is not None and value > most) or (least is not None and value < least):
+                between = ends.get((least is not None, most is not None), "")
+                raise ValueError(f"{self.at}.{key}={_shown(value)}: must be a number{between}")
 
     def one_of(self, key: str, allowed: tuple) -> None:
         if self.settings[key] not in allowed:
@@ -122,6 +128,21 @@ class Checks:
                     f"{self.at}.{key}={value!r}: its tokens include {chat.decode(tuple(stops))!r}, which ends thinking; "
                     "choose text without it, or null for none"
                 )
+
+    def wording(self, key: str, *names: str) -> None:
+        """Text as in `text`, which is there and says {name} for each of `names`."""
+        if self.settings[key] is None:
+            raise ValueError(f"{self.at}.{key}=null: must be some text")
+        self.text(key)
+        if missing := [name for name in names if f"{{{name}}}" not in self.settings[key]]:
+            raise ValueError(f"{self.at}.{key}={self.settings[key]!r}: must say {{{missing[0]}}}, where the number stands")
+
+    def texts(self, key: str) -> None:
+        """A list of texts, at least one."""
+        value = self.settings[key]
+        listed = isinstance(value, Sequence) and not isinstance(value, str)
+        if not listed or not value or not all(isinstance(text, str) and text for text in value):
+            raise ValueError(f"{self.at}.{key}={_shown(value)}: must be a list of texts, at least one")
 
     def chat_tokens(self) -> None:
         """The model has the tokens of the chat format, and its template takes a question (a ValueError says what is amiss)."""

@@ -66,10 +66,8 @@ class Policy:
 
     def ends(self, ask: Ask, span: Span) -> bool:
         """Whether the model itself ended the thinking with this step (by counting down to 0, for one)."""
-        if span.reason != "stop":
-            return False
-        if self.steps is None:
-            return span.stop[-1] in ask.chat.thinking_stops.ids
+        if self.steps is None or span.reason != "stop":
+            return ask.ended(span)
         zero = (ask.chat.single(self.step_start), ask.encode("0")[0])
         return span.stop == zero or span.stop == ask.own_delimiter or span.stop[-1] in ask.chat.answer_stops.ids
 

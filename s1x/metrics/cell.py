@@ -10,6 +10,7 @@ import numpy as np
 
 from .compute import ModelFacts, line_flops, scored_flops
 from .intervals import accuracy_interval, question_means
+from .obedience import NAMES, line_obedience
 
 IDENTITY = (
     "cell_id", "job", "series", "model", "task", "method", "overrides", "seed", "temperature", "budget", "limit_tokens",
@@ -24,8 +25,9 @@ def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str
     meta: the keys of IDENTITY (absent ones become None), for `flops` `model_facts` and `scorer_facts` {parameters,
     layers, hidden}, and `columns`, which entries of the traces' `info` are measurements (None: all numbers).
     Accuracy is the mean over questions of the mean over repeats, a fraction; its interval is Wilson's. Thinking tokens are
-    thinking and injected ids without delimiters, over all lines; forced ends and "Wait" of a pool are its members'. Raises
-    ValueError when there is no line.
+    thinking and injected ids without delimiters, over all lines; forced ends and "Wait" of a pool are its members'. `obedience`
+    has the errors of a length that the method's prompt names (obedience.py), {} where it names none. Raises ValueError when
+    there is no line.
     """
     if not samples:
         raise ValueError(f"cell {meta.get('cell_id')}: no samples to measure; the task needs at least one question")
@@ -48,12 +50,19 @@ def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str
         "forced_end_rate": float(np.mean([chain["end"] == "forced" for chain in chains])),
         "waits_mean": _mean(chains, "waits"),
         "no_answer_rate": _mean(samples, "no_answer"),
+        "obedience": _obedience(samples, (meta.get("declared") or {}).get("instructed")),
         "graded_by": graded_by(samples),
         "path_tokens": sum(s["path_tokens"] for s in samples),
         "scored_tokens": sum(s.get("scored_tokens", 0) for s in samples),
         "flops": _flops(samples, facts, meta.get("scorer_facts")),
         "info": _info(samples, meta.get("columns")),
     }
+
+
+def _obedience(samples: list[dict[str, Any]], instructed: int | None) -> dict[str, float]:
+    if not instructed:
+        return {}
+    return dict(zip(NAMES, np.mean([line_obedience(s, instructed) for s in samples], 0).tolist(), strict=True))
 
 
 def _flops(samples: list[dict[str, Any]], facts: Any, scorer: Any) -> int | None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..files import write_text
+from ..metrics.obedience import obedience
 from ..metrics.scaling import Series, measure
 from . import made
 from .ablation import ablation
@@ -116,9 +117,10 @@ def _metrics(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
             tuple(None if c.votes else c.record.get("limit_tokens") for c in firsts),  # a pool's limit is that of each sample
         )
         task, model, name = group
-        rows.append(
-            {"model": model, "task": task, "series": name, "n_questions": len(questions)} | measure(series, compat=compat)
-        )
+        row = {"model": model, "task": task, "series": name, "n_questions": len(questions)} | measure(series, compat=compat)
+        told = all(c.obedience is not None for c in members)
+        row["obedience"] = obedience(means("obedience").mean(1)) if told else None
+        rows.append(row)
     return rows
 
 

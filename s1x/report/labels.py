@@ -20,6 +20,7 @@ def complete(record: Record) -> Record:
     """The record with `settings` and `declared`; for one that does not say them, what its measurements say."""
     limits = record.get("limit_tokens") or [None, None]
     measured = {"limits": limits, "ignored_ends": round(record.get("waits_mean") or 0), "relative": None, "free": False}
+    measured["instructed"] = None
     return record | {"settings": record.get("settings") or {}, "declared": record.get("declared") or measured}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..metrics.intervals import question_means
+from ..metrics.obedience import line_obedience
 from .labels import complete, group, ignored_ends
 
 KINDS = ("thinking", "injected", "delimiter", "answer")
@@ -30,6 +31,7 @@ class Cell:
     tokens: np.ndarray = field(default_factory=lambda: np.empty(0))
     samples: np.ndarray = field(default_factory=lambda: np.empty(0))  # of each question, and the variance of their scores
     within: np.ndarray = field(default_factory=lambda: np.empty(0))
+    obedience: np.ndarray | None = None  # (questions, 2), metrics.obedience.NAMES, where the prompt names a length
     reads: dict[str, int] = field(default_factory=dict)  # stream key -> most tokens read
     traces: list[dict[str, Any]] = field(default_factory=list)  # compact, see `_trace`
     votes: list[dict[str, dict[str, float]]] = field(default_factory=list)  # of pools, per line: {maj: {k: ...}, ...}
@@ -102,12 +104,16 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
     if not paths:
         return ["no samples file: intervals, comparisons and traces leave it out"]
     columns: list[tuple[Any, float, float]] = []
+    instructed = cell.record["declared"].get("instructed")
+    obedience: list[tuple[float, float]] = []
     size = torn = 0
     for line in _lines(paths[0]):
         if line is None:
             torn += 1
             continue
         columns.append((line["doc_id"], line["score"], line["thinking_tokens"]))
+        if instructed:
+            obedience.append(line_obedience(line, instructed))
         for key, read in (line.get("reads") or {}).items():
             cell.reads[key] = max(read, cell.reads.get(key, 0))
         if "votes" in line:
@@ -120,6 +126,8 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
     _, squares, _ = question_means(questions, np.square(scores))
     cell.within = (squares - cell.scores**2) * cell.samples / np.maximum(cell.samples - 1, 1)
     _, cell.tokens, _ = question_means(questions, tokens)
+    if obedience:
+        cell.obedience = np.stack([question_means(questions, values)[1] for values in zip(*obedience, strict=True)], 1)
     problems = [f"{torn} of the lines in {paths[0].name} cannot be read"] if torn else []
     if len(cell.questions) != cell.record.get("n_questions"):
         problems.append(f"{paths[0].name} has {len(cell.questions)} questions, its record {cell.record.get('n_questions')}")
@@ -140,7 +148,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
 
 
 def _trace(line: dict[str, Any]) -> dict[str, Any]:
-    """What the trace browser shows: segments as [index in KINDS, tokens, text]; of a pool its first members too."""
+    """What the trace browser shows: segments as [index in KINDS, tokens, text, role if any]; of a pool its first members."""
     return {
         "question": line["doc_id"],
         "repeat": line.get("repeat", 0),
@@ -157,7 +165,9 @@ def _trace(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _segments(trace: dict[str, Any]) -> list[list[Any]]:
-    return [[KINDS.index(s["kind"]), len(s["ids"]), s["text"]] for s in trace.get("segments") or []]
+    return [
+        [KINDS.index(s["kind"]), len(s["ids"]), s["text"], *filter(None, [s.get("role")])] for s in trace.get("segments") or []
+    ]
 
 
 def _identities(record: dict[str, Any]) -> set[Any]:

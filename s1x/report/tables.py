@@ -35,6 +35,7 @@ POOL = {
 READERS = {  # of answers, where it was not the rules
     "judge": "judged", "judge_changed": "judged right", "judge_failed": "no verdict", "not_graded": "not graded",
 }  # fmt: skip
+OBEDIENCE = {"error": "length error %", "within_20": "length within 20%, %"}  # where the prompt names a number of tokens
 WRITTEN: dict[str, Callable[[Any], str]] = {  # how a column's values are written; a value that is not there is a dash
     "text": str,
     "value": str,
@@ -125,6 +126,7 @@ def cells(records: list[dict[str, Any]]) -> Table:
     columns = [
         *WHICH, Column("accuracy % [95%]", "percent", always=True), Column("thinking", "tokens", always=True),
         Column("answer", "tokens", rank=5), Column("forced %", "share", rank=2), Column("no answer %", "share", rank=1),
+        *(Column(title, "share", rank=3) for title in OBEDIENCE.values()),
         *(Column(title, "count", rank=3) for title in READERS.values()), Column("decoded alone", "count", rank=6),
         Column("scored alone", "count", rank=6),
     ]  # fmt: skip
@@ -134,6 +136,7 @@ def cells(records: list[dict[str, Any]]) -> Table:
         [
             *which, {"value": r["accuracy"], "ci95": r["accuracy_ci95"]}, r["thinking_tokens"]["mean"],
             r["answer_tokens"]["mean"], r["forced_end_rate"], r["no_answer_rate"],
+            *((r.get("obedience") or {}).get(key) for key in OBEDIENCE),
             *((r.get("graded_by") or {}).get(key) or None for key in READERS), r["path_tokens"],
             r.get("scored_tokens") or None, *((r.get("info") or {}).get(key) for key in counted),
         ]
@@ -157,20 +160,22 @@ def _which(records: list[dict[str, Any]]) -> list[list[Any]]:
 
 
 def metrics(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:
-    """Control, Scaling and Performance of the series that have several points; of one point they say nothing new."""
+    """Control, Scaling and Performance of the series that have several points; of one point they say nothing new. Beside them
+    the errors of an instructed length, where there is one."""
     columns = [
         Column("series", always=True), Column("task"), Column("points", "count", rank=3),
         Column("Control %", "whole percent", always=True), Column("Scaling", "points", always=True),
         Column("least squares", "points", rank=2), Column("Theil-Sen", "points", rank=3),
         Column("pairs left out", "count", rank=4),
         Column("Performance %", "percent", always=True), Column("held out %", "percent", rank=1),
+        *(Column(title, "percent", rank=1) for title in OBEDIENCE.values()),
     ]  # fmt: skip
     names = series_names(records)
     values = [
         [
             names[group(row)], row["task"], row["n_points"], row["control"], row["scaling"], row["scaling"]["least_squares"],
             row["scaling"]["theil_sen"], row["scaling"]["n_pairs_left_out"] or None, row["performance"],
-            row["performance"]["split_half"],
+            row["performance"]["split_half"], *((row.get("obedience") or {}).get(key) for key in OBEDIENCE),
         ]
         for row in rows
         if row["n_points"] > 1

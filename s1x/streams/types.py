@@ -85,9 +85,9 @@ class Forbid:
     first: int
 
 
-Role = Literal["thinking", "wait", "countdown", "step", "answer", "forced_answer", "probe"]
-"""What a request is for: thinking; thinking after an ignored end; thinking that counts its steps down; one step; the answer, of
-itself or after a forced end; an answer that is looked at and thrown away."""
+Role = Literal["thinking", "resumed", "wait", "countdown", "step", "answer", "forced_answer", "probe"]
+"""What a request is for: thinking; thinking that goes on behind words put into it, or after an ignored end; thinking that
+counts its steps down; one step; the answer, of itself or after a forced end; an answer that is looked at and thrown away."""
 
 
 @dataclass(frozen=True)
@@ -207,11 +207,16 @@ Kind = Literal["thinking", "injected", "delimiter", "answer"]
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of ids of one kind. `injected` and `delimiter` ids were put in by the method, the others by the model."""
+    """A run of ids of one kind. `injected` and `delimiter` ids were put in by the method, the others by the model.
+
+    `role` stands at a whole prompt that a method wrote in the middle of its trace (a delimiter), and says what it asks for
+    ("critique"); what follows was written under that prompt alone.
+    """
 
     kind: Kind
     ids: Ids
     logprobs: tuple[float, ...] | None = None
+    role: str = ""
 
 
 @dataclass

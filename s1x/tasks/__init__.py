@@ -5,7 +5,6 @@ task.questions[0].text                           # what the user asks
 task.grade([(task.questions[0], "Answer: 523")])  # [Grade(score=..., extracted="523", ...)]
 """
 
-from .answers import answer_text
 from .equivalence import Grouping, equivalent, group_answers, grouping
 from .grading import Grade, Grading, TaskFailed
 from .task import Question, Task, check_task, load_task
@@ -17,7 +16,6 @@ __all__ = [
     "Question",
     "Task",
     "TaskFailed",
-    "answer_text",
     "check_task",
     "equivalent",
     "group_answers",

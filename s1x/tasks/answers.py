@@ -9,13 +9,8 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from .notation import LONGEST, canonical, changes, value
-
-if TYPE_CHECKING:
-    from ..chat import Chat
-    from ..streams.types import Trace
 
 CONCLUSION = 200  # characters
 _COLON = re.compile(r"answer[*_ \t]*:[*_\s]*", re.IGNORECASE)
@@ -28,24 +23,6 @@ _BRACES = re.compile(r"\\[{}]|(\\(?:boxed|fbox)\s*)?\{|\}|\\(?:boxed|fbox)\s+([^
 _SPAN = re.compile(r"\$\$(.*?)\$\$|\$((?:[^$\\]|\\.)*)\$|\\\[(.*?)\\\]|\\\((.*?)\\\)", re.DOTALL)
 _SENTENCE = re.compile(r"\.\s+(?=[A-Z])")
 _COPULA = re.compile(r"[^0-9]*\b(?:is|are|was|be|equals?|equal to)\s*:?\s+(?=[-–−+]?[0-9.$\\€£√½{(\[])", re.IGNORECASE)
-
-
-def answer_text(trace: Trace, chat: Chat) -> str:
-    """The part of a trace that is graded: what follows the thinking, "Final Answer:" included; "" when thinking never ended.
-
-    Plain generation has its delimiters inside the answer segment, so the cut is made in text, at the last one. A chat format
-    without delimiters has no separate answer: everything the model wrote is graded.
-    """
-    start, end = chat.format.thinking_start.strip(), chat.format.thinking_end.strip()
-    if not end:
-        return chat.decode(trace.ids())
-    thinking = [i for i, s in enumerate(trace.segments) if s.kind in ("thinking", "injected")]
-    after = trace.segments[thinking[-1] + 1 :] if thinking else trace.segments
-    text = chat.decode(tuple(i for s in after for i in s.ids))
-    if end in text:
-        return text.rpartition(end)[2]
-    unfinished = text.lstrip().startswith(tuple(filter(None, (start, *chat.format.thinking_stop))))
-    return "" if unfinished or (not thinking and chat.opened(tuple(trace.prompt))) else text
 
 
 def _boxes(text: str) -> Iterator[tuple[int, str]]:

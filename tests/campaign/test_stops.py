@@ -22,7 +22,7 @@ STREAM = ("prompt", "max_tokens", "stream", "stop_token_ids", "priority", "strea
 
 
 class Counting(Loopback):
-    """Counts every token that it sends, by what stood before it and the rest of the request. pace: seconds that a token takes in
+    """Counts every token that it sends, by what stood before it and the rest of the request. pace: seconds of a token in
     each stream. `hold` stops all streams where they are, until `let_go` ends them."""
 
     def __init__(self, pace: float):

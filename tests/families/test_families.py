@@ -14,12 +14,15 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from s1x.cell import Cell
 from s1x.chat import Chat, ChatFormat
 from s1x.data.format import example
+from s1x.evaluation import naming
+from s1x.evaluation.forecast import forecast
 from s1x.methods.base import Ask
 from s1x.methods.budget_forcing import budget_forcing
 from s1x.methods.none import none
-from s1x.tasks.answers import answer_text
+from s1x.methods.prompted import prompted
 from scripts.families import ANSWER, CUT, PAGE, QUESTION, THINKING, Recorded, chat_format, load, table
 
 from ..conftest import CONF
@@ -153,7 +156,7 @@ def test_thinking_ends_by_itself(name, chat):
     assert trace.end == "natural"
     assert [*trace.prompt, *trace.ids(), chat.tokenizer.eos_token_id] == chat.tokenizer.encode(whole)
     assert "".join(chat.decode(s.ids) for s in trace.segments if s.kind == "thinking").strip() == THINKING
-    assert answer_text(trace, chat).strip() == ANSWER
+    assert chat.answer_text(trace).strip() == ANSWER
 
 
 @thinking
@@ -162,7 +165,20 @@ def test_nobody_interferes(name, chat):
     trace = play(chat, none, whole)
     assert [*trace.prompt, *trace.ids(), chat.tokenizer.eos_token_id] == chat.tokenizer.encode(whole)
     assert chat.decode(trace.segments[1].ids).strip() == THINKING
-    assert answer_text(trace, chat).strip() == ANSWER
+    assert chat.answer_text(trace).strip() == ANSWER
+
+
+@thinking
+@pytest.mark.parametrize("given", ["thinking", "opening"])
+def test_thinking_that_is_written_or_begun_for_the_model(name, given, chat):
+    """Thinking that is given is closed as the family closes it, without "Final Answer:"; one that is begun goes on."""
+    end, eos, said = FORCED[name].removesuffix(chat.format.final_answer), chat.tokenizer.eos_token_id, CUT
+    whole = [i for text in (prompt_of(name) + opening(name), said, end, ANSWER) for i in chat.encode(text)] + [eos]
+    model, inner = playing(whole), {"thinking": none, "opening": budget_forcing}[given]
+    trace = driver.run(prompted(Ask(chat.prompt(QUESTION), chat), inner=inner, **{given: said}), model, 4096, chat.decode)
+    assert chat.decode(trace.prompt) == prompt_of(name) and chat.decode(trace.ids()).startswith(opening(name) + said)
+    assert chat.answer_text(trace).strip() == ANSWER
+    assert trace.thinking_tokens == (len(chat.encode(said)) if given == "thinking" else len(trace.segments[1].ids))
 
 
 @thinking
@@ -181,7 +197,7 @@ def test_a_forced_end(name, cut, chat):
     trace = driver.run(budget_forcing(ask, max_thinking_tokens=limit), model, 4096, chat.decode)
     assert (trace.end, trace.thinking_tokens) == ("forced", limit)
     assert chat.decode(trace.ids()) == opening(name) + lead + cut + closing + " 4"
-    assert answer_text(trace, chat).strip() == "Final Answer: 4"
+    assert chat.answer_text(trace).strip() == "Final Answer: 4"
     if cut == CUT:  # nothing merges over the cut, so the whole is spelled as one text
         assert [*trace.prompt, *trace.ids()] == chat.tokenizer.encode(start + lead + cut + closing + " 4")
 
@@ -196,7 +212,7 @@ def test_wait(name, chat):
     trace = driver.run(budget_forcing(ask, max_thinking_tokens=None, ignore_end=1), playing(whole, again), 4096, chat.decode)
     assert (trace.waits, trace.end) == (1, "natural")
     assert (*trace.prompt, *trace.ids(), chat.tokenizer.eos_token_id) == again
-    assert answer_text(trace, chat).strip() == ANSWER
+    assert chat.answer_text(trace).strip() == ANSWER
 
 
 @pytest.mark.parametrize("name", [name for name, turn in FORCED.items() if turn == "\n</think>\n\nFinal Answer:"])
@@ -227,7 +243,7 @@ def test_thinking_switched_off(name):
     trace = play(chat, none, prompt + ANSWER + eos)
     assert chat.decode(trace.prompt) == prompt
     assert (trace.thinking_tokens, trace.end) == (0, "none")
-    assert answer_text(trace, chat) == ANSWER
+    assert chat.answer_text(trace) == ANSWER
     with pytest.raises(ValueError, match="so there is none to read"):
         play(chat, budget_forcing, prompt + ANSWER + eos)
 
@@ -273,6 +289,25 @@ def test_hydra_makes_the_same_formats_and_what_is_typed_wins_over_the_models(com
 def test_no_thinking_typed(composed):
     chat = composed("model=qwen3-8b", "chat.arguments.enable_thinking=false", "method=none").chat
     assert (chat.name, dict(chat.arguments)) == ("qwen3", {"enable_thinking": False})
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("model=qwen3-8b", "chat.arguments.enable_thinking=true", "chat.arguments.enable_thinking=false"),
+        ("model=seed-oss-36b", "chat.arguments.thinking_budget=512", "chat.arguments.thinking_budget=1024"),
+        ("model=gpt-oss-20b", "chat.arguments.reasoning_effort=low", "chat.arguments.reasoning_effort=high"),
+        ("model=nemotron-nano-9b-v2", "chat.system=null", "chat.system=/no_think"),
+    ],
+    ids=lambda typed: typed[0],
+)
+def test_a_control_of_the_models_own_is_a_cell_that_shares_nothing_with_others(composed, typed):
+    model, *values = typed
+    cells = [Cell(composed(model, "method=none", value), Path(), Path()) for value in values]
+    one, other = (naming.identity(cell) for cell in cells)
+    key, _, value = values[1].partition("=")
+    assert one["cell_id"] != other["cell_id"] and str(other["settings"][key]).lower() == value
+    assert not forecast(cells[0]).keys() & forecast(cells[1]).keys()
 
 
 @pytest.mark.parametrize("name", [n for n, f in FAMILIES.items() if f["vocabulary"] == "Qwen2.5"])

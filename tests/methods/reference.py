@@ -68,10 +68,21 @@ def budget_forcing_s1(
 
 
 def budget_forcing(
-    model, encode, decode, prompt, *, max_thinking_tokens, ignore_end, string, min_thinking_tokens, context, max_answer
+    model,
+    encode,
+    decode,
+    prompt,
+    *,
+    max_thinking_tokens,
+    ignore_end,
+    string,
+    min_thinking_tokens,
+    context,
+    max_answer,
+    opening=(),
 ):
     """Thinking has at most `max_thinking_tokens` tokens, all rounds and strings together; a stop counts as one of them."""
-    start, stops = encode(THINK), {s[0] for s in stops_of(encode)}
+    start, stops = encode(THINK) + list(opening), {s[0] for s in stops_of(encode)}
     room = context - len(prompt) - len(start) - len(encode(ANSWER + FINAL)) - 100
     max_thinking_tokens = room if max_thinking_tokens == "auto" else min(max_thinking_tokens, room)
     inject = encode(string) if string is not None else []

@@ -6,7 +6,7 @@ from s1x.metrics.compute import ModelFacts, forward_flops, line_flops
 CELL_KEYS = """
 cell_id job series model task method overrides seed temperature budget limit_tokens settings declared until
 n_questions samples_per_question
-accuracy accuracy_ci95 thinking_tokens answer_tokens forced_end_rate waits_mean no_answer_rate graded_by
+accuracy accuracy_ci95 thinking_tokens answer_tokens forced_end_rate waits_mean no_answer_rate obedience graded_by
 path_tokens scored_tokens flops info
 """
 
@@ -49,6 +49,24 @@ def test_forced_ends_and_waits_of_a_pool_are_those_of_its_members():
     assert (one["forced_end_rate"], one["waits_mean"]) == (1.0, 1.0)
     mixed = cell_record([pools[0], line(1, 1, 5, end="context")], {})
     assert (mixed["forced_end_rate"], mixed["waits_mean"]) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "instructed", "error", "within"),
+    [
+        ([100, 120, 200], 100, 0.4, 2 / 3),  # |0|, 20, 100 of 100; 20% is within
+        ([79, 80, 81], 100, 0.2, 2 / 3),
+        ([0, 0], 64, 1.0, 0.0),
+        ([], 0, None, None),
+    ],
+)
+def test_obedience_to_a_length_is_a_relative_error(tokens, instructed, error, within):
+    samples = [line(i, 1, n) for i, n in enumerate(tokens)] or [line(0, 1, 5)]
+    pool = [line(0, 1, 0, samples=samples)]  # of a pool every member counts
+    for lines in (samples, pool):
+        found = cell_record(lines, {"declared": {"instructed": instructed}})["obedience"]
+        assert found == ({} if error is None else pytest.approx({"error": error, "within_20": within}))
+    assert cell_record(samples, {})["obedience"] == {}
 
 
 def test_who_graded_is_counted_answer_by_answer():

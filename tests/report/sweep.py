@@ -96,7 +96,7 @@ def write_job(
     } | meta
     meta["model_facts"] = {"parameters": 850_000, "layers": 4, "hidden": 128}
     lines = "".join(json.dumps(line) + "\n" for line in samples)
-    record = cell_record(samples, meta)
+    record = cell_record(samples, meta | {"declared": declared})
     if settings is not None:
         common = {"model.name": meta["model"], "task.name": meta["task"], "seed": 0, "sampling.temperature": 0.0}
         told = {"limits": meta.get("limit_tokens"), "ignored_ends": 0, "relative": None, "free": False}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from s1x.report import tables
 from s1x.report.aggregate import aggregate
 
 from .sweep import BUDGETS, sample, write_job, write_sweep
@@ -212,6 +213,35 @@ def test_promises_are_measured_against_the_model_left_free(tmp_path, promise, ke
     tokens = by_id["free"]["thinking_tokens"]["mean"]
     assert by_id["asked"]["limit_tokens"] == ([None, tokens] if promise == "less" else [tokens, None])
     assert {row["series"]: row["control"]["value"] for row in summary["metrics"]} == {"free": None, "asked": kept}
+
+
+def test_errors_of_an_instructed_length_stand_beside_control(tmp_path):
+    """Told 64 tokens it always thinks 96, told 128 it thinks 160: off by a half and by a quarter."""
+    for job, (told, tokens) in enumerate(((64, 96), (128, 160))):
+        lines = [sample(q, None, 0) | {"thinking_tokens": tokens} for q in range(9)]
+        write_job(
+            tmp_path / str(job), job, lines, {"method.tokens": told}, {"instructed": told}, cell_id=str(job), series="told"
+        )
+    for job in (2, 3):
+        other = [sample(q, None, 0) | {"thinking_tokens": 90 * job} for q in range(9)]
+        write_job(tmp_path / str(job), job, other, {"method.x": job}, {}, cell_id=str(job), series="free")
+    summary = aggregate(tmp_path)
+    rows = {row["series"]: row["obedience"] for row in summary["metrics"]}
+    assert rows["free"] is None
+    assert rows["told"] == {name: {"value": v, "ci95": [v, v]} for name, v in (("error", 0.375), ("within_20", 0.0))}
+    table = next(table for table in tables.of_summary(summary) if table.name == "metrics")
+    shown = {table.columns[at].title: [table.columns[at].write(row[at]) for row in table.rows] for at in table.shown}
+    assert shown["length error %"] == ["37.5 [37.5, 37.5]", "-"] and shown["length within 20%, %"] == ["0.0 [0.0, 0.0]", "-"]
+    assert (
+        "length error %" in (tmp_path / "summary.md").read_text() and "length error %" in (tmp_path / "report.html").read_text()
+    )
+
+
+def test_without_an_instructed_length_nothing_is_said_of_one(aggregated):
+    assert (
+        "length" not in (aggregated[0] / "summary.md").read_text()
+        and "obedience." not in (aggregated[0] / "cells.csv").read_text()
+    )
 
 
 def test_trainings_compared_stand_in_summary_page_and_markdown(tmp_path):

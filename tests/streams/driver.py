@@ -53,10 +53,10 @@ def read(r: Read, model, context_length, decode):
             found = [(at, s) for s in r.stop.strings for at in range(written + 1, len(text)) if text.startswith(s, at)]
             found = [(at, s) for at, s in found if not (text.startswith(s, written) and at < written + len(s))]
             if found:
-                at, string = min(found)
+                at, _ = min(found)
                 keep = 0
                 while len(decode(tuple(got[:keep]))) < at:
                     keep += 1
-                return Span(tuple(got[:keep]), "stop", r.start, len(tokens), tuple(got[keep:]), string)
+                return Span(tuple(got[:keep]), "stop", r.start, len(tokens), tuple(got[keep:]))
     full = r.limit is None or r.start + r.limit > end
     return Span(tuple(tokens[r.start :]), "context" if full else "limit", r.start, len(tokens))

@@ -144,7 +144,7 @@ def test_answer_text_is_what_follows_the_thinking():
     chat = Chat(ChatFormat(), Letters(), 1000)
 
     def graded(*segments, chat=chat):
-        return answers.answer_text(Trace((), [Segment(kind, chat.encode(text)) for kind, text in segments]), chat)
+        return chat.answer_text(Trace((), [Segment(kind, chat.encode(text)) for kind, text in segments]))
 
     start, end = "<|im_start|>think", "<|im_start|>answer"
     forced = [("delimiter", start), ("thinking", "Answer: 1"), ("delimiter", end + "\nFinal Answer:"), ("answer", " 2")]
