@@ -145,12 +145,15 @@ def _pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
 
     {cell_id, k, maj, pass, best, weighted, shortest, reward_best, reward_weighted}, each {value, ci95} (bootstrap over lines)
     or None where it is not known: best needs log-probabilities (reward_best rewards), weighted and shortest are of whole pools.
-    maj and pass are expectations over all subsets of k samples; with compat="s1" those of the first k.
+    maj and pass are expectations over all subsets of k samples; with compat="s1" those of the first k. Pools whose sizes differ
+    from question to question, or whose samples are no draws alike, are left out.
     """
     first = "first_" if compat == "s1" else ""
     rows = []
-    for cell in (cell for cell in cells if cell.votes):
-        sizes = sorted(map(int, cell.votes[0]["maj"]))
+    for cell in cells:
+        if len(sized := {tuple(votes.get("maj", ())) for votes in cell.votes}) != 1 or not (keys := sized.pop()):
+            continue
+        sizes = sorted(map(int, keys))
         for k in sizes:
             picked = {
                 name: [votes.get(f"{first}{name}" if name in ("maj", "pass") else name, {}).get(str(k)) for votes in cell.votes]
