@@ -14,7 +14,7 @@ from .pools import Answers, drawn
 
 def _check(s, checks) -> None:
     checks.whole("n", "window")
-    checks.number("threshold", most=1)
+    checks.number("threshold", least=0, most=1)
     checks.one_of("rule", tuple(RULES))
 
 

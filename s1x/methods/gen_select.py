@@ -7,14 +7,24 @@ from collections.abc import Callable
 
 from ..streams.types import All, Method, Trace
 from .base import Ask, method
-from .pools import asked, candidate, check_prompt, showing
+from .pools import asked, candidate, showing
+
+WORDS = (
+    "Here are a question and {n} solutions of it, numbered from 0 to {last}.\n\n"
+    "Question:\n"
+    "{question}\n\n"
+    "{candidates}\n\n"
+    "Compare the solutions: find where they part, and check which of them is right there.\n"
+    "Then choose the one whose answer is most probably correct, and write its number in a last line, such as\n"
+    "Judgment: 0"
+)
 
 
 def _check(s, checks) -> None:
     checks.whole("n")
     checks.switch("thoughts")
     checks.context("prompt_tokens", null=True)
-    check_prompt(checks, "words", "question", "candidates")
+    checks.wording("words", "question", "candidates")
 
 
 @method(
@@ -24,7 +34,13 @@ def _check(s, checks) -> None:
     check=_check,
 )
 def gen_select(
-    ask: Ask, *, n: int, inner: Callable[..., Method], words: str, thoughts: bool = False, prompt_tokens: int | None = None
+    ask: Ask,
+    *,
+    n: int,
+    inner: Callable[..., Method],
+    words: str = WORDS,
+    thoughts: bool = False,
+    prompt_tokens: int | None = None,
 ) -> Method:
     """Of `n` samples of `inner` the one that the model names when `words` show them all: the last "Judgment: i" of its answer.
 

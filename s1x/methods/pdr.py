@@ -7,15 +7,34 @@ from dataclasses import replace
 
 from ..streams.types import All, Method, Segment, Trace
 from .base import Ask, method
-from .pools import asked, candidate, check_prompt, showing
+from .pools import asked, candidate, showing
+
+DISTILL = (
+    "Here are a question and {n} drafts of its solution.\n\n"
+    "Question:\n"
+    "{question}\n\n"
+    "{candidates}\n\n"
+    "Summarize the drafts for somebody who is to solve the question next and cannot see them:\n"
+    "- the results on which they agree\n"
+    "- where they contradict each other, and who is right there\n"
+    "- steps that lead further\n"
+    "- mistakes to keep away from\n"
+    "Do not write a full solution."
+)
+REFINE = (
+    "{question}\n\n"
+    "Notes from earlier attempts, which may hold mistakes:\n"
+    "{workspace}\n\n"
+    "Solve the question with the help of these notes, and check what you take from them."
+)
 
 
 def _check(s, checks) -> None:
     checks.whole("n", "rounds", "workspace_tokens")
     checks.switch("thoughts")
     checks.context("prompt_tokens", null=True)
-    check_prompt(checks, "distill", "question", "candidates")
-    check_prompt(checks, "refine", "question", "workspace")
+    checks.wording("distill", "question", "candidates")
+    checks.wording("refine", "question", "workspace")
 
 
 @method(
@@ -25,9 +44,17 @@ def _check(s, checks) -> None:
     check=_check,
 )
 def pdr(
-    ask: Ask, *, n: int, rounds: int, inner: Callable[..., Method], distill: str, refine: str, workspace_tokens: int = 1024,
-    thoughts: bool = False, prompt_tokens: int | None = None,
-) -> Method:  # fmt: skip
+    ask: Ask,
+    *,
+    n: int,
+    rounds: int,
+    inner: Callable[..., Method],
+    distill: str = DISTILL,
+    refine: str = REFINE,
+    workspace_tokens: int = 1024,
+    thoughts: bool = False,
+    prompt_tokens: int | None = None,
+) -> Method:
     """`rounds` times `n` drafts of `inner` and a summary of them, as `distill` asks for; then one answer from the last summary.
 
     From the second round on drafts are written as `refine` asks, which shows the summary, and so is the last answer; n=1 is the

@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from ..streams.types import All, Ids, Method, Segment, Trace
 from .base import Ask
-from .checks import Checks
 
 Answers = Sequence[str | None]
 Inner = Callable[..., Method]
@@ -31,11 +30,14 @@ def drawn(ask: Ask, inner: Inner, n: int, window: int, decided: Callable[[Answer
 
 def answer(ask: Ask, trace: Trace) -> str | None:
     """What a trace answers, as strings compare: read from the same words that are graded. None where it states nothing."""
-    segments = _single(trace).segments
-    if all(s.kind != "answer" for s in segments):
+    kinds = [s.kind for s in _single(trace).segments]
+    if "answer" not in kinds:
         return None
-    last = max((i for i, s in enumerate(segments) if s.role or s.kind in ("thinking", "injected")), default=-1)
-    ids, mark = tuple(i for s in segments[last + 1 :] for i in s.ids), ask.own_delimiter
+    last = len(kinds) - 1 - kinds[::-1].index("answer")
+    mark, before = ask.own_delimiter, trace.segments[:last]
+    thought = ("thinking", "injected") if mark else ()
+    first = max((i + 1 for i, s in enumerate(before) if s.role or s.kind in thought), default=0)
+    ids = tuple(i for s in trace.segments[first : last + 1] for i in s.ids)
     ends = [at + len(mark) for at in range(len(ids)) if mark and ids[at : at + len(mark)] == mark]
     return ask.answer_of(ids[ends[-1] if ends else 0 :])
 
@@ -91,11 +93,3 @@ def asked(inner: Inner, ask: Ask, role: str) -> Method:
     """A trace of `inner` under a prompt that the method wrote, which stands at its beginning with its role."""
     trace = yield from inner(ask)
     return replace(_single(trace), segments=[Segment("delimiter", ask.prompt.ids, role=role), *trace.segments])
-
-
-def check_prompt(checks: Checks, key: str, *fields: str) -> None:
-    """Words with all of `fields` in braces, and none that ends a turn."""
-    checks.text(key)
-    words = checks.settings[key]
-    if missing := [field for field in fields if f"{{{field}}}" not in (words or "")]:
-        raise ValueError(f"{checks.at}.{key}: must say where {{{missing[0]}}} stands")

@@ -6,7 +6,17 @@ from collections.abc import Callable
 
 from ..streams.types import All, Method, Trace, digest
 from .base import Ask, method
-from .pools import asked, candidate, check_prompt, showing
+from .pools import asked, candidate, showing
+
+WORDS = (
+    "Here are a question and {n} attempts to solve it, each of them right, wrong, or right in parts.\n\n"
+    "Question:\n"
+    "{question}\n\n"
+    "{candidates}\n\n"
+    "Make one better solution of them: keep what holds, and put right what does not.\n"
+    "Where all of them fail, solve the question another way.\n"
+    "Write the whole solution, and state its final answer as the question asks for it."
+)
 
 
 def _check(s, checks) -> None:
@@ -14,7 +24,7 @@ def _check(s, checks) -> None:
     checks.whole("k", most=s.n if isinstance(s.n, int) else None, why=f"{checks.at}.n={s.n}")
     checks.switch("thoughts")
     checks.context("prompt_tokens", null=True)
-    check_prompt(checks, "words", "question", "candidates")
+    checks.wording("words", "question", "candidates")
 
 
 @method(
@@ -24,7 +34,7 @@ def _check(s, checks) -> None:
     check=_check,
 )
 def rsa(
-    ask: Ask, *, n: int, k: int, rounds: int, inner: Callable[..., Method], words: str, thoughts: bool = True,
+    ask: Ask, *, n: int, k: int, rounds: int, inner: Callable[..., Method], words: str = WORDS, thoughts: bool = True,
     prompt_tokens: int | None = None,
 ) -> Method:  # fmt: skip
     """A population of `n` samples of `inner`; in each further round member i answers anew, shown `k` members of the last round.

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 
+from s1x.evaluation.naming import method_of
 from s1x.methods import pools
 from s1x.methods.adaptive_consistency import adaptive_consistency, beta, dirichlet
 from s1x.methods.base import Ask, check, facts
@@ -24,6 +25,7 @@ from s1x.streams.types import GREEDY, Sampling, Segment, Trace
 from .conftest import END, START, make_chat, make_engine
 from .parallel import Plain
 from .running import scheduled
+from .test_configs import composed
 
 CONTEXT, ANSWER = 600, 7
 CHAT = make_chat(CONTEXT)
@@ -272,7 +274,7 @@ def test_they_run_in_any_format_around_any_method_and_a_pool_in_them_is_refused(
         for make in makes:
             check(make, context_length=CONTEXT, temperature=1.0, chat=chat)
             (trace,) = scheduled([make(asked)], engine(4), chat)
-            assert trace.samples and all(s.answer_tokens or inner.func is none for s in trace.samples)
+            assert trace.samples and all(s.segments and s.reads for s in trace.samples)
             for sample in trace.samples:  # what was asked is not what was answered
                 text = chat.answer_text(sample)
                 assert text.endswith(chat.decode(sample.ids("answer"))) and "user" not in text
@@ -321,11 +323,11 @@ def test_what_they_declare():
         (partial(short_m_of_k, k=2, m=3), r"method\.m=3: must be at most 2 \(method\.k=2\)"),
         (partial(short_m_of_k, k=2, m=1, which="best"), r"method\.which='best': must be one of 'first', 'last'"),
         (partial(short_m_of_k, k=2, m=1, max_thinking_tokens=590), r"method\.max_thinking_tokens=590: must be at most"),
-        (partial(adaptive_consistency, n=2, inner=none, threshold=2), r"method\.threshold=2: must be a number of 1 or less"),
+        (partial(adaptive_consistency, n=2, inner=none, threshold=2), r"method\.threshold=2: must be a number from 0 to 1"),
         (partial(adaptive_consistency, n=2, inner=none, rule="gamma"), r"method\.rule='gamma'"),
         (partial(esc, n=4, inner=none, window=5), r"method\.window=5: must be at most 4 \(method\.n=4\)"),
         (partial(esc, n=4, inner=none, window=1), r"method\.window=1: must be a whole number of 2 or more"),
-        (partial(gen_select, n=2, inner=none, words="{question}"), r"method\.words: must say where \{candidates\} stands"),
+        (partial(gen_select, n=2, inner=none, words="{question}"), r"method\.words=.*: must say \{candidates\}, where"),
         (
             partial(gen_select, n=2, inner=none, words=SELECT, prompt_tokens=601),
             r"method\.prompt_tokens=601: must be at most 600",
@@ -340,3 +342,10 @@ def test_wrong_settings_get_a_sentence(make, says):
     with pytest.raises(ValueError, match=says):
         check(make, context_length=CONTEXT, temperature=1.0, chat=CHAT)
     assert (START, END) == (0, 1)
+
+
+@pytest.mark.parametrize("name", ["short_m_of_k", "adaptive_consistency", "esc", "gen_select", "rsa", "pdr"])
+def test_a_methods_yaml_says_its_defaults(name):
+    """Or the words of a prompt would stand in the names of curves."""
+    series = facts(method_of(composed(name))).series
+    assert series == (name if name == "short_m_of_k" else f"{name}(budget_forcing)")
