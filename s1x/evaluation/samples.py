@@ -66,7 +66,7 @@ def _trace(trace: Trace, chat: Chat) -> dict[str, Any]:
         "end": trace.end,
         "waits": trace.waits,
         "path_tokens": trace.path_tokens,
-        "info": trace.info | ({"logprob_mean": sum(logprobs) / len(logprobs)} if logprobs else {}),
+        "info": trace.info | ({"logprob_mean": sum(logprobs) / len(logprobs)} if logprobs and not trace.samples else {}),
     }
 
 

@@ -6,9 +6,11 @@ prompt of its own about samples, the prompt keeps within the context and stands 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from ..streams.types import All, Ids, Method, Segment, Trace
 from .base import Ask
@@ -52,6 +54,33 @@ def _single(trace: Trace) -> Trace:
     if trace.samples:
         raise ValueError("a sample needs one answer, and the inner method gives a pool of them")
     return trace
+
+
+# --- how sure a sample was of its words ---
+
+
+def written(trace: Trace) -> list[float]:
+    """Log-probabilities of what the model wrote, thinking and answer."""
+    return [p for s in trace.segments if s.kind in ("thinking", "answer") and s.logprobs is not None for p in s.logprobs]
+
+
+def groups(logprobs: Sequence[float], window: int) -> list[float]:
+    """The mean of each `window` of log-probabilities in a row; of all of them where they are fewer, 0 where there are none."""
+    if len(logprobs) <= window:
+        return [mean(logprobs)]
+    sums = list(accumulate(logprobs, initial=0.0))
+    return [(high - low) / window for low, high in zip(sums, sums[window:], strict=False)]
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` of them lie, between two of them by linear interpolation."""
+    rising, at = sorted(values), round(share * (len(values) - 1), 9)
+    low = math.floor(at)
+    return rising[low] + (at - low) * (rising[min(low + 1, len(rising) - 1)] - rising[low])
 
 
 # --- prompts about what was written ---

@@ -75,7 +75,7 @@ class Plain:
         for i in range(n):
             samples.append(self.sample(text, i))
             counts = [c for _, c in Counter(a for a in self.answers(samples) if a is not None).most_common(2)] + [0, 0]
-            a, b, steps = counts[0], counts[1], 20_000
+            a, b, steps = counts[0], counts[1], 2_000
             grid = [(j + 0.5) / steps for j in range(steps)]
             density = [x**a * (1 - x) ** b for x in grid]
             if a and sum(density[steps // 2 :]) / sum(density) >= threshold:

@@ -187,8 +187,8 @@ def test_how_sure_a_majority_is():
     assert dirichlet((4, 2)) == beta((4, 2))  # of two answers they are the same
     draw = random.Random(1)
     for counts in ((3, 2, 1), (6, 1, 1, 1), (2, 2, 2), (20, 9, 4)):
-        shares = [[draw.gammavariate(c + 1, 1) for c in counts] for _ in range(20_000)]
-        assert dirichlet(counts) == pytest.approx(sum(s[0] == max(s) for s in shares) / 20_000, abs=0.012)
+        shares = [[draw.gammavariate(c + 1, 1) for c in counts] for _ in range(8_000)]
+        assert dirichlet(counts) == pytest.approx(sum(s[0] == max(s) for s in shares) / 8_000, abs=0.02)
         assert dirichlet(counts) <= beta(counts) + 1e-9
     assert dirichlet((400, 300, 10)) == pytest.approx(beta((400, 300)), abs=1e-4)
 

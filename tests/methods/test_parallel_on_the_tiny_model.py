@@ -27,6 +27,7 @@ def model():
     return Model()
 
 
+@pytest.mark.long
 def test_parallel_methods(model):
     chat, (question,) = tiny.chat(), tiny.questions(1)
 
