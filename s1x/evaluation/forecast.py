@@ -116,7 +116,7 @@ class World:
             return self.plan["step"], (read.stop.sequences or ((1 << 29,),))[-1]
         if read.role == "countdown" and self.countdown < length:
             return round(self.countdown), read.stop.sequences[-1]
-        return length, stop
+        return max(length - read.start, 0), stop
 
     def draw(self, sampling: Sampling) -> float:
         """A sample's length over its question's mean."""

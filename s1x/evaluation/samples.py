@@ -40,7 +40,9 @@ def line(
         row["scored_tokens"] = sum(trace.scored.values())
     if trace.samples:
         row["samples"] = [_trace(s, chat) | _grade(g) | {"text": t} for s, (t, g) in zip(trace.samples, members, strict=True)]
-        row |= votes.vote(row["samples"], trace.vote)
+        own = trace.thinking_tokens, trace.answer_tokens  # what was written beside the samples
+        row |= votes.vote(row["samples"], trace.vote, trace.weights)
+        row["thinking_tokens"], row["answer_tokens"] = row["thinking_tokens"] + own[0], row["answer_tokens"] + own[1]
         row["resps"] = [[t for t, _ in members]]
         row["filtered_resps"] = [str(g.filtered) for _, g in members]
         row[task.metric] = row["score"]
@@ -64,7 +66,7 @@ def _trace(trace: Trace, chat: Chat) -> dict[str, Any]:
         "end": trace.end,
         "waits": trace.waits,
         "path_tokens": trace.path_tokens,
-        "info": trace.info | ({"logprob_mean": sum(logprobs) / len(logprobs)} if logprobs else {}),
+        "info": trace.info | ({"logprob_mean": sum(logprobs) / len(logprobs)} if logprobs and not trace.samples else {}),
     }
 
 

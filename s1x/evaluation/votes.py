@@ -10,11 +10,12 @@ from ..metrics import voting
 from ..tasks import group_answers
 
 
-def vote(members: Sequence[dict[str, Any]], rule: str = "majority") -> dict[str, Any]:
+def vote(members: Sequence[dict[str, Any]], rule: str = "majority", weights: Sequence[float] | None = None) -> dict[str, Any]:
     """Fields of a sample line that stand for the whole pool.
 
     `score` and `extracted` are those of the vote that counts, by `rule`: majority (ties shared out; the most frequent answer,
-    the first of several), or weighted or best by reward. `votes` holds, by k:
+    the first of several), or weighted or best by reward; or by the `weights` that a method gave its samples, the first of
+    equals: these are no draws alike, so nothing is estimated of fewer of them, and `votes` is empty. Else it holds, by k:
     `maj`, `pass` and `best` (the sample with the highest mean log-probability) as expectations over all subsets of k members,
     `first_maj` and `first_pass` of the first k (s1's variant); and of the whole pool `shortest` and `weighted` (by the
     exponential of the mean log-probability). `best` and `weighted` need log-probabilities, which greedy samples lack. Where
@@ -25,6 +26,8 @@ def vote(members: Sequence[dict[str, Any]], rule: str = "majority") -> dict[str,
     classes = iter(group_answers(given))
     groups = [None if a is None else next(classes) for a in answers]
     correct = [m["score"] == 1 for m in members]
+    if weights is not None:
+        return _fields(members, groups, weights, {})
     sizes = voting.subset_sizes(len(members))
     maj = voting.expected_maj(groups, correct)
 
@@ -52,10 +55,18 @@ def vote(members: Sequence[dict[str, Any]], rule: str = "majority") -> dict[str,
         elif rule == "best":
             first = max(range(len(members)), key=lambda i: rewards[i])
             score, weights = float(correct[first]), [float(i == first) for i in range(len(members))]
+    return _fields(members, groups, weights, votes) | {"score": score}
+
+
+def _fields(
+    members: Sequence[dict[str, Any]], groups: Sequence[int | None], weights: Sequence[float], votes: dict[str, Any]
+) -> dict[str, Any]:
+    """What the line says whose answer is that of the heaviest group."""
     winner = _heaviest(groups, weights)
+    answer = {} if winner is None else members[groups.index(winner)]
     return {
-        "score": score,
-        "extracted": None if winner is None else answers[groups.index(winner)],
+        "score": float(answer.get("score") == 1),
+        "extracted": answer.get("extracted"),
         "no_answer": winner is None,
         "votes": votes,
         "thinking_tokens": sum(m["thinking_tokens"] for m in members),

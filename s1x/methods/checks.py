@@ -135,7 +135,7 @@ class Checks:
             raise ValueError(f"{self.at}.{key}=null: must be some text")
         self.text(key)
         if missing := [name for name in names if f"{{{name}}}" not in self.settings[key]]:
-            raise ValueError(f"{self.at}.{key}={self.settings[key]!r}: must say {{{missing[0]}}}, where the number stands")
+            raise ValueError(f"{self.at}.{key}={self.settings[key]!r}: must say {{{missing[0]}}}, where that is to stand")
 
     def texts(self, key: str) -> None:
         """A list of texts, at least one."""

@@ -40,7 +40,7 @@ def line_flops(line: dict[str, Any], facts: ModelFacts) -> int:
     Decoded tokens are the line's `path_tokens`, each of its streams once. Tokens that are in no segment (rejected tries,
     probes) count at the mean position of the paths that are.
     """
-    paths = line.get("samples") or [line]
+    paths = _paths(line)
     prompt = line.get("prompt_tokens", 0)
     put_in = sum(written_tokens(path, "injected", "delimiter") for path in paths)
     context = prompt + sum(written_tokens(path) for path in paths) // len(paths)
@@ -49,6 +49,12 @@ def line_flops(line: dict[str, Any], facts: ModelFacts) -> int:
 
 def scored_flops(line: dict[str, Any], facts: ModelFacts) -> int:
     """Operations of the model that scored for one sample line: every token it read once, in paths as long as its chains."""
-    paths = line.get("samples") or [line]
+    paths = _paths(line)
     context = line.get("prompt_tokens", 0) + sum(written_tokens(path) for path in paths) // len(paths)
     return forward_flops(facts, line.get("scored_tokens", 0), context)
+
+
+def _paths(line: dict[str, Any]) -> list[dict[str, Any]]:
+    """The samples of a pool, and what was written beside them; a line without samples is its own path."""
+    samples = line.get("samples") or []
+    return [*samples, line] if line["segments"] or not samples else samples

@@ -18,12 +18,12 @@ def pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
     {cell_id, k, maj, pass, best, weighted, shortest, reward_best, reward_weighted, gpass_half, gpass_all, mgpass, bayes},
     each {value, ci95} (bootstrap over lines; Bayes@N's own) or None where it is not known: best needs log-probabilities
     (reward_best rewards); weighted, shortest and bayes are of whole pools. maj and pass are expectations over all subsets of
-    k samples; with compat="s1" those of the first k. gpass_half and gpass_all are G-Pass@k at the thresholds 1/2 and 1.
+    k samples; with compat="s1" those of the first k. gpass_half and gpass_all are G-Pass@k at the thresholds 1/2 and 1. Pools
+    whose sizes differ from question to question, or whose samples are no draws alike, are left out.
     """
     first = "first_" if compat == "s1" else ""
     rows = []
-    for cell in (cell for cell in cells if cell.votes):
-        sizes = sorted(map(int, cell.votes[0]["maj"]))
+    for cell, sizes in ((cell, sizes) for cell in cells if (sizes := _sizes(cell))):
         n, right = sizes[-1], _right(cell)
         for k in sizes:
             picked = {
@@ -49,13 +49,19 @@ def variances(cells: list[Cell]) -> list[dict[str, Any]]:
     pools, or repeats. Of a pool it is the accuracy of its single samples that is split, not that of its vote."""
     rows = []
     for cell in cells:
-        if cell.votes:
-            split = variance_split(*of_right(np.array(_right(cell)), max(map(int, cell.votes[0]["maj"]))))
+        if sizes := _sizes(cell):
+            split = variance_split(*of_right(np.array(_right(cell)), sizes[-1]))
         else:
-            split = variance_split(cell.scores, cell.samples, cell.within)
+            split = None if cell.votes else variance_split(cell.scores, cell.samples, cell.within)
         if split:
             rows.append({"cell_id": cell.record["cell_id"], "task": cell.record["task"]} | split)
     return rows
+
+
+def _sizes(cell: Cell) -> list[int]:
+    """Numbers of samples that were voted with, when those are the same for all questions."""
+    sizes = {tuple(votes.get("maj", ())) for votes in cell.votes}
+    return sorted(map(int, sizes.pop())) if len(sizes) == 1 else []
 
 
 def _right(cell: Cell) -> list[int]:

@@ -225,9 +225,10 @@ class Trace:
 
     `end` is "natural" (the model stopped), "forced" (a budget cut it), "context" (no room was left) or "none" (there was no
     separate thinking). `samples` holds the members of a pool (voting, search), and `vote` says which answer of theirs counts:
-    the most frequent, that with the largest sum of rewards, or that of the highest reward (`reward` in their info). `reads`
-    (stream key -> tokens read) is filled in by the scheduler: path tokens and sharing are computed from it; so is `scored`
-    (model and row -> tokens that the row adds to those before it).
+    the most frequent, that with the largest sum of rewards, or that of the highest reward (`reward` in their info); or else
+    `weights`, one for each sample, say it: the answer with the largest sum, of equals that of the earliest sample. Segments of
+    a trace with samples are what was written beside them. `reads` (stream key -> tokens read) is filled in by the scheduler:
+    path tokens and sharing are computed from it; so is `scored` (model and row -> tokens that the row adds to those before it).
     """
 
     prompt: Ids
@@ -236,6 +237,7 @@ class Trace:
     waits: int = 0
     samples: list[Trace] = field(default_factory=list)
     vote: Literal["majority", "weighted", "best"] = "majority"
+    weights: tuple[float, ...] | None = None
     info: dict[str, Any] = field(default_factory=dict)
     reads: dict[bytes, int] = field(default_factory=dict)
     scored: dict[tuple[str, bytes], int] = field(default_factory=dict)

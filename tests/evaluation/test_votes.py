@@ -6,7 +6,9 @@ import json
 import time
 from types import SimpleNamespace
 
-from s1x.evaluation import cells
+import pytest
+
+from s1x.evaluation import cells, samples, votes
 from s1x.streams.types import Segment, Trace
 from s1x.tasks import load_task
 from s1x.tasks.equivalence import rules
@@ -44,3 +46,41 @@ def test_a_pool_of_answers_that_are_slow_to_compare_holds_up_nothing(tmp_path, m
     (line,) = lines
     assert line["extracted"] == "x/2" and line["score"] == 1.0  # two of four agree, and are right
     rules.close()
+
+
+def said(*answers, right="7"):
+    fields = {"thinking_tokens": 3, "answer_tokens": 1, "waits": 0, "info": {"logprob_mean": -1.0}}
+    return [{"extracted": a, "score": float(a == right)} | fields for a in answers]
+
+
+@pytest.mark.parametrize(
+    ("answers", "weights", "extracted"),
+    [
+        (["8", "7", "7", "8"], (1, 1, 1, 1), "8"),  # equal: that of the earlier sample
+        (["7", "8", "8", None], (3, 1, 1, 9), "7"),  # no answer, no vote
+        (["8", "7", "7"], (0, 1, 0), "7"),
+        (["7", None], (0, 1), None),  # the one that counts says nothing
+        (["7.0", "8", "7"], (0.4, 0.7, 0.4), "7.0"),  # answers that are equal add up
+    ],
+)
+def test_a_method_says_what_each_sample_weighs(answers, weights, extracted):
+    found = votes.vote(said(*answers), weights=weights)
+    assert found["extracted"] == extracted and found["no_answer"] == (extracted is None)
+    assert found["score"] == float(extracted == "7") or extracted == "7.0"
+    assert found["votes"] == {} and found["thinking_tokens"] == 3 * len(answers)
+    assert votes.vote(said("8", "7"))["score"] == 0.5  # without weights equal ones share
+
+
+def test_what_is_written_beside_the_samples_counts(tmp_path):
+    (tmp_path / "q.jsonl").write_text(json.dumps({"problem": "?", "answer": "2"}))
+    task, chat = load_task({"lm_eval": "math500", "file": str(tmp_path / "q.jsonl")}), make_chat()
+    thought, answered = Segment("thinking", chat.encode("1+1")), Segment("answer", chat.encode("Answer: 2"))
+    prompt = Segment("delimiter", chat.encode("Think for 7"), role="select")
+    members = [Trace((2,), [thought, answered]) for _ in range(2)]
+    trace = Trace((2,), [prompt, thought, answered], samples=members, weights=(0.0, 1.0))
+    grades = task.grade([(task.questions[0], "Answer: 2"), (task.questions[0], "Answer: 3")])
+    texts = ["Answer: 2", "Answer: 3"]
+    line = samples.line(task, task.questions[0], 0, trace, list(zip(texts, grades, strict=True)), chat)
+    assert (line["score"], line["extracted"]) == (0.0, "3")
+    assert line["thinking_tokens"] == 3 * len(thought.ids) and line["answer_tokens"] == 3 * len(answered.ids)
+    assert line["segments"][0]["role"] == "select" and len(line["samples"]) == 2

@@ -28,6 +28,7 @@ def composed(name, *overrides):
 
 def settings(name, *overrides):
     small = {"rejection_sampling": ["method.limit=60"], "majority_voting": ["method.n=4"], "alpha_one": ["method.average=90"]}
+    small |= {"rsa": ["method.rounds=2"]}
     return composed(name, *small.get(name, ()), *overrides)
 
 

@@ -105,7 +105,14 @@ def test_flops_count_every_token_once():
     record = cell_record([one, one], {"model_facts": facts})
     assert record["flops"] == 2 * line_flops(one, ModelFacts(**facts))
     pool = one | {"samples": [one, one], "path_tokens": 30}
-    assert line_flops(pool, ModelFacts(**facts)) == forward_flops(ModelFacts(**facts), 20 + 4 + 30, context)
+    assert line_flops(pool | {"segments": []}, ModelFacts(**facts)) == forward_flops(ModelFacts(**facts), 20 + 4 + 30, context)
+    beside = [
+        {"kind": "delimiter", "ids": [4] * 9, "role": "select"},
+        {"kind": "answer", "ids": [3] * 3},
+    ]  # a prompt and its answer
+    paths = (2 * (context - 20) + 12) // 3
+    counted = forward_flops(ModelFacts(**facts), 20 + 4 + 9 + 30, 20 + paths)
+    assert line_flops(pool | {"segments": beside}, ModelFacts(**facts)) == counted
 
 
 def test_no_samples_is_a_sentence():

@@ -107,6 +107,17 @@ def test_pools_show_votes_with_intervals(tmp_path):
     assert "maj@k" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.parametrize("sizes", [("1", "2"), ("1", None), (None, None)])
+def test_pools_of_several_sizes_or_of_none_are_not_averaged(tmp_path, sizes):
+    """What adaptive methods draw, and samples that are no draws alike."""
+    lines = [
+        sample(q, 64, 0) | {"votes": {"maj": {size: 1}, "pass": {size: 1}} if size else {}} for q, size in enumerate(sizes)
+    ]
+    write_job(tmp_path / "0", 0, lines, cell_id="vote", series="a", overrides=[], budget=64)
+    summary = aggregate(tmp_path)
+    assert summary["pools"] == [] and summary["cells"][0]["n_questions"] == 2
+
+
 def test_votes_by_score_and_of_the_first_k(tmp_path):
     def votes(q):
         first = {"first_maj": {"1": 1, "2": 1}, "first_pass": {"1": 1, "2": 1}}
