@@ -22,6 +22,7 @@ from .common import ModelEngine, alive, at_least_one, no_room
 from .heads import head_layers, refuse_to_write
 from .slots import Match, SlotTable, Stream
 
+_WORTH_A_BAR = 1e9  # parameters whose loading is shown
 _FIRST_LENGTH = 256  # positions per slot at the start; grown by doubling
 _WORTH_WAITING = 16  # a queued stream waits for a running prefill that gives it this many cached tokens more
 _PREFILL_PER_STEP = {"cpu": 2048, "cuda": 8192}  # tokens; bounds how long decoding streams wait for a prefill
@@ -155,6 +156,7 @@ class TransformersEngine(ModelEngine):
     def _load(self) -> None:
         import torch
         from transformers import AttentionInterface, AutoModelForCausalLM
+        from transformers.utils.logging import disable_progress_bar
 
         from .kv_cache import NAME, KVCache, attention
         from .packing import Packer
@@ -171,6 +173,8 @@ class TransformersEngine(ModelEngine):
             "attn_implementation": NAME,
             "trust_remote_code": self.trust_remote_code,
         }
+        if self.facts["parameters"] < _WORTH_A_BAR:
+            disable_progress_bar()
         if self._head:
             model = heads.load(source, files.folder, self._head, **settings)
         else:

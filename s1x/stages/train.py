@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 from contextlib import nullcontext
+from functools import cache
 from importlib.util import find_spec
 
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +25,9 @@ from ..training.trained import Training
 from ..training.watch import Watch
 
 log = logging.getLogger(__name__)
+
+
+_say = cache(log.info)  # once, and not for each cell of a sweep
 
 
 def run(cfg: DictConfig) -> None:
@@ -50,7 +54,7 @@ def run(cfg: DictConfig) -> None:
     training = source.training
     with training.lock() if ranks.node_rank == 0 else nullcontext():
         if training.done:
-            log.info(f"{settings.name}: trained already, in {training.folder}")
+            _say(f"{settings.name}: trained already, in {training.folder}")
         else:
             _train(cfg, source, settings, ranks)
     use(cfg, settings.name, training)
