@@ -352,7 +352,7 @@ def _check_method(plain: dict[str, Any]) -> None:
     """Every method knows its own settings (and the methods it is composed of); the model's context bounds its budgets."""
     from .evaluation.naming import method_of
     from .evaluation.scorers import format_of
-    from .methods.base import check, facts
+    from .methods.facts import check, facts
 
     context = None
     to_come = "train" in stages(plain) if is_local(plain["model"]["path"]) else plain["plan"]  # a plan needs no model

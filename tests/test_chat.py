@@ -12,8 +12,9 @@ import s1x
 from s1x.chat import TODAY, Chat, ChatFormat, ThinkingClosed
 from s1x.data.format import encode, example
 from s1x.errors import SettingError
-from s1x.methods.base import Ask, check
+from s1x.methods.base import Ask
 from s1x.methods.budget_forcing import budget_forcing
+from s1x.methods.facts import check
 from s1x.methods.majority_voting import majority_voting
 from s1x.methods.none import none
 from s1x.models.files import end_ids

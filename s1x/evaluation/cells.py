@@ -20,7 +20,8 @@ from .. import tracking
 from ..cell import Cell
 from ..chat import Chat, ChatFormat
 from ..files import beside, write_text
-from ..methods.base import Ask, check, facts
+from ..methods.base import Ask
+from ..methods.facts import check, facts
 from ..models.files import end_ids
 from ..models.tokenizer import check_ids
 from ..scorer import Scorer

@@ -29,8 +29,9 @@ from omegaconf import DictConfig, OmegaConf
 from ..cell import Cell
 from ..chat import OURS, Chat, ChatFormat
 from ..errors import SettingError
-from ..methods.base import Ask, facts
+from ..methods.base import Ask
 from ..methods.checks import BadLimit
+from ..methods.facts import facts
 from ..scorer import Scorer
 from ..streams.types import All, First, Read, Sampling, Score, Span, Until
 from .naming import method_of, model_of

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..cell import Cell, stage_names
 from ..errors import SettingError
-from ..methods.base import Facts, facts
+from ..methods.facts import Facts, facts
 from ..report.labels import series_names
 
 NOT_KEYED = (

@@ -8,7 +8,8 @@ from hydra import compose, initialize_config_dir
 
 from s1x.engines.scripted import ScriptedEngine
 from s1x.evaluation.naming import method_of
-from s1x.methods.base import Ask, check, facts
+from s1x.methods.base import Ask
+from s1x.methods.facts import check, facts
 from s1x.scorer import Scorer, ScorerFormat
 from s1x.streams.types import GREEDY, Sampling
 

@@ -5,10 +5,11 @@ from functools import partial
 import pytest
 
 from s1x.methods import budget_forcing as budget_forcing_module
-from s1x.methods.base import Ask, check, facts, method
+from s1x.methods.base import Ask, method
 from s1x.methods.budget_forcing import budget_forcing
 from s1x.methods.checks import BadLimit
 from s1x.methods.class_conditional import class_conditional
+from s1x.methods.facts import check, facts
 from s1x.methods.majority_voting import majority_voting
 from s1x.methods.none import none
 from s1x.methods.token_conditional import token_conditional

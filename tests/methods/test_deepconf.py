@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from s1x.engines.scripted import logprob
-from s1x.methods.base import check, facts
 from s1x.methods.deepconf import deepconf
 from s1x.methods.deepconf_online import deepconf_online
+from s1x.methods.facts import check, facts
 from s1x.methods.majority_voting import majority_voting
 
 from .conftest import END, START

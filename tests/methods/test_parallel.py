@@ -8,9 +8,10 @@ import pytest
 from s1x.evaluation.naming import method_of
 from s1x.methods import pools
 from s1x.methods.adaptive_consistency import adaptive_consistency, beta, dirichlet
-from s1x.methods.base import Ask, check, facts
+from s1x.methods.base import Ask
 from s1x.methods.budget_forcing import budget_forcing
 from s1x.methods.esc import esc
+from s1x.methods.facts import check, facts
 from s1x.methods.gen_select import gen_select
 from s1x.methods.majority_voting import majority_voting
 from s1x.methods.none import none

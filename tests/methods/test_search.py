@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s1x.engines.scripted import ScriptedEngine
-from s1x.methods.base import Ask, facts
+from s1x.methods.base import Ask
 from s1x.methods.beam_search import beam_search
 from s1x.methods.best_of_n import best_of_n
 from s1x.methods.budget_forcing import budget_forcing
 from s1x.methods.dvts import dvts
+from s1x.methods.facts import facts
 from s1x.methods.majority_voting import majority_voting
 from s1x.methods.particle_filtering import particle_filtering
 from s1x.methods.rebase import rebase

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from s1x.engines.scripted import logprob
 from s1x.methods.alpha_one import alpha_one
-from s1x.methods.base import facts
 from s1x.methods.budget_forcing import budget_forcing
 from s1x.methods.budget_reminder import budget_reminder
 from s1x.methods.deer import deer
+from s1x.methods.facts import facts
 from s1x.methods.none import none
 from s1x.methods.prompted import prompted
 from s1x.methods.self_refine import self_refine

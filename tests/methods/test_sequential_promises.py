@@ -11,9 +11,9 @@ from s1x.chat import ThinkingClosed
 from s1x.evaluation.forecast import forecast
 from s1x.evaluation.naming import method_of
 from s1x.evaluation.samples import graded_text
-from s1x.methods.base import check, facts
 from s1x.methods.budget_forcing import budget_forcing
 from s1x.methods.deer import deer
+from s1x.methods.facts import check, facts
 from s1x.methods.majority_voting import majority_voting
 from s1x.methods.none import none
 from s1x.methods.prompted import prompted
