@@ -6,7 +6,7 @@ Intervals are by a bootstrap over questions in which every resample chooses anew
 the choice held fixed they would miss the best cell where half of the questions do not find it.
 
 How it fails: half of the questions find the best cell less often than all, so what is measured lies below it, by a few points
-at 30 questions and by about one at 200 (docs/statistics.md), and what is compared with it looks better by as much.
+at 30 questions and by up to two at 200 (docs/statistics.md), and what is compared with it looks better by as much.
 """
 
 from __future__ import annotations
