@@ -110,11 +110,15 @@ def _metrics(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
         def means(values: str) -> np.ndarray:
             return np.stack([np.mean([scores_on(c, questions, values) for c in point], 0) for point in points], 1)
 
+        tokens = means("tokens")
+        known = np.isfinite(tokens).all(0)  # a point of unknown tokens has a Performance, and neither slope nor limit
         series = Series(
             tuple(c.record["cell_id"] for c in firsts),
             means("scores"),
-            means("tokens"),
-            tuple(None if c.votes else c.record.get("limit_tokens") for c in firsts),  # a pool's limit is that of each sample
+            np.where(known, tokens, 0),
+            tuple(  # a pool's limit is that of each sample
+                c.record.get("limit_tokens") if there and not c.votes else None for c, there in zip(firsts, known, strict=True)
+            ),
         )
         task, model, name = group
         row = {"model": model, "task": task, "series": name, "n_questions": len(questions)} | measure(series, compat=compat)
@@ -151,11 +155,14 @@ def _cost(cells: list[Cell]) -> dict[str, Any]:
     for cell in cells:
         for key, read in cell.reads.items():
             union[key] = max(read, union.get(key, 0))
-    independent, together = sum(c.record.get("path_tokens") or 0 for c in cells), sum(union.values())
+    if all(c.record.get("path_tokens") is None for c in cells):  # all from elsewhere
+        return dict.fromkeys(("path_tokens_independent", "path_tokens_union", "sharing_ratio"))
+    independent = sum(c.record.get("path_tokens") or 0 for c in cells)
+    together = sum(union.values()) + sum(c.record.get("path_tokens") or 0 for c in cells if not c.reads)
     return {
         "path_tokens_independent": independent,
         "path_tokens_union": together,
-        "sharing_ratio": independent / together if together else None,
+        "sharing_ratio": independent / together if union and together else None,
     }
 
 

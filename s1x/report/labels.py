@@ -137,6 +137,8 @@ def figure_text(figure: dict[str, Any], scale: float = 1, digits: int = 1, unit:
 def cost_line(cost: dict[str, Any]) -> str:
     """One sentence: what the cells cost alone, what their union costs, what this run decoded."""
     alone, together, ratio, run = (cost[k] for k in ("path_tokens_independent", "path_tokens_union", "sharing_ratio", "run"))
+    if alone is None:
+        return "Tokens: not known"
     text = f"Tokens: {alone:,} alone, {together:,} shared"
     text += f" ({ratio:.1f}x fewer)" if ratio else ""
     if run["decode_tokens"] is not None:

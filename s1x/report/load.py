@@ -103,7 +103,7 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
     paths = sorted(job.glob("samples_*.jsonl"))
     if not paths:
         return ["no samples file: intervals, comparisons and traces leave it out"]
-    columns: list[tuple[Any, float, float]] = []
+    columns: list[tuple[Any, float, float]] = []  # tokens that are not known are nan
     instructed = cell.record["declared"].get("instructed")
     obedience: list[tuple[float, float]] = []
     size = torn = 0
@@ -111,7 +111,8 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
         if line is None:
             torn += 1
             continue
-        columns.append((line["doc_id"], line["score"], line["thinking_tokens"]))
+        tokens = line["thinking_tokens"]
+        columns.append((line["doc_id"], line["score"], np.nan if tokens is None else tokens))
         if instructed:
             obedience.append(line_obedience(line, instructed))
         for key, read in (line.get("reads") or {}).items():
@@ -140,7 +141,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
         for text in filter(str.strip, file):
             try:
                 line = json.loads(text)
-                line["doc_id"], float(line["score"]), float(line["thinking_tokens"])
+                line["doc_id"], float(line["score"]), float(line["thinking_tokens"] or 0)
             except (ValueError, KeyError, TypeError):
                 yield None
             else:
@@ -166,7 +167,8 @@ def _trace(line: dict[str, Any]) -> dict[str, Any]:
 
 def _segments(trace: dict[str, Any]) -> list[list[Any]]:
     return [
-        [KINDS.index(s["kind"]), len(s["ids"]), s["text"], *filter(None, [s.get("role")])] for s in trace.get("segments") or []
+        [KINDS.index(s["kind"]), len(s["ids"]) if "ids" in s else s["tokens"], s["text"], *filter(None, [s.get("role")])]
+        for s in trace.get("segments") or []
     ]
 
 
