@@ -126,8 +126,11 @@ class Columns:
 
 @dataclass
 class Import:
-    """Other people's results (stage=import; docs/import.md). `files`: names, directories, patterns, one or a list. `names`: what
-    their names say, such as {model}_{task}_budget{budget}. `right`, `no_answer`: grades that mean so, where they are words."""
+    """Other people's results (stage=import; docs/import.md).
+
+    `files`: names, directories, patterns, one or a list. `names`: what their names say, such as {model}_{task}_budget{budget}.
+    `right`, `no_answer`: grades that mean so, where they are words or letters. `filter`, `metric`: which of a harness's.
+    """
 
     files: Any = None
     format: str | None = None

@@ -78,9 +78,8 @@ def _gaps(cell: Found) -> list[str]:
     for key in ("thinking_tokens", "answer_tokens", "path_tokens"):
         missing = sum(getattr(row, key) is None for row in cell.rows)
         if 0 < missing < len(cell.rows):
-            gaps.append(
-                f"{cell.sources[0]['file']}: {missing} of {len(cell.rows)} rows have no {key}, so those of the cell are not known"
-            )
+            file = cell.sources[0]["file"]
+            gaps.append(f"{file}: {missing} of {len(cell.rows)} rows have no {key}, so those of the cell are not known")
     return gaps
 
 
@@ -109,7 +108,7 @@ def write(
 
 
 def _verdicts(rows: Sequence[Row], regrade: bool) -> Iterator[dict[str, Any]]:
-    """`score, extracted, no_answer, reader` of each row: as published, or graded here where that is asked for or it has none."""
+    """`score, extracted, no_answer, reader` of each row: as published, or graded here (with `regrade` all)."""
     ours = [row for row in rows if regrade or row.score is None]
     if ours:
         from .grading import grade
@@ -135,8 +134,8 @@ def _line(row: Row, verdict: dict[str, Any], repeat: int, metric: str) -> dict[s
         "resps": [[text]],
         "filtered_resps": [verdict["extracted"] or ""],
         "filter": "none",
-        **row.more,
         "metrics": [metric],
+        **row.more,
         metric: verdict["score"],
         "repeat": repeat,
         **verdict,

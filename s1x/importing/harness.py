@@ -1,8 +1,8 @@
 """lm-eval's `samples_*.jsonl` with the results file beside them, as every version from 0.4.0 on writes them.
 
-What changed: until 0.4.2 the samples are one JSON list in `<model arguments>_<task>.jsonl` beside `results.json`; from 0.4.3 on
-lines of `samples_<task>_<date>.jsonl` beside `results_<date>.json`, with hashes, and arguments as objects. Later lines name their
-`filter` and `metrics`; before, a document has one line for each filter, in the order of the results.
+What changed: until 0.4.2 the samples are one JSON list in `<model arguments>_<task>.jsonl` beside `results.json`; from 0.4.3
+on lines of `samples_<task>_<date>.jsonl` beside `results_<date>.json`, with hashes, and arguments as objects. Later lines name
+their `filter` and `metrics`; before, a document has one line for each filter, in the order of the results.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _beside(path: Path) -> tuple[str, str | None, dict[str, Any]]:
     name = files.stem(path)
     if match := _NAME.fullmatch(name):
         task, date = match.groups()
-        beside = sorted(path.parent.glob(f"*_{glob_safe(date)}.json"))
+        beside = sorted(path.parent.glob(f"*_{date}.json"))
     else:
         task, date = name.removeprefix("samples_"), None
         beside = [path.parent / "results.json"]
@@ -69,10 +69,6 @@ def _beside(path: Path) -> tuple[str, str | None, dict[str, Any]]:
         known = [key for key in results.get("results", {}) if name.endswith(f"_{key}")]
         task = max(known, key=len, default=task)
     return task, date, results
-
-
-def glob_safe(text: str) -> str:
-    return re.sub(r"([\[*?])", r"[\1]", text)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -145,7 +141,7 @@ def _rows(where: str, line: dict[str, Any], metric: str, said: Mapping[str, Any]
         "point": point(said, settings, where),
         "question": line["doc_id"],
         "target": str(line["target"]),
-        "more": {key: line[key] for key in OWN if key in line and key not in ("doc_id", "target", "metrics")},
+        "more": {key: value for key, value in line.items() if key not in ("doc_id", "target")} | {"metrics": _metrics(line)},
     }
     if settings["regrade"]:
         if not texts:

@@ -18,7 +18,7 @@ THINKING = "reasoning"
 
 
 def read(path: Path, settings: Mapping[str, Any]) -> Read:
-    """The samples of one log, their epochs as samples; those that ended in an error, or unscored, are left out, as inspect does.
+    """The samples of one log, their epochs as samples; those that ended in an error, or unscored, are left out, as there.
 
     Raises SettingError where inspect_ai is not installed or cannot read the file, or nothing in it has a score.
     """

@@ -32,9 +32,10 @@ def _read(settings: str) -> list[Found]:
     if typed["format"] not in FORMATS:
         raise SettingError(f"import.format={_word(typed['format'])}: must be one of {', '.join(FORMATS)}")
     named = typed["files"]
-    if not named or not all(isinstance(name, str) for name in (named if isinstance(named, list) else [named])):
+    listed = named if isinstance(named, list) else [named]
+    if not named or not all(isinstance(name, str) and name for name in listed):
         raise SettingError(
-            f"import.files={_word(named)}: must be a file, a directory, a pattern such as runs/*.jsonl, or a list of them"
+            f"import.files={_word(named)}: must be a file, a directory, a pattern (runs/*.jsonl), or a list of them"
         )
     for key, formats in OF.items():
         if typed[key] is not None and typed["format"] not in formats:

@@ -29,7 +29,7 @@ class Point(NamedTuple):
 
 @dataclass(slots=True)
 class Row:
-    """`score`: the published grade, 0 to 1, None where there is none. `more`: keys of the sample line that are kept as they are."""
+    """`score`: the published grade, 0 to 1, None where there is none. `more`: keys of the line that are kept as they are."""
 
     where: str
     point: Point
@@ -78,8 +78,8 @@ def named(path: Path, template: str | None) -> dict[str, str]:
     name = "/".join([*path.absolute().parts[:-1], stem(path)][-(template.count("/") + 1) :])
     if not (match := re.fullmatch(pattern, name)):
         raise SettingError(
-            f"import.names={template}: the file {name} is not named like that; write the name with {{model}}, {{task}}, {{budget}} "
-            "and the like in place of what changes, and {} for what does not matter"
+            f"import.names={template}: the file {name} is not named like that; write the name with {{model}}, {{task}}, "
+            "{budget} and the like in place of what changes, and {} for what does not matter"
         )
     return match.groupdict()
 
@@ -127,7 +127,7 @@ def whole(value: Any, what: str, where: str) -> int | None:
 
 
 def identifier(value: Any) -> Any:
-    """A question's id: text that is a whole number is one, so that tables of text and of numbers are about the same questions."""
+    """A question's id: text that is a whole number is one, so that a CSV and a JSONL are about the same questions."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return int(value) if isinstance(value, str) and value.isdecimal() and str(int(value)) == value else value

@@ -10,14 +10,14 @@ from .intervals import question_means
 
 
 def aggregated(lines: Sequence[dict[str, Any]]) -> dict[str, float | str]:
-    """Mean and standard error of every metric that all sample lines have, by `metric,filter` and `metric_stderr,filter`.
+    """Mean and standard error of every metric that is a number in all sample lines, by `metric,filter` and `metric_stderr,filter`.
 
     As lm-eval 0.4 does both (api/metrics.py: mean, mean_stderr), to the last digit, over questions: samples of one question are
     averaged first, for they are not independent. The error of a single question is "N/A", as there.
     """
     found: dict[str, float | str] = {}
     for name in lines[0]["metrics"]:
-        if not all(name in line for line in lines):
+        if not all(isinstance(line.get(name), int | float) for line in lines):
             continue
         values = question_means((line["doc_id"] for line in lines), [line[name] for line in lines])[1].tolist()
         metric, _, own = name.partition(",")

@@ -8,6 +8,7 @@ from typing import Any
 
 Record = dict[str, Any]
 COMPARED = {  # kinds of comparisons, in the order of their table
+    "runs": "second run - first run",
     "step": "next budget - budget",
     "ends": "largest budget - smallest",
     "extended": "ignored end - natural end",
@@ -102,7 +103,11 @@ def comparison_namer(records: list[Record]) -> Callable[[dict[str, Any]], str]:
 
     def name(row: dict[str, Any]) -> str:
         a, b = by_id[row["a"]], by_id[row["b"]]
-        if row["kind"] == "reference":
+        if row["kind"] == "runs":
+            budget = "" if b.get("budget") is None else f"budget {budget_label(b)}"
+            point = ", ".join(filter(None, (budget, ignored_ends(b) and f"end ignored {ignored_ends(b)}x")))
+            text = f"{names[group(b)]} against {names[group(a)]}" + (f": {point}" if point else "")
+        elif row["kind"] == "reference":
             text = f"{names[group(b)]} against {names[group(a)]}"
         elif row["kind"] == "extended":
             text = f"{b['series']}: end ignored {ignored_ends(b)}x against natural end"

@@ -32,6 +32,7 @@ class Cell:
     samples: np.ndarray = field(default_factory=lambda: np.empty(0))  # of each question, and the variance of their scores
     within: np.ndarray = field(default_factory=lambda: np.empty(0))
     obedience: np.ndarray | None = None  # (questions, 2), metrics.obedience.NAMES, where the prompt names a length
+    targets: dict[Any, str] = field(default_factory=dict)
     reads: dict[str, int] = field(default_factory=dict)  # stream key -> most tokens read
     traces: list[dict[str, Any]] = field(default_factory=list)  # compact, see `_trace`
     votes: list[dict[str, dict[str, float]]] = field(default_factory=list)  # of pools, per line: {maj: {k: ...}, ...}
@@ -115,6 +116,7 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
         columns.append((line["doc_id"], line["score"], np.nan if tokens is None else tokens))
         if instructed:
             obedience.append(line_obedience(line, instructed))
+        cell.targets[line["doc_id"]] = str(line.get("target", ""))
         for key, read in (line.get("reads") or {}).items():
             cell.reads[key] = max(read, cell.reads.get(key, 0))
         if "votes" in line:

@@ -58,8 +58,8 @@ def together(cfg: Mapping[str, Any]) -> list[str]:
 def quietly(arguments: Sequence[str]) -> list[str]:
     """A command line, with what keeps Hydra from making an output directory and a log where its stages only read or plan.
 
-    Several directories to read (`report.of=[A,B]`, `report.compare=[A,B]`) are put together in a new one: that is made, and holds
-    the result alone.
+    Several directories to read (`report.of=[A,B]`, `report.compare=[A,B]`) are put together in a new one: that is made, and
+    holds the result alone.
     """
     typed = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     names = typed.get("stage", "").strip("[]").split(",")

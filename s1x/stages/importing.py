@@ -28,7 +28,9 @@ def run(cfg: DictConfig) -> None:
     for note in dict.fromkeys(note for cell in found for note in cell.notes):
         log.warning(note)
     for number, cell in enumerate(found, start=1):
-        said = ", ".join(f"{key} {value}" for key, value in zip(cell.point._fields, cell.point) if key != "settings" and value)
+        said = ", ".join(
+            f"{key} {value}" for key, value in zip(cell.point._fields, cell.point) if key != "settings" and value is not None
+        )
         log.info(f"[{number}/{len(found)}] {len(cell.rows):,} answers  {said}")
     if cfg.plan:
         return
