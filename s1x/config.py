@@ -336,9 +336,9 @@ def validate(cfg: DictConfig, plain: dict[str, Any] | None = None) -> None:
         raise SettingError(f"store.accept={plain['store']['accept']}: store.dir=null keeps no streams to read; set store.dir")
     _check_method(plain)
     if "import" in names:
-        from .importing import check
+        from .importing import read
 
-        check(plain["import"])  # all files, before anything is written
+        read(plain["import"])  # all files, before anything is written
 
 
 PATHS = (

@@ -7,6 +7,6 @@ What a file does not say is None in its cells, never 0: metrics leave out what n
 """
 
 from .cells import Found, write
-from .reading import check, read
+from .reading import read
 
-__all__ = ["Found", "check", "read", "write"]
+__all__ = ["Found", "read", "write"]

@@ -17,7 +17,7 @@ def grade(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
     """`score, extracted, no_answer, reader` of each row. All comparisons are under way before the first is waited for."""
     started = []
     for row in rows:
-        answer = read(row.answer or "", target := _target(row.target or ""))
+        answer = read(row.text or row.answer or "", target := _target(row.target or ""))
         if answer is not None:
             rules.submit(answer, target)
         started.append((answer, target))

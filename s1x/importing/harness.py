@@ -153,6 +153,6 @@ def _rows(where: str, line: dict[str, Any], metric: str, said: Mapping[str, Any]
     if not isinstance(score, int | float) or not 0 <= score <= 1:
         others = [name for name in _metrics(line) if name != metric and 0 <= line.get(name, -1) <= 1]
         hint = f"choose {' or '.join(others)}" if others else "import.regrade=true grades the texts"
-        raise SettingError(f"import.metric={metric}: {where}: {metric}={score}: is no score from 0 to 1; {hint}")
+        raise SettingError(f"import.metric={metric}: {where}: {metric}={score} is no score from 0 to 1; {hint}")
     no_answer = answer in NO_ANSWER if answer is not None else None
     return [Row(**common, score=float(score), answer=answer, text=texts[0] if texts else None, no_answer=no_answer)]

@@ -22,9 +22,9 @@ def read(path: Path, settings: Mapping[str, Any]) -> Read:
 
     Raises SettingError where inspect_ai is not installed or cannot read the file, or nothing in it has a score.
     """
-    if find_spec("inspect_ai") is None:
+    if not _installed():
         raise SettingError(
-            "import.format=inspect: inspect_ai is not installed, whose library reads its logs; pip install inspect-ai"
+            "import.format=inspect: inspect_ai, which reads its own logs, is not installed; pip install -e '.[import]'"
         )
     from inspect_ai.log import read_eval_log
     from inspect_ai.scorer import value_to_float
@@ -57,6 +57,13 @@ def read(path: Path, settings: Mapping[str, Any]) -> Read:
     if log.status != "success":
         found.notes.append(f"{path}: the log's status is {log.status}; what is there is imported")
     return found
+
+
+def _installed() -> bool:
+    try:
+        return find_spec("inspect_ai") is not None
+    except ValueError:  # there, and switched off
+        return False
 
 
 def _scorer(path: Path, log: Any, samples: list[Any], wanted: str | None) -> str:

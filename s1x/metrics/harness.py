@@ -10,7 +10,7 @@ from .intervals import question_means
 
 
 def aggregated(lines: Sequence[dict[str, Any]]) -> dict[str, float | str]:
-    """Mean and standard error of every metric that is a number in all sample lines, by `metric,filter` and `metric_stderr,filter`.
+    """Mean and standard error of every metric that is a number in all sample lines: `metric,filter`, `metric_stderr,filter`.
 
     As lm-eval 0.4 does both (api/metrics.py: mean, mean_stderr), to the last digit, over questions: samples of one question are
     averaged first, for they are not independent. The error of a single question is "N/A", as there.

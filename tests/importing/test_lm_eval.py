@@ -1,0 +1,126 @@
+"""lm-eval's samples: as its own `hf` model writes them, and as older versions laid them out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from s1x.benches import peers
+from s1x.metrics.harness import aggregated
+
+from .tables import cells, jsonl
+
+LM_EVAL = ("stage=import", "import.format=lm_eval", "hydra.run.dir=out")
+
+
+@pytest.mark.long
+def test_what_lm_eval_wrote_is_imported_to_the_last_digit(composed, command, tmp_path):
+    pytest.importorskip("accelerate", reason="lm-eval's hf model needs accelerate (pip install -e '.[train]')")
+    cfg = composed("+experiment=bench_peers", "task.limit=7", "method.max_tokens=200")
+    peers.timed(cfg, peers.lm_eval, tmp_path / "theirs")
+    (file,) = (tmp_path / "theirs").rglob("results_*.json")
+    theirs = json.loads(file.read_text())["results"]["tiny_math"]
+    assert command(*LM_EVAL, "import.files=theirs") == (0, "")
+    ((record, _),) = cells(tmp_path / "out")
+    ours = json.loads((tmp_path / "out" / "0" / "results.json").read_text())["results"]["tiny_math"]
+    assert (record["model"], record["task"]) == ("tiny-s1", "tiny_math")
+    assert record["accuracy"] == theirs["exact_match,answer"] and 0 < record["accuracy"] < 1
+    numbers = {key: value for key, value in theirs.items() if "," in key}
+    assert len(numbers) == 6 and {key: ours[key] for key in numbers} == numbers  # means and standard errors alike
+    assert record["thinking_tokens"]["mean"] is None and record["flops"] is None
+    assert command(*LM_EVAL[:2], "hydra.run.dir=again", "import.files=theirs", "import.regrade=true") == (0, "")
+    assert cells(tmp_path / "again")[0][0]["accuracy"] == record["accuracy"]  # the task's grader is ours
+
+
+def test_standard_errors_are_lm_evals():
+    from lm_eval.api.metrics import mean, mean_stderr
+
+    scores = [0.1, 0.7, 1.0, 0.0, 1 / 3, 0.25, 1.0]
+    lines = [{"doc_id": at, "filter": "none", "metrics": ["f1"], "f1": score} for at, score in enumerate(scores)]
+    assert aggregated(lines) == {"f1,none": mean(scores), "f1_stderr,none": mean_stderr(scores)}
+    assert aggregated(lines[:1])["f1_stderr,none"] == "N/A"
+    twice = [line | {"f1": value} for line in lines for value in (line["f1"] - 0.1, line["f1"] + 0.1)]
+    assert aggregated(twice)["f1_stderr,none"] == pytest.approx(mean_stderr(scores))  # of questions, not of answers
+
+
+def test_our_own_cells_carry_them(command, tmp_path):
+    typed = ("engine=scripted", "tracking=none", "task.limit=5", "store.dir=null", "method.max_thinking_tokens=16")
+    assert command(*typed, "hydra.run.dir=own") == (0, "")
+    found = json.loads((tmp_path / "own" / "results.json").read_text())["results"]["tiny_math"]
+    assert {"exact_match,answer", "exact_match_stderr,answer"} <= found.keys()
+
+
+def old(doc: int, right: bool, text: str = "so 4") -> dict:
+    """A sample as 0.4.0 wrote it: no filter, no metrics, no hashes, arguments as a list."""
+    return {
+        "doc_id": doc, "doc": {"question": f"Question {doc}"}, "target": "#### 4", "arguments": [[f"Question {doc}", {}]],
+        "resps": [[text]], "filtered_resps": ["4" if right else "[invalid]"], "exact_match": float(right),
+    }  # fmt: skip
+
+
+def test_version_0_4_0(command, tmp_path):
+    """One JSON list named after the model's arguments; a line for each filter, told apart by its place alone."""
+    samples = [old(doc, doc % 2 == 0) for doc in range(4)] + [old(doc, True) for doc in range(4)]
+    (tmp_path / "pretrained__org__model-7b_gsm8k.jsonl").write_text(json.dumps(samples, indent=2))
+    results = {"exact_match,strict-match": 0.5, "exact_match_stderr,strict-match": 0.28, "exact_match,flexible-extract": 1.0}
+    config = {"model": "hf", "model_args": "pretrained=org/model-7b,dtype=float32"}
+    (tmp_path / "results.json").write_text(json.dumps({"results": {"gsm8k": results}, "config": config}))
+    assert command(*LM_EVAL, "import.files=pretrained__org__model-7b_gsm8k.jsonl") == (0, "")
+    ((record, lines),) = cells(tmp_path / "out")
+    assert (record["model"], record["task"], record["accuracy"], record["no_answer_rate"]) == ("model-7b", "gsm8k", 0.5, 0.5)
+    assert record["source"]["notes"] == [] and lines[0]["doc"] == {"question": "Question 0"}
+    typed = ("import.files=pretrained__org__model-7b_gsm8k.jsonl", "import.filter=flexible-extract")
+    assert command("stage=import", "import.format=lm_eval", *typed, "hydra.run.dir=second") == (0, "")
+    assert cells(tmp_path / "second")[0][0]["accuracy"] == 1.0
+    status, said = command(*LM_EVAL, typed[0], "import.filter=loose")
+    assert status == 2 and "has strict-match, flexible-extract" in said
+
+
+def test_a_file_of_another_run_is_noticed(command, tmp_path):
+    """The results beside it say another accuracy: said, and kept in the cell."""
+    date = "2024-06-30T12-00-00.123456"
+    lines = [old(doc, doc < 3) | {"filter": "none", "metrics": ["exact_match"]} for doc in range(4)]
+    jsonl(tmp_path / f"samples_my_task_{date}.jsonl", lines)
+    found = {"results": {"my_task": {"exact_match,none": 0.5}}, "model_name": "org/one", "n-shot": {"my_task": 5}}
+    (tmp_path / f"results_{date}.json").write_text(json.dumps(found))
+    assert command(*LM_EVAL, "import.files=samples_*.jsonl") == (0, "")
+    ((record, _),) = cells(tmp_path / "out")
+    assert (record["task"], record["model"], record["settings"]["num_fewshot"]) == ("my_task", "one", 5)
+    (note,) = record["source"]["notes"]
+    assert note.endswith("its results file says exact_match 0.5, its samples 0.75")
+
+
+@pytest.mark.parametrize(
+    ("change", "typed", "said"),
+    [
+        ({"exact_match": 34.2, "acc": 1.0}, (), "line 2: exact_match=34.2 is no score from 0 to 1; choose acc"),
+        ({"exact_match": None}, (), "import.regrade=true grades the texts"),
+        ({"resps": [[["-1.5", "False"]]]}, ("import.regrade=true",), "line 2 holds no text"),
+        ({}, ("import.metric=f1",), "import.metric=f1"),
+        ({}, ("import.right=A",), "import.right=A: is for import.format=table alone"),
+        ({}, ("import.columns.question=doc_id",), "is for import.format=table"),
+    ],
+)
+def test_what_cannot_be_scored_is_a_sentence(command, tmp_path, change, typed, said):
+    jsonl(tmp_path / "samples_t.jsonl", [old(0, True), old(1, True) | change])
+    status, err = command(*LM_EVAL, "import.files=samples_t.jsonl", "import.model=m", *typed)
+    assert status == 2 and said in err and err.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_repeats_become_samples_where_they_are_graded_here(command, tmp_path):
+    line = old(0, True) | {"resps": [["The answer is 4.", "The answer is 5.", "Answer: 4", "no idea"]]}
+    jsonl(tmp_path / "samples_t.jsonl", [line, line | {"doc_id": 1}])
+    assert command(*LM_EVAL, "import.files=samples_t.jsonl", "import.model=m", "import.regrade=true") == (0, "")
+    ((record, lines),) = cells(tmp_path / "out")
+    assert (record["accuracy"], record["samples_per_question"], record["n_questions"]) == (0.5, 4, 2)
+    assert [(line["extracted"], line["score"]) for line in lines[:4]] == [("4", 1), ("5", 0), ("4", 1), ("no idea", 0)]
+    assert "published" not in lines[0]  # lm-eval's grade is that of all four together
+
+
+def test_a_line_of_something_else_is_noticed(command, tmp_path):
+    jsonl(tmp_path / "samples_t.jsonl", [old(0, True), {"id": 3, "grading": "A"}])
+    status, said = command(*LM_EVAL, "import.files=samples_t.jsonl", "import.model=m")
+    assert status == 2 and "line 2 has no doc_id" in said and "import.format=table" in said
+    assert not list(Path(tmp_path).rglob("cell.json"))
