@@ -36,7 +36,7 @@ def read(path: Path, settings: Mapping[str, Any]) -> Read:
     for where, line in placed:
         if missing := [key for key in ("doc_id", "target", "resps", "filtered_resps") if key not in line]:
             raise SettingError(
-                f"{where} has no {missing[0]}, so it is none of lm-eval's samples; import.format says what it is"
+                f"{where} has no {missing[0]}, so it is none of lm-eval's samples; import.format=table is for other tables"
             )
     task, date, results = _beside(path)
     metrics = results.get("results", {}).get(task, {})

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from s1x.benches import peers
+from s1x.errors import SettingError
+from s1x.importing import read
 from s1x.metrics.harness import aggregated
 
-from .tables import cells, jsonl
+from .tables import cells, imported, jsonl, settings
 
 LM_EVAL = ("stage=import", "import.format=lm_eval", "hydra.run.dir=out")
 
@@ -45,13 +46,6 @@ def test_standard_errors_are_lm_evals():
     assert aggregated(twice)["f1_stderr,none"] == pytest.approx(mean_stderr(scores))  # of questions, not of answers
 
 
-def test_our_own_cells_carry_them(command, tmp_path):
-    typed = ("engine=scripted", "tracking=none", "task.limit=5", "store.dir=null", "method.max_thinking_tokens=16")
-    assert command(*typed, "hydra.run.dir=own") == (0, "")
-    found = json.loads((tmp_path / "own" / "results.json").read_text())["results"]["tiny_math"]
-    assert {"exact_match,answer", "exact_match_stderr,answer"} <= found.keys()
-
-
 def old(doc: int, right: bool, text: str = "so 4") -> dict:
     """A sample as 0.4.0 wrote it: no filter, no metrics, no hashes, arguments as a list."""
     return {
@@ -60,33 +54,31 @@ def old(doc: int, right: bool, text: str = "so 4") -> dict:
     }  # fmt: skip
 
 
-def test_version_0_4_0(command, tmp_path):
+def test_version_0_4_0(tmp_path):
     """One JSON list named after the model's arguments; a line for each filter, told apart by its place alone."""
     samples = [old(doc, doc % 2 == 0) for doc in range(4)] + [old(doc, True) for doc in range(4)]
     (tmp_path / "pretrained__org__model-7b_gsm8k.jsonl").write_text(json.dumps(samples, indent=2))
     results = {"exact_match,strict-match": 0.5, "exact_match_stderr,strict-match": 0.28, "exact_match,flexible-extract": 1.0}
     config = {"model": "hf", "model_args": "pretrained=org/model-7b,dtype=float32"}
     (tmp_path / "results.json").write_text(json.dumps({"results": {"gsm8k": results}, "config": config}))
-    assert command(*LM_EVAL, "import.files=pretrained__org__model-7b_gsm8k.jsonl") == (0, "")
-    ((record, lines),) = cells(tmp_path / "out")
+    typed = {"format": "lm_eval", "files": str(tmp_path / "pretrained__org__model-7b_gsm8k.jsonl")}
+    ((record, lines),) = imported(tmp_path / "out", **typed)
     assert (record["model"], record["task"], record["accuracy"], record["no_answer_rate"]) == ("model-7b", "gsm8k", 0.5, 0.5)
     assert record["source"]["notes"] == [] and lines[0]["doc"] == {"question": "Question 0"}
-    typed = ("import.files=pretrained__org__model-7b_gsm8k.jsonl", "import.filter=flexible-extract")
-    assert command("stage=import", "import.format=lm_eval", *typed, "hydra.run.dir=second") == (0, "")
-    assert cells(tmp_path / "second")[0][0]["accuracy"] == 1.0
-    status, said = command(*LM_EVAL, typed[0], "import.filter=loose")
-    assert status == 2 and "has strict-match, flexible-extract" in said
+    ((second, _),) = imported(tmp_path / "second", **typed, filter="flexible-extract")
+    assert second["accuracy"] == 1.0
+    with pytest.raises(SettingError, match="has strict-match, flexible-extract"):
+        read(settings(**typed, filter="loose"))
 
 
-def test_a_file_of_another_run_is_noticed(command, tmp_path):
+def test_a_file_of_another_run_is_noticed(tmp_path):
     """The results beside it say another accuracy: said, and kept in the cell."""
     date = "2024-06-30T12-00-00.123456"
     lines = [old(doc, doc < 3) | {"filter": "none", "metrics": ["exact_match"]} for doc in range(4)]
     jsonl(tmp_path / f"samples_my_task_{date}.jsonl", lines)
     found = {"results": {"my_task": {"exact_match,none": 0.5}}, "model_name": "org/one", "n-shot": {"my_task": 5}}
     (tmp_path / f"results_{date}.json").write_text(json.dumps(found))
-    assert command(*LM_EVAL, "import.files=samples_*.jsonl") == (0, "")
-    ((record, _),) = cells(tmp_path / "out")
+    ((record, _),) = imported(tmp_path / "out", format="lm_eval", files=str(tmp_path))
     assert (record["task"], record["model"], record["settings"]["num_fewshot"]) == ("my_task", "one", 5)
     (note,) = record["source"]["notes"]
     assert note.endswith("its results file says exact_match 0.5, its samples 0.75")
@@ -95,32 +87,31 @@ def test_a_file_of_another_run_is_noticed(command, tmp_path):
 @pytest.mark.parametrize(
     ("change", "typed", "said"),
     [
-        ({"exact_match": 34.2, "acc": 1.0}, (), "line 2: exact_match=34.2 is no score from 0 to 1; choose acc"),
-        ({"exact_match": None}, (), "import.regrade=true grades the texts"),
-        ({"resps": [[["-1.5", "False"]]]}, ("import.regrade=true",), "line 2 holds no text"),
-        ({}, ("import.metric=f1",), "import.metric=f1"),
-        ({}, ("import.right=A",), "import.right=A: is for import.format=table alone"),
-        ({}, ("import.columns.question=doc_id",), "is for import.format=table"),
+        ({"exact_match": 34.2, "acc": 1.0}, {}, "line 2: exact_match=34.2 is no score from 0 to 1; choose acc"),
+        ({"exact_match": None}, {}, "import.regrade=true grades the texts"),
+        ({"resps": [[["-1.5", "False"]]]}, {"regrade": True}, "line 2 holds no text"),
+        ({}, {"metric": "f1"}, "import.metric=f1"),
+        ({}, {"right": "A"}, "import.right=A: is for import.format=table alone"),
+        ({}, {"columns": {"question": "doc_id"}}, "is for import.format=table"),
     ],
 )
-def test_what_cannot_be_scored_is_a_sentence(command, tmp_path, change, typed, said):
+def test_what_cannot_be_scored_is_a_sentence(tmp_path, change, typed, said):
     jsonl(tmp_path / "samples_t.jsonl", [old(0, True), old(1, True) | change])
-    status, err = command(*LM_EVAL, "import.files=samples_t.jsonl", "import.model=m", *typed)
-    assert status == 2 and said in err and err.count("\n") == 1 and not (tmp_path / "out").exists()
+    with pytest.raises(SettingError) as error:
+        read(settings(format="lm_eval", files=str(tmp_path / "samples_t.jsonl"), model="m", **typed))
+    assert said in str(error.value) and "\n" not in str(error.value)
 
 
-def test_repeats_become_samples_where_they_are_graded_here(command, tmp_path):
+def test_repeats_become_samples_where_they_are_graded_here(tmp_path):
     line = old(0, True) | {"resps": [["The answer is 4.", "The answer is 5.", "Answer: 4", "no idea"]]}
-    jsonl(tmp_path / "samples_t.jsonl", [line, line | {"doc_id": 1}])
-    assert command(*LM_EVAL, "import.files=samples_t.jsonl", "import.model=m", "import.regrade=true") == (0, "")
-    ((record, lines),) = cells(tmp_path / "out")
+    file = jsonl(tmp_path / "samples_t.jsonl", [line, line | {"doc_id": 1}])
+    ((record, lines),) = imported(tmp_path / "out", format="lm_eval", files=str(file), model="m", regrade=True)
     assert (record["accuracy"], record["samples_per_question"], record["n_questions"]) == (0.5, 4, 2)
     assert [(line["extracted"], line["score"]) for line in lines[:4]] == [("4", 1), ("5", 0), ("4", 1), ("no idea", 0)]
     assert "published" not in lines[0]  # lm-eval's grade is that of all four together
 
 
-def test_a_line_of_something_else_is_noticed(command, tmp_path):
-    jsonl(tmp_path / "samples_t.jsonl", [old(0, True), {"id": 3, "grading": "A"}])
-    status, said = command(*LM_EVAL, "import.files=samples_t.jsonl", "import.model=m")
-    assert status == 2 and "line 2 has no doc_id" in said and "import.format=table" in said
-    assert not list(Path(tmp_path).rglob("cell.json"))
+def test_a_line_of_something_else_is_noticed(tmp_path):
+    file = jsonl(tmp_path / "samples_t.jsonl", [old(0, True), {"id": 3, "grading": "A"}])
+    with pytest.raises(SettingError, match=r"line 2 has no doc_id.*import\.format=table"):
+        read(settings(format="lm_eval", files=str(file), model="m"))
