@@ -74,8 +74,12 @@ def load_cells(*directories: Path) -> tuple[list[Cell], list[str]]:
 
 
 def job_directories(directory: Path) -> list[Path]:
-    """Directories of jobs (with a cell.json or a hydra record) below `directory`, else `directory` itself; 2 before 10."""
-    found = {path.parent for pattern in ("cell.json", ".hydra") for path in directory.rglob(pattern)}
+    """Directories of jobs (with a cell.json or a hydra record) below `directory`, else `directory` itself; 2 before 10.
+
+    A job that made several cells (an import) is its cells.
+    """
+    cells, jobs = ({path.parent for path in directory.rglob(pattern)} for pattern in ("cell.json", ".hydra"))
+    found = cells | jobs - {above for cell in cells for above in cell.parents}
     below = found - {directory}
     return sorted(below or found, key=lambda path: _natural(path.relative_to(directory).as_posix()))
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import time
+from pathlib import Path
 
 import pytest
 
+from s1x.cell import Cell
 from s1x.errors import SettingError
 from s1x.evaluation import naming
 from s1x.importing import read
-from s1x.methods.base import facts
+from s1x.report.load import job_directories
 
 from .tables import OF, cells, imported, jsonl, rows, settings, table
 
@@ -196,6 +198,17 @@ def test_files_that_are_not_there(tmp_path, files, said):
     assert said in str(error.value)
 
 
+def test_a_job_that_made_several_cells_is_its_cells(tmp_path):
+    for model in "mn":
+        jsonl(tmp_path / f"{model}.jsonl", [row | {"model": model} for row in rows()])
+    for job, files in (("0", ["m.jsonl", "n.jsonl"]), ("1", "m.jsonl")):
+        (tmp_path / "out" / job / ".hydra").mkdir(parents=True)
+        imported(tmp_path / "out" / job, format="table", files=files)
+    (tmp_path / "out" / "2" / ".hydra").mkdir(parents=True)
+    found = [path.relative_to(tmp_path / "out").as_posix() for path in job_directories(tmp_path / "out")]
+    assert found == ["0/0", "0/1", "1/0", "2"]  # the last one did not finish
+
+
 def test_a_file_that_changed_is_read_again(tmp_path):
     for shift in (0, 1):
         jsonl(tmp_path / "a.jsonl", rows(4, shift=shift))
@@ -222,4 +235,5 @@ def test_what_is_typed_of_an_import_changes_no_other_cell(composed):
     """Keys of own results and ids of own cells are as they were before there was an import."""
     plain, typed = composed(), composed("import.files=a", "import.model=m")
     assert naming.results_key([plain]) == naming.results_key([typed])
-    assert "import.model" not in naming.settings(typed, facts(naming.method_of(typed)))
+    one, other = (naming.identity(Cell(cfg, Path(), Path())) for cfg in (plain, typed))
+    assert one == other and not [key for key in one["settings"] if key.startswith("import")]
