@@ -29,13 +29,14 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
-from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .chat import ChatFormat
 from .errors import SettingError, one_experiment, sentences
 from .files import PACKAGE, check_name, check_path, check_text, check_writable, is_local
 from .hints import CONF, unknown
+from .importing.settings import Import, check_import
 from .stages import stages, together
 
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
@@ -102,59 +103,14 @@ class Tracking:
 
 
 @dataclass
-class Columns:
-    """Columns of a table by what is in them; those that are null are looked for under these names. `setting`: one or several
-    more that part cells."""
-
-    question: str | None = None
-    sample: str | None = None
-    correct: str | None = None
-    answer: str | None = None
-    target: str | None = None
-    text: str | None = None
-    thinking: str | None = None
-    thinking_tokens: str | None = None
-    answer_tokens: str | None = None
-    path_tokens: str | None = None
-    model: str | None = None
-    task: str | None = None
-    series: str | None = None
-    budget: str | None = None
-    wait: str | None = None
-    setting: Any = None
-
-
-@dataclass
-class Import:
-    """Other people's results (stage=import; docs/import.md).
-
-    `files`: names, directories, patterns, one or a list. `names`: what their names say, such as {model}_{task}_budget{budget}.
-    `right`, `no_answer`: grades that mean so, where they are words or letters. `filter`, `metric`: which of a harness's.
-    """
-
-    files: Any = None
-    format: str | None = None
-    columns: Columns = field(default_factory=Columns)
-    names: str | None = None
-    right: Any = None
-    no_answer: Any = None
-    filter: str | None = None
-    metric: str | None = None
-    model: str | None = None
-    task: str | None = None
-    regrade: bool = False
-
-
-@dataclass
 class Report:
     """`x` of the figure: thinking_tokens; path_tokens (all decoded tokens, to compare sequential with parallel methods); flops
     (operations, those of the model that scores included).
 
     `compat: s1` computes as s1 does: close pairs stay in Scaling, votes are those of a pool's first k samples; `paper`
     computes as the paper says. `of` (stage=report): the finished directory whose report is made again, or a list of
-    directories that are merged into a new one; `compare`, instead: two that are compared question by question in a new one.
-    `baseline`: the series that all others are compared with at equal cost; empty: none. What is null is thinking_tokens, paper
-    and none, or what the directories' reports were made with.
+    directories that are merged into a new one; `compare`: two that are compared there. `baseline`: the series that all others
+    are compared with at equal cost; empty: none. What is null is thinking_tokens, paper and none, or what `of` was made with.
     """
 
     x: str | None = None
@@ -195,8 +151,7 @@ def register() -> None:
     """Make known to Hydra: the schema, sweeper and launcher, and two resolvers: `${s1x:path}`, a file that ships with s1x, and
     `${task_name:task}`, what an lm-eval task or task file is called."""
     schema = OmegaConf.structured(Config)
-    with open_dict(schema):
-        schema["import"] = OmegaConf.structured(Import)
+    OmegaConf.update(schema, "import", OmegaConf.structured(Import), force_add=True)
     OmegaConf.set_struct(schema.chat.arguments, False)  # any name, typed with or without +
     ConfigStore.instance().store(name="s1x_schema", node=schema)
     OmegaConf.register_new_resolver("s1x", lambda path: str(PACKAGE / path), replace=True)
@@ -336,22 +291,11 @@ def validate(cfg: DictConfig, plain: dict[str, Any] | None = None) -> None:
         raise SettingError(f"store.accept={plain['store']['accept']}: store.dir=null keeps no streams to read; set store.dir")
     _check_method(plain)
     if "import" in names:
-        from .importing import read
-
-        read(plain["import"])  # all files, before anything is written
+        check_import(plain["import"])
 
 
-PATHS = (
-    "path",
-    "dir",
-    "tokenizer",
-    "file",
-    "files",
-    "lm_eval",
-    "lora",
-    "of",
-    "compare",
-)  # what settings are called that hold one
+# what settings are called that hold one
+PATHS = ("path", "dir", "tokenizer", "file", "files", "lm_eval", "lora", "of", "compare")
 NAMES = ("name", "model.name", "task.name", "data.name", "train.name")  # that become part of file names
 
 

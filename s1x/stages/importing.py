@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from ..cell import Cell
 from ..evaluation.provenance import about
 from ..files import write_text
-from ..importing import read, write
+from ..importing.cells import write
+from ..importing.reading import read
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from s1x.config import Import
-from s1x.importing import read, write
+from s1x.importing.cells import write
+from s1x.importing.reading import read
+from s1x.importing.settings import Import
 
 OF = {"model": "m", "task": "t"}
 

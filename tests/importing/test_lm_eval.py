@@ -8,7 +8,7 @@ import pytest
 
 from s1x.benches import peers
 from s1x.errors import SettingError
-from s1x.importing import read
+from s1x.importing.reading import read
 from s1x.metrics.harness import aggregated
 
 from .tables import cells, imported, jsonl, settings

@@ -12,7 +12,7 @@ import pytest
 from s1x.cell import Cell
 from s1x.errors import SettingError
 from s1x.evaluation import naming
-from s1x.importing import read
+from s1x.importing.reading import read
 from s1x.report.load import job_directories
 
 from .tables import OF, cells, imported, jsonl, rows, settings, table
