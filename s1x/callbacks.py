@@ -111,7 +111,8 @@ class Aggregate(Callback):
 
 
 def evaluates(config: DictConfig) -> bool:
-    return bool(together(config)) and not config.plan
+    """Whether a run leaves cells to put together."""
+    return bool(together(config) or "import" in stages(config)) and not config.plan
 
 
 def aggregate(directory: Path, config: DictConfig) -> dict[str, Any] | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+
+from .files import beside, write_text
 
 
 def stage_names(cfg: Mapping[str, Any]) -> list[str]:
@@ -47,3 +50,14 @@ class Cell:
             job=int(hydra.job.num) if multirun else 0,
             overrides=list(hydra.overrides.task),
         )
+
+
+def write_files(
+    directory: Path, task: str, lines: Sequence[Mapping[str, Any]], results: Mapping[str, Any], record: Mapping[str, Any]
+) -> None:
+    """The files of a complete cell: samples, results, and cell.json last, which says that all is there."""
+    with beside(directory / f"samples_{task}.jsonl") as part, part.open("w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(json.dumps(line, default=str) + "\n")
+    write_text(directory / "results.json", json.dumps(results, indent=1, default=str) + "\n")
+    write_text(directory / "cell.json", json.dumps(record, indent=1, default=str) + "\n")

@@ -36,6 +36,7 @@ from .chat import ChatFormat
 from .errors import SettingError, one_experiment, sentences
 from .files import PACKAGE, check_name, check_path, check_text, check_writable, is_local
 from .hints import CONF, unknown
+from .importing.settings import Import, check_import
 from .stages import stages, together
 
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
@@ -108,19 +109,20 @@ class Report:
 
     `compat: s1` computes as s1 does: close pairs stay in Scaling, votes are those of a pool's first k samples; `paper`
     computes as the paper says. `of` (stage=report): the finished directory whose report is made again, or a list of
-    directories that are merged into a new one. `baseline`: the series that all others are compared with at equal cost; empty:
-    none. What is null is thinking_tokens, paper and none, or what `of` was made with.
+    directories that are merged into a new one; `compare`: two that are compared there. `baseline`: the series that all others
+    are compared with at equal cost; empty: none. What is null is thinking_tokens, paper and none, or what `of` was made with.
     """
 
     x: str | None = None
     compat: str | None = None
     baseline: str | None = None
     of: Any = None
+    compare: list[str] | None = None
 
 
 @dataclass
 class Config:
-    """The top level of a configuration."""
+    """The top level of a configuration, beside `import` (Import), which is no name in Python."""
 
     name: str = MISSING
     stage: Any = "evaluate"
@@ -149,6 +151,7 @@ def register() -> None:
     """Make known to Hydra: the schema, sweeper and launcher, and two resolvers: `${s1x:path}`, a file that ships with s1x, and
     `${task_name:task}`, what an lm-eval task or task file is called."""
     schema = OmegaConf.structured(Config)
+    OmegaConf.update(schema, "import", OmegaConf.structured(Import), force_add=True)
     OmegaConf.set_struct(schema.chat.arguments, False)  # any name, typed with or without +
     ConfigStore.instance().store(name="s1x_schema", node=schema)
     OmegaConf.register_new_resolver("s1x", lambda path: str(PACKAGE / path), replace=True)
@@ -287,9 +290,12 @@ def validate(cfg: DictConfig, plain: dict[str, Any] | None = None) -> None:
     elif plain["store"]["accept"]:
         raise SettingError(f"store.accept={plain['store']['accept']}: store.dir=null keeps no streams to read; set store.dir")
     _check_method(plain)
+    if "import" in names:
+        check_import(plain["import"])
 
 
-PATHS = ("path", "dir", "tokenizer", "file", "lm_eval", "lora", "of")  # what settings are called that hold one
+# what settings are called that hold one
+PATHS = ("path", "dir", "tokenizer", "file", "files", "lm_eval", "lora", "of", "compare")
 NAMES = ("name", "model.name", "task.name", "data.name", "train.name")  # that become part of file names
 
 

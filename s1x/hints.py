@@ -25,7 +25,9 @@ def unknown(key: str, cfg: DictConfig) -> str:
     parent = key.rpartition(".")[0]
     while parent and not _below(parent, known):
         parent = parent.rpartition(".")[0]
-    meant = _nearest(key, [setting for setting in known if not parent or setting.startswith(f"{parent}.")])
+    near = [setting for setting in known if not parent or setting.startswith(f"{parent}.")]
+    own = [setting for setting in near if not setting.startswith("import.")]  # a column there may be called like anything
+    meant = _nearest(key, own) or _nearest(key, near)
     if not (meant or parent) and (group := _close(key, [path.name for path in CONF.iterdir() if path.is_dir()])):
         meant = f"{'' if group in known else '+'}{group}=..."
     if OmegaConf.is_dict(node := OmegaConf.select(cfg, key.rpartition(".")[0])) and not node:

@@ -75,7 +75,7 @@ def test_scorers_and_searches_say_what_is_wrong(composed, typed, said):
 
 def test_stages_run_in_their_order(composed):
     assert stages(composed("stage=[evaluate,train]")) == ["train", "evaluate"]
-    with pytest.raises(SettingError, match="stage=evalute: must be one of data, train, evaluate, report"):
+    with pytest.raises(SettingError, match="stage=evalute: must be one of data, train, evaluate, import, report"):
         stages(composed("stage=evalute"))
 
 
@@ -115,7 +115,7 @@ WRONG = {
     "seed=-1": "seed=-1: must be a whole number, 0 or more",
     "sampling.temperature=-1": "sampling.temperature=-1.0: must be 0 (greedy) or more",
     "sampling.top_p=0": "sampling.top_p=0.0: must be more than 0 and at most 1",
-    "stage=nope": "stage=nope: must be one of data, train, evaluate, report",
+    "stage=nope": "stage=nope: must be one of data, train, evaluate, import, report",
     "stage=train": "stage=train: no data is chosen",
     "method.max_thinking_tokens=0": "method.max_thinking_tokens=0: must be ",
     "method.max_thinking_tokens=2048": "method.max_thinking_tokens=2048: must be at most ",

@@ -20,7 +20,7 @@ FLOORS = [
     {"tasks", "tiny"},
     {"data"},
     {"report", "tracking"},
-    {"training"},
+    {"training", "importing"},
     {"evaluation"},
     {"stages"},
     {"benches"},

@@ -50,6 +50,8 @@ def test_a_single_job_too(command, tmp_path):
     assert command(*SWEEP, "method.max_thinking_tokens=16", "hydra.run.dir=alone") == (0, "")
     before = files(tmp_path / "alone")
     assert command("stage=[report]", "report.of=alone") == (0, "") and files(tmp_path / "alone") == before
+    found = json.loads(before["results.json"])["results"]["tiny_math"]
+    assert {"exact_match,answer", "exact_match_stderr,answer"} <= found.keys()  # as lm-eval's readers expect
 
 
 def test_what_is_typed_wins(command, tmp_path):

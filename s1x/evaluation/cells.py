@@ -17,9 +17,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from .. import tracking
-from ..cell import Cell
+from ..cell import Cell, write_files
 from ..chat import Chat, ChatFormat
-from ..files import beside, write_text
 from ..methods.base import Ask
 from ..methods.facts import check, facts
 from ..models.files import end_ids
@@ -261,13 +260,8 @@ def finish(o: Opened) -> dict[str, Any]:
     meta["until"] = "task" if o.until else "none"
     meta["scorer_facts"] = _passed(_scorer_sizes(o.cell.cfg)) if o.scorer else None
     record = cell_record(lines, meta)
-    directory = o.cell.directory
-    with beside(directory / f"samples_{o.task.name}.jsonl") as part, part.open("w", encoding="utf-8") as file:
-        for row in lines:
-            file.write(json.dumps(row, default=str) + "\n")
     results = samples.results(o.task, lines, record)
-    write_text(directory / "results.json", json.dumps(results, indent=1, default=str) + "\n")
-    write_text(directory / "cell.json", json.dumps(record, indent=1, default=str) + "\n")  # last: it says that all is there
+    write_files(o.cell.directory, o.task.name, lines, results, record)
     return record
 
 

@@ -22,6 +22,7 @@ NOT_KEYED = (
     "store",
     "tracking",
     "report",
+    "import",
     "plan",
     "debug",
     "scale",
@@ -107,7 +108,12 @@ def results_key(configs: Iterable[DictConfig]) -> str:
         plain = keyed(cfg)
         del plain["distributed"]
         plain["engine"] = _of_engine(plain["engine"])
-        jobs.append([plain, stage_names(cfg), str(cfg.report.of)])
+        job = [plain, stage_names(cfg), str(cfg.report.of)]
+        if cfg.report.compare:
+            job.append(list(cfg.report.compare))
+        if "import" in stage_names(cfg):
+            job.append(OmegaConf.to_container(cfg["import"], resolve=True))
+        jobs.append(job)
     return blake2b(json.dumps(jobs, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..chat import Chat
+from ..metrics.harness import aggregated
 from ..streams.types import Trace, first_stop
 from ..tasks import Grade, Question, Task
 from . import votes
@@ -72,12 +73,8 @@ def _trace(trace: Trace, chat: Chat) -> dict[str, Any]:
 
 def results(task: Task, lines: Sequence[dict[str, Any]], record: dict[str, Any]) -> dict[str, Any]:
     """The cell in the shape of lm-eval's results file."""
-    names = [name for name in lines[0]["metrics"] if all(name in row for row in lines)]
-    means = {
-        f"{name},{lines[0]['filter']}" if "," not in name else name: sum(r[name] for r in lines) / len(lines) for name in names
-    }
     return {
-        "results": {task.name: {"alias": task.name, **means}},
+        "results": {task.name: {"alias": task.name, **aggregated(lines)}},
         "configs": {task.name: {"generation_kwargs": task.generation, "repeats": task.repeats}},
         "n-samples": {task.name: {"original": len(task.lm_eval.eval_docs), "effective": record["n_questions"]}},
         "n-shot": {task.name: task.lm_eval.config.num_fewshot or 0},

@@ -24,6 +24,7 @@ def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str
     samples: lines of `samples_<task>.jsonl`, one per (question, repeat).
     meta: the keys of IDENTITY (absent ones become None), for `flops` `model_facts` and `scorer_facts` {parameters,
     layers, hidden}, and `columns`, which entries of the traces' `info` are measurements (None: all numbers).
+    What a line does not know (None, in results from elsewhere) is not known of the cell: its mean or sum is None.
     Accuracy is the mean over questions of the mean over repeats, a fraction; its interval is Wilson's. Thinking tokens are
     thinking and injected ids without delimiters, over all lines; forced ends and "Wait" of a pool are its members'. `obedience`
     has the errors of a length that the method's prompt names (obedience.py), {} where it names none. Raises ValueError when
@@ -32,7 +33,6 @@ def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str
     if not samples:
         raise ValueError(f"cell {meta.get('cell_id')}: no samples to measure; the task needs at least one question")
     _, means, counts = question_means((s["doc_id"] for s in samples), [s["score"] for s in samples])
-    thinking = np.array([s["thinking_tokens"] for s in samples])
     chains = [chain for s in samples for chain in s.get("samples") or [s]]
     facts = meta.get("model_facts")
     return {key: meta.get(key) for key in IDENTITY} | {
@@ -40,19 +40,14 @@ def cell_record(samples: list[dict[str, Any]], meta: dict[str, Any]) -> dict[str
         "samples_per_question": round(float(np.mean(counts)), 3) if len(set(counts.tolist())) > 1 else int(counts[0]),
         "accuracy": float(means.mean()),
         "accuracy_ci95": list(accuracy_interval(means, float(np.mean(counts)))),
-        "thinking_tokens": {
-            "mean": float(thinking.mean()),
-            "median": float(np.median(thinking)),
-            "p95": float(np.quantile(thinking, 0.95)),
-            "max": int(thinking.max()),
-        },
+        "thinking_tokens": _spread([s["thinking_tokens"] for s in samples]),
         "answer_tokens": {"mean": _mean(samples, "answer_tokens")},
-        "forced_end_rate": float(np.mean([chain["end"] == "forced" for chain in chains])),
+        "forced_end_rate": _mean([{"forced": chain["end"] and chain["end"] == "forced"} for chain in chains], "forced"),
         "waits_mean": _mean(chains, "waits"),
         "no_answer_rate": _mean(samples, "no_answer"),
         "obedience": _obedience(samples, (meta.get("declared") or {}).get("instructed")),
         "graded_by": graded_by(samples),
-        "path_tokens": sum(s["path_tokens"] for s in samples),
+        "path_tokens": None if _unknown(samples, "path_tokens") else sum(s["path_tokens"] for s in samples),
         "scored_tokens": sum(s.get("scored_tokens", 0) for s in samples),
         "flops": _flops(samples, facts, meta.get("scorer_facts")),
         "info": _info(samples, meta.get("columns")),
@@ -99,5 +94,21 @@ def _info(samples: list[dict[str, Any]], columns: Sequence[str] | None) -> dict[
     return {key: float(np.mean([n[key] for n in noted])) for key in keys if all(key in n for n in noted)}
 
 
-def _mean(samples: list[dict[str, Any]], key: str) -> float:
-    return float(np.mean([s[key] for s in samples]))
+def _spread(tokens: list[int | None]) -> dict[str, float | int | None]:
+    if None in tokens:
+        return dict.fromkeys(("mean", "median", "p95", "max"))
+    known = np.array(tokens)
+    return {
+        "mean": float(known.mean()),
+        "median": float(np.median(known)),
+        "p95": float(np.quantile(known, 0.95)),
+        "max": int(known.max()),
+    }
+
+
+def _mean(samples: list[dict[str, Any]], key: str) -> float | None:
+    return None if _unknown(samples, key) else float(np.mean([s[key] for s in samples]))
+
+
+def _unknown(samples: list[dict[str, Any]], key: str) -> bool:
+    return any(s[key] is None for s in samples)

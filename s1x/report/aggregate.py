@@ -31,6 +31,7 @@ from .labels import varying
 from .load import Cell, load_cells
 from .pools import pools, variances
 from .render import page
+from .runs import load_runs
 
 ABOUT = ("experiment", "command", "git", "versions")
 RUN = ("decode_tokens", "prefill_tokens", "prefill_tokens_cached", "engine_starts", "wall_s")
@@ -45,10 +46,12 @@ def aggregate(
     x: str = made.X[0],
     compat: str | None = None,
     baseline: str | None = None,
+    compare: bool = False,
 ) -> dict[str, Any]:
     """Write everything a sweep directory holds and return its summary.
 
-    of: the directories whose cells these are, where they are not `directory`'s own. paper: published numbers to draw beside
+    of: the directories whose cells these are, where they are not `directory`'s own; compare: they are two runs, compared
+    question by question. paper: published numbers to draw beside
     (paper.py). x: the figure's axis; "path_tokens" counts all tokens decoded for a question, for comparing sequential with
     parallel methods; "flops" operations, those of the model that scores included. compat: "s1" keeps close pairs in Scaling,
     and votes are those of a pool's first k samples; None and "paper" do neither. baseline: the series, as tables call it, that
@@ -59,7 +62,11 @@ def aggregate(
         raise ValueError(f"report: x={x!r} is not known; valid are {', '.join(made.X)}")
     compat = None if compat == "paper" else compat
     directory = Path(directory)
-    cells, problems = load_cells(*(of or [directory]))
+    pairs = None
+    if compare:
+        cells, pairs, problems = load_runs(*of)
+    else:
+        cells, problems = load_cells(*(of or [directory]))
     _limit_classes(cells)
     if not cells:
         found = f": {'; '.join(problems)}" if problems else ""
@@ -74,13 +81,13 @@ def aggregate(
         "metrics": _metrics(cells, compat),
         "pools": pools(cells, compat),
         "variance": variances(cells),
-        "comparisons": comparisons([c for c in cells if c.questions]),
+        "comparisons": comparisons([c for c in cells if c.questions], pairs=pairs),
         "equal_cost": equal_cost(cells, baseline, x) if baseline else None,
         "ablation": ablation(cells),
         "cost": _cost(cells) | {"run": {key: run.get(key) for key in RUN}},
         "problems": problems,
     })  # fmt: skip
-    made.write(directory, of=of, paper=paper, x=x, compat=compat, baseline=baseline)
+    made.write(directory, of=of, paper=paper, x=x, compat=compat, baseline=baseline, compare=compare)
     write_text(directory / "summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
     write_text(directory / "cells.csv", _csv(summary["cells"]))
     write_text(directory / "summary.md", page(summary, paper))
@@ -110,11 +117,15 @@ def _metrics(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
         def means(values: str) -> np.ndarray:
             return np.stack([np.mean([scores_on(c, questions, values) for c in point], 0) for point in points], 1)
 
+        tokens = means("tokens")
+        known = np.isfinite(tokens).all(0)  # a point of unknown tokens has a Performance, and neither slope nor limit
         series = Series(
             tuple(c.record["cell_id"] for c in firsts),
             means("scores"),
-            means("tokens"),
-            tuple(None if c.votes else c.record.get("limit_tokens") for c in firsts),  # a pool's limit is that of each sample
+            np.where(known, tokens, 0),
+            tuple(  # a pool's limit is that of each sample
+                c.record.get("limit_tokens") if there and not c.votes else None for c, there in zip(firsts, known, strict=True)
+            ),
         )
         task, model, name = group
         row = {"model": model, "task": task, "series": name, "n_questions": len(questions)} | measure(series, compat=compat)
@@ -151,11 +162,14 @@ def _cost(cells: list[Cell]) -> dict[str, Any]:
     for cell in cells:
         for key, read in cell.reads.items():
             union[key] = max(read, union.get(key, 0))
-    independent, together = sum(c.record.get("path_tokens") or 0 for c in cells), sum(union.values())
+    if all(c.record.get("path_tokens") is None for c in cells):  # all from elsewhere
+        return dict.fromkeys(("path_tokens_independent", "path_tokens_union", "sharing_ratio"))
+    independent = sum(c.record.get("path_tokens") or 0 for c in cells)
+    together = sum(union.values()) + sum(c.record.get("path_tokens") or 0 for c in cells if not c.reads)
     return {
         "path_tokens_independent": independent,
         "path_tokens_union": together,
-        "sharing_ratio": independent / together if together else None,
+        "sharing_ratio": independent / together if union and together else None,
     }
 
 

@@ -18,12 +18,14 @@ NOT_COMPARED = dict.fromkeys(("difference", "ci95", "n_questions", "p", "p_boots
 Pair = tuple[tuple, np.ndarray, np.ndarray]  # questions, and the scores of a and b on them
 
 
-def comparisons(cells: list[Cell], seed: int = 0) -> list[dict[str, Any]]:
+def comparisons(cells: list[Cell], seed: int = 0, pairs: list[tuple[str, Cell, Cell]] | None = None) -> list[dict[str, Any]]:
     """`{kind, task, a, b}` with cell ids a and b, and what `paired` says of accuracy(b) - accuracy(a).
 
-    kind: labels.COMPARED. `p_holm` is corrected over the steps between budgets, and over all others: two tables.
+    kind: labels.COMPARED. `p_holm` is corrected over the steps between budgets, and over all others: two tables. pairs: those
+    to compare, instead of the ones that a sweep's cells make.
     """
-    pairs = [pair for task in dict.fromkeys(c.record["task"] for c in cells) for pair in _pairs(_of_task(cells, task))]
+    if pairs is None:
+        pairs = [pair for task in dict.fromkeys(c.record["task"] for c in cells) for pair in _pairs(_of_task(cells, task))]
     asked = [(shared_questions([a, b]), kind, a, b) for kind, a, b in pairs]
     asked = [one for one in asked if one[0]]
     found = paired([(questions, scores_on(a, questions), scores_on(b, questions)) for questions, _, a, b in asked], seed)

@@ -89,10 +89,11 @@ def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[s
         series = [r for r in records if group(r) == own]
         colour, marker = COLOURS[styles[name] % len(COLOURS)], MARKERS[styles[name] % len(MARKERS)]
         series = [r for r in series if x != "flops" or r.get("flops")]  # sizes of some models are not known
-        placed = [r for r in series if _at(r, x) > 0]
+        placed = [r for r in series if _at(r, x)]
         for r in series:
             if r not in placed:  # a logarithmic axis has no zero
-                axis.axhline(100 * r["accuracy"], color=colour, lw=1.2, ls=":", label=f"{name}: no thinking")
+                why = "no thinking" if _at(r, x) == 0 else "tokens not known"
+                axis.axhline(100 * r["accuracy"], color=colour, lw=1.2, ls=":", label=f"{name}: {why}")
         capped = sorted((r for r in placed if not ignored_ends(r)), key=lambda r: _at(r, x))
         extended = sorted((r for r in placed if ignored_ends(r)), key=ignored_ends)
         _points(axis, capped, x, colour, marker, name)
@@ -204,5 +205,6 @@ def _part_labels(axis: Any) -> None:
         taken.append(label.get_window_extent(renderer))
 
 
-def _at(record: dict[str, Any], x: str) -> float:
-    return cost_of(record, x) or 0.0
+def _at(record: dict[str, Any], x: str) -> float | None:
+    """Mean tokens (or operations) of a cell per question and sample; 0 when it does not think, None when they are not known."""
+    return cost_of(record, x)

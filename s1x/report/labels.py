@@ -8,6 +8,7 @@ from typing import Any
 
 Record = dict[str, Any]
 COMPARED = {  # kinds of comparisons, in the order of their table
+    "runs": "second run - first run",
     "step": "next budget - budget",
     "ends": "largest budget - smallest",
     "extended": "ignored end - natural end",
@@ -102,7 +103,11 @@ def comparison_namer(records: list[Record]) -> Callable[[dict[str, Any]], str]:
 
     def name(row: dict[str, Any]) -> str:
         a, b = by_id[row["a"]], by_id[row["b"]]
-        if row["kind"] == "reference":
+        if row["kind"] == "runs":
+            budget = "" if b.get("budget") is None else f"budget {budget_label(b)}"
+            point = ", ".join(filter(None, (budget, ignored_ends(b) and f"end ignored {ignored_ends(b)}x")))
+            text = f"{names[group(b)]} against {names[group(a)]}" + (f": {point}" if point else "")
+        elif row["kind"] == "reference":
             text = f"{names[group(b)]} against {names[group(a)]}"
         elif row["kind"] == "extended":
             text = f"{b['series']}: end ignored {ignored_ends(b)}x against natural end"
@@ -137,6 +142,8 @@ def figure_text(figure: dict[str, Any], scale: float = 1, digits: int = 1, unit:
 def cost_line(cost: dict[str, Any]) -> str:
     """One sentence: what the cells cost alone, what their union costs, what this run decoded."""
     alone, together, ratio, run = (cost[k] for k in ("path_tokens_independent", "path_tokens_union", "sharing_ratio", "run"))
+    if alone is None:
+        return "Tokens: not known"
     text = f"Tokens: {alone:,} alone, {together:,} shared"
     text += f" ({ratio:.1f}x fewer)" if ratio else ""
     if run["decode_tokens"] is not None:

@@ -32,6 +32,7 @@ class Cell:
     samples: np.ndarray = field(default_factory=lambda: np.empty(0))  # of each question, and the variance of their scores
     within: np.ndarray = field(default_factory=lambda: np.empty(0))
     obedience: np.ndarray | None = None  # (questions, 2), metrics.obedience.NAMES, where the prompt names a length
+    targets: dict[Any, str] = field(default_factory=dict)
     reads: dict[str, int] = field(default_factory=dict)  # stream key -> most tokens read
     traces: list[dict[str, Any]] = field(default_factory=list)  # compact, see `_trace`
     votes: list[dict[str, dict[str, float]]] = field(default_factory=list)  # of pools, per line: {maj: {k: ...}, ...}
@@ -73,8 +74,12 @@ def load_cells(*directories: Path) -> tuple[list[Cell], list[str]]:
 
 
 def job_directories(directory: Path) -> list[Path]:
-    """Directories of jobs (with a cell.json or a hydra record) below `directory`, else `directory` itself; 2 before 10."""
-    found = {path.parent for pattern in ("cell.json", ".hydra") for path in directory.rglob(pattern)}
+    """Directories of jobs (with a cell.json or a hydra record) below `directory`, else `directory` itself; 2 before 10.
+
+    A job that made several cells (an import) is its cells.
+    """
+    cells, jobs = ({path.parent for path in directory.rglob(pattern)} for pattern in ("cell.json", ".hydra"))
+    found = cells | jobs - {above for cell in cells for above in cell.parents}
     below = found - {directory}
     return sorted(below or found, key=lambda path: _natural(path.relative_to(directory).as_posix()))
 
@@ -103,7 +108,7 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
     paths = sorted(job.glob("samples_*.jsonl"))
     if not paths:
         return ["no samples file: intervals, comparisons and traces leave it out"]
-    columns: list[tuple[Any, float, float]] = []
+    columns: list[tuple[Any, float, float]] = []  # tokens that are not known are nan
     instructed = cell.record["declared"].get("instructed")
     obedience: list[tuple[float, float]] = []
     size = torn = 0
@@ -111,9 +116,11 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
         if line is None:
             torn += 1
             continue
-        columns.append((line["doc_id"], line["score"], line["thinking_tokens"]))
+        tokens = line["thinking_tokens"]
+        columns.append((line["doc_id"], line["score"], np.nan if tokens is None else tokens))
         if instructed:
             obedience.append(line_obedience(line, instructed))
+        cell.targets[line["doc_id"]] = str(line.get("target", ""))
         for key, read in (line.get("reads") or {}).items():
             cell.reads[key] = max(read, cell.reads.get(key, 0))
         if "votes" in line:
@@ -140,7 +147,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
         for text in filter(str.strip, file):
             try:
                 line = json.loads(text)
-                line["doc_id"], float(line["score"]), float(line["thinking_tokens"])
+                line["doc_id"], float(line["score"]), float(line["thinking_tokens"] or 0)
             except (ValueError, KeyError, TypeError):
                 yield None
             else:
@@ -166,7 +173,8 @@ def _trace(line: dict[str, Any]) -> dict[str, Any]:
 
 def _segments(trace: dict[str, Any]) -> list[list[Any]]:
     return [
-        [KINDS.index(s["kind"]), len(s["ids"]), s["text"], *filter(None, [s.get("role")])] for s in trace.get("segments") or []
+        [KINDS.index(s["kind"]), len(s["ids"]) if "ids" in s else s["tokens"], s["text"], *filter(None, [s.get("role")])]
+        for s in trace.get("segments") or []
     ]
 
 

@@ -16,7 +16,14 @@ SUMMED = ("decode_tokens", "prefill_tokens", "prefill_tokens_cached", "engine_st
 
 
 def write(
-    directory: Path, *, of: Sequence[Path], paper: dict[str, Any] | None, x: str, compat: str | None, baseline: str | None
+    directory: Path,
+    *,
+    of: Sequence[Path],
+    paper: dict[str, Any] | None,
+    x: str,
+    compat: str | None,
+    baseline: str | None,
+    compare: bool = False,
 ) -> None:
     made = {
         "x": x,
@@ -25,12 +32,13 @@ def write(
         "of": [str(Path(path).absolute()) for path in of],
         "published": paper,
     }
+    made |= {"compare": True} if compare else {}
     write_text(directory / "report.json", json.dumps(made, indent=1) + "\n")
 
 
 def read(directory: Path) -> dict[str, Any]:
-    """`{x, compat, baseline, of, published}` of the report in `directory`; where there is none yet (a sweep that was stopped),
-    what its first job's configuration says."""
+    """`{x, compat, baseline, of, published}` of the report in `directory`, and `compare` where `of` are two runs; where there
+    is none yet (a sweep that was stopped), what its first job's configuration says."""
     try:
         made = json.loads((directory / "report.json").read_text(encoding="utf-8"))
         if isinstance(made, dict) and made.keys() >= {"x", "compat", "of", "published"}:

@@ -182,10 +182,10 @@ def metrics(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:
     ]  # fmt: skip
     units = ", ".join(dict.fromkeys(row["scaling"]["unit"] for row in rows))
     notes = [f"Scaling, least squares and Theil-Sen: {units}."]
-    tokens = {r["cell_id"]: f"{r['thinking_tokens']['mean']:,.0f}" for r in records}
+    tokens = {r["cell_id"]: r["thinking_tokens"]["mean"] for r in records}
     for row in (row for row in rows if row["scaling"]["close_pair"]):
         pair = row["scaling"]["close_pair"]
-        a, b = (tokens[cell] for cell in pair["cells"])
+        a, b = (f"{tokens[cell]:,.0f}" for cell in pair["cells"])
         notes.append(
             f"Scaling of {names[group(row)]} hangs on one pair: the cells of {a} and {b} thinking tokens, "
             f"{pair['doublings']:.2f} doublings apart, move it by up to {pair['moves']:.1f}, more than half the width of the "

@@ -30,6 +30,7 @@ STAGES = {
     "data": Stage("s1x.stages.data"),
     "train": Stage("s1x.stages.train"),
     "evaluate": Stage("s1x.stages.evaluate", together=True),
+    "import": Stage("s1x.stages.importing"),
     "report": Stage("s1x.stages.report", reads=True),
     "bench": Stage("s1x.benches.sharing", together=True),
     "bench_sweep": Stage("s1x.benches.sweep"),
@@ -57,14 +58,15 @@ def together(cfg: Mapping[str, Any]) -> list[str]:
 def quietly(arguments: Sequence[str]) -> list[str]:
     """A command line, with what keeps Hydra from making an output directory and a log where its stages only read or plan.
 
-    Several directories to read (`report.of=[A,B]`) are put together in a new one: that is made, and holds the result alone.
+    Several directories to read (`report.of=[A,B]`, `report.compare=[A,B]`) are put together in a new one: that is made, and
+    holds the result alone.
     """
     typed = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     names = typed.get("stage", "").strip("[]").split(",")
     planned = typed.get("plan", "").lower() == "true"
     if not (planned or all(name in STAGES and STAGES[name].reads for name in names)):
         return list(arguments)
-    merged = typed.get("report.of", "").startswith("[") and not planned
+    merged = ("report.compare" in typed or typed.get("report.of", "").startswith("[")) and not planned
     place = ("name", "report") if merged else ("hydra.run.dir", ".")
     own = dict([("hydra/job_logging", "stdout"), ("hydra.output_subdir", "null"), place])
     first = "plan" if planned else "stage"

@@ -1,7 +1,8 @@
-"""The report stage: the report of a finished directory again, or one report of several directories.
+"""The report stage: the report of a finished directory again, one report of several directories, or two runs compared.
 
     python run.py stage=report report.of=DIR              in DIR; the same files give the same bytes
     python run.py stage=report report.of=[A,B]            in a directory of its own; the cells stay in A and B
+    python run.py stage=report report.compare=[A,B]       the same, with what B changes, question by question
 
 Settings typed beside it (report.x, report.compat, report.baseline) win over those that the directory's report was made with.
 It reads result files alone: no model, no engine, no store.
@@ -21,7 +22,7 @@ from ..files import check_writable
 def run(cfg: DictConfig) -> None:
     """Make the report and print its tables.
 
-    Raises SettingError when `report.of` will not do.
+    Raises SettingError when `report.of` or `report.compare` will not do.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -31,42 +32,48 @@ def run(cfg: DictConfig) -> None:
     from ..report.aggregate import aggregate
     from ..report.render import show
 
-    named = cfg.report.of
+    named, compare = cfg.report.compare or cfg.report.of, bool(cfg.report.compare)
     if not named:
         raise SettingError(
-            "report.of: stage=report needs a finished directory: report.of=DIR, or report.of=[A,B] to merge several"
+            "report.of: stage=report needs a finished directory: report.of=DIR, report.of=[A,B] to merge several, or "
+            "report.compare=[A,B] to compare two"
         )
+    if compare and (len(named) != 2 or cfg.report.of):
+        raise SettingError(f"report.compare={named}: must be two directories, [A,B], and report.of be left out")
+    setting = "report.compare" if compare else "report.of"
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         raise SettingError("stage=report: makes one report; leave out -m and +experiment, the directory says what it holds")
     alone = isinstance(named, str)
-    given = [_directory(name) for name in ([named] if alone else named)]
+    given = [_directory(name, setting) for name in ([named] if alone else named)]
     directory = given[0] if alone else Path(HydraConfig.get().runtime.output_dir)
     check_writable("report.of" if alone else "hydra.run.dir", directory)
     before = [made.read(path) for path in given]
     sources = list(dict.fromkeys(source for path in given for source in made.sources(path)))
     for source in sources:
-        if not any(_directory(source).rglob("cell.json")) and not alone:
-            raise SettingError(f"report.of={source}: holds no measured cell (cell.json), so there is nothing to merge")
+        if not any(_directory(source, setting).rglob("cell.json")) and not alone:
+            raise SettingError(f"{setting}={source}: holds no measured cell (cell.json), so there is nothing to merge")
+    of = [] if sources == [directory.absolute()] else sources
+    if compare or alone and before[0].get("compare"):
+        compare, of = True, given if compare else [Path(path) for path in before[0]["of"]]
     x, compat = cfg.report.x or _agreed("x", before), cfg.report.compat or _agreed("compat", before)
     baseline = cfg.report.baseline if cfg.report.baseline is not None else _agreed("baseline", before)
     papers = [one["published"] for one in before]
     paper = papers[0] if all(one == papers[0] for one in papers) else None  # numbers beside the wrong cells mislead
     try:
         with sentences():
-            of = [] if sources == [directory.absolute()] else sources
-            summary = aggregate(directory, of=of, paper=paper, x=x, compat=compat, baseline=baseline)
+            summary = aggregate(directory, of=of, paper=paper, x=x, compat=compat, baseline=baseline, compare=compare)
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:  # a file that is damaged is still JSON at times
         raise SettingError(
-            f"report.of={named}: the results there cannot be put together ({type(error).__name__}: {error}); the command that "
+            f"{setting}={named}: the results there cannot be put together ({type(error).__name__}: {error}); the command that "
             "made them makes them again"
         ) from error
     show(summary, paper, directory, Console())
 
 
-def _directory(name: str | Path) -> Path:
+def _directory(name: str | Path, setting: str) -> Path:
     path = Path(name).expanduser()
     if not path.is_dir():
-        raise SettingError(f"report.of={name}: there is no such directory")
+        raise SettingError(f"{setting}={name}: there is no such directory")
     return path
 
 

@@ -19,7 +19,7 @@ from ..test_floors import FLOORS
 from . import pages
 from .pages import PAGES, ROOT, Command, File, steps
 
-GUIDES = ("README.md", "docs/method.md", "docs/task.md", "docs/model.md", "docs/scorer.md", "docs/engine.md")
+GUIDES = ("README.md", "docs/method.md", "docs/task.md", "docs/model.md", "docs/scorer.md", "docs/engine.md", "docs/import.md")
 
 
 @pytest.fixture(scope="module")
