@@ -139,7 +139,7 @@ class Node:
         return child
 
     def told(self) -> dict[str, Any]:
-        """Its last step for the samples file: `value` is what the scorer says of it, `worth` what the chain up to it is worth."""
+        """Its last step for the samples file: `value`, what the scorer says of it, and `worth`, that of the chain up to it."""
         value, step = self.values[-1] if self.values else None, self.steps[-1]
         told = {"path": list(self.path), "value": value, "worth": self.worth}
         return told | {"tokens": len(step), "text": self.ask.decode(step)}
@@ -177,8 +177,8 @@ def ranked(nodes: Sequence[Node]) -> list[Node]:
 
 
 def chosen(ask: Ask, leaves: Sequence[Node], vote: Vote, **info: Any) -> Method:
-    """The result of a search: every leaf gets its answer, and `vote` says which answer counts (VOTES). Its info holds the whole
-    tree (`nodes`, each behind its parent)."""
+    """The result of a search: every leaf gets its answer, and `vote` says which answer counts (VOTES). The whole tree is in
+    its info (`nodes`, each behind its parent)."""
     samples = yield All([leaf.close() for leaf in leaves])
     nodes = [node.told() for node in sorted(leaves[0].tree, key=lambda node: node.path)]
     return Trace(ask.prompt.ids, samples=samples, vote=vote, info={"leaves": len(leaves), "nodes": nodes} | info)
