@@ -1,6 +1,6 @@
 // Questions by cells, coloured by how they came out: a canvas for each cell of the task, a column for each question.
-const HEIGHT = 16, WIDEST = 18, NARROWEST = 1.5, PIXELS = 16000; // the last: as wide as a canvas may be
-const grid = { questions: [], column: new Map(), cells: [], pitch: WIDEST, marked: null, kept: new Set() };
+const HEIGHT = 16, WIDEST = 18, PIXELS = 16000; // the last: as wide as a canvas may be
+const grid = { questions: [], column: new Map(), cells: [], rows: [], pitch: WIDEST, marked: null, kept: new Set() };
 
 // How the traces of a question in a cell came out: {right, wrong, silent} (shares) and forced (whether any end was)
 function outcome(traces) {
@@ -58,8 +58,7 @@ function paint(marked = grid.marked, kept = grid.kept) {
   const names = grid.rows.map(row => row.name.offsetWidth), room = at("grid").clientWidth - Math.max(...names) - 24;
   const scale = window.devicePixelRatio || 1, n = grid.questions.length, style = getComputedStyle(document.documentElement);
   const colour = name => style.getPropertyValue(`--${name}`).trim();
-  const fair = room / n > 3 ? Math.floor(room / n) : room / n;
-  grid.pitch = Math.min(WIDEST, Math.max(fair, Math.min(NARROWEST, PIXELS / scale / n)));
+  grid.pitch = Math.min(WIDEST, Math.max(Math.floor(room / n), 2 * n * scale < PIXELS ? 2 : 1));
   const gap = grid.pitch > 3 ? 1 : 0;
   for (const { cell, name, canvas } of grid.rows) {
     name.classList.toggle("now", cell === marked?.[0]);

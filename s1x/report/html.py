@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..errors import printable
 from ..files import write_text
 from . import tables, traces
 from .labels import budget_label, cell_labels, cost_line, figure_text, group, ignored_ends, point_label, series_names
@@ -88,7 +89,7 @@ def _finding(summary: dict[str, Any]) -> str:
             series = series_names(records)[row["task"], row["model"], row["series"]]
             on = f" on {row['task']}" if len(tasks) > 1 else ""
             points = f"{abs(scaling['value']):.1f} points [{low:.1f}, {high:.1f}]"
-            said.append(f"For {series}{on} a doubling of thinking {verb} {points}{clear}.")
+            said.append(f"For {printable(series)}{on} a doubling of thinking {verb} {points}{clear}.")
     return " ".join(said)
 
 
@@ -112,7 +113,7 @@ def _headline(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _traces(cells: list[Cell], summary: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """Data of the trace browser and the most questions per cell whose text fits traces.TRACE_BYTES (0: all).
+    """Data of the trace browser and the most questions per cell whose text fits traces.PAGE_BYTES (0: all).
 
     {kinds, cells: [name], tasks: [of each cell], questions: [[text, target, doc_id]], traces: per cell [[question index,
     *FIELDS]]}. Every trace says how it came out; one whose text does not fit has no segments.
@@ -147,14 +148,17 @@ def _fitting(cells: list[Cell]) -> int:
         for trace in cell.traces:
             at = rank[trace["question"]]
             sizes[at] = sizes.get(at, 0) + traces.size(trace)
-    total = 0
+    total, limits = 0, []
     for at in sorted(sizes):
         total += sizes[at]
-        if total > traces.TRACE_BYTES:
-            return max(at, 1)
-    held = [{t["question"] for t in cell.traces if t["segments"] is not None} for cell in cells if cell.traces]
-    whole = all(t["segments"] is not None for cell in cells for t in cell.traces)
-    return 0 if whole else min(map(len, held))
+        if total > traces.PAGE_BYTES:
+            limits.append(max(at, 1))
+            break
+    for cell in cells:  # of which load.py may have kept less
+        held = {t["question"] for t in cell.traces if t["segments"] is not None}
+        if len(held) < len(cell.questions):
+            limits.append(len(held))
+    return min(limits, default=0)
 
 
 def _cell_names(records: list[dict[str, Any]], task: bool = True) -> list[str]:
@@ -162,7 +166,7 @@ def _cell_names(records: list[dict[str, Any]], task: bool = True) -> list[str]:
     parts = []
     for r, label in zip(records, labels, strict=True):
         point = f"end ignored {point_label(r)}" if ignored_ends(r) else f"budget {budget_label(r)}" if r.get("budget") else ""
-        parts.append(" · ".join(p for p in (r["task"] * task, names[group(r)], point, label) if p))
+        parts.append(printable(" · ".join(p for p in (r["task"] * task, names[group(r)], point, label) if p)))
     return parts
 
 

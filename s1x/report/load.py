@@ -95,7 +95,7 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
             cell.reads[key] = max(read, cell.reads.get(key, 0))
         if "votes" in line:
             cell.votes.append(line["votes"])
-        cell.traces.append(traces.shown(line, text=size < traces.TRACE_BYTES))
+        cell.traces.append(traces.shown(line, text=size < traces.CELL_BYTES))
         size += traces.size(cell.traces[-1])
     questions, scores, tokens = zip(*columns, strict=True) if columns else ((), (), ())
     cell.questions, cell.scores, cell.samples = question_means(questions, scores)

@@ -12,7 +12,8 @@ from typing import Any
 from ..errors import printable
 
 KINDS = ("thinking", "injected", "delimiter", "answer")
-TRACE_BYTES = 5_000_000  # text kept per cell; the page holds as much for all cells together
+CELL_BYTES = 5_000_000  # text that is kept of a cell
+PAGE_BYTES = 20_000_000  # text that the page holds of all cells together
 MEMBERS = 8  # of a pool, whose text is shown; of the others what they answer
 QUESTION_KEYS = ("question", "problem", "Question", "Problem", "query", "input", "prompt")
 TITLE = 200  # characters of a question whose traces are not on the page

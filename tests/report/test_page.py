@@ -94,7 +94,7 @@ def test_too_many_traces_are_cut_and_the_page_says_so(aggregated, tmp_path, monk
     for job, budget in enumerate((16, 256)):
         lines = [sample(q, budget, 0) for q in range(40)]
         write_job(tmp_path / str(job), job, lines, cell_id=str(budget), series="bf", overrides=[f"b={budget}"], budget=budget)
-    monkeypatch.setattr(traces, "TRACE_BYTES", 20_000)
+    monkeypatch.setattr(traces, "PAGE_BYTES", 20_000)
     aggregate(tmp_path)
     page = (tmp_path / "report.html").read_text()
     shown = int(re.search(r"holds the text of the first (\d+) of 40 questions per cell", page)[1])
