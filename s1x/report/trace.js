@@ -56,7 +56,7 @@ function samples(parent, pool) {
 function head(parent, name, m, counts) {
   add(parent, "span", name);
   answer(parent, m[ANSWER], m[RIGHT]);
-  const facts = [m[REWARD] === null ? "" : `reward ${m[REWARD].toFixed(3)}`, m[TOKENS] === null ? "" : `${count(m[TOKENS])} thinking tokens`];
+  const facts = [m[REWARD] === null ? "" : `reward ${m[REWARD].toFixed(3)}`, m[TOKENS] === null ? "" : `${count(m[TOKENS])} tokens`];
   add(parent, "span", " " + facts.filter(Boolean).join(", "), "soft");
   if (counts) add(parent, "span", " counts", "counts");
 }
