@@ -48,6 +48,9 @@ function markdown(table) {
 }
 
 for (const table of document.querySelectorAll("table")) {
+  for (const name of table.querySelectorAll("td.l")) { // names may break where their parts do
+    name.replaceChildren(...name.textContent.split(/(?<=[_(,=])/).flatMap(part => [part, document.createElement("wbr")]));
+  }
   [...table.rows[0].cells].forEach((title, column) => {
     if (table.rows.length < 3) return;
     const button = document.createElement("button");

@@ -12,7 +12,7 @@ from s1x.report.render import show
 
 from .sweep import sample, write_job
 
-VOID = {"meta", "path", "use", "rect", "br", "input", "wbr"}
+VOID = {"meta", "path", "use", "rect", "br", "input"}
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)>"
 
 
