@@ -52,7 +52,9 @@ function show() {
   add(at("verdict"), "span", `. ${count(t[THINKING])} thinking tokens` + (t[POOL] ? "" : `; ${ends[t[END]] ?? ""}`) + (t[WAITS] ? `; end ignored ${t[WAITS]} times` : "") + ".");
   if (at("beside").checked) beside(at("trace"), t);
   else draw(at("trace"), t);
-  history.replaceState(null, "", `#trace=${cell()},${t[QUESTION]},${t[REPEAT]}`);
+  try {
+    history.replaceState(null, "", `#trace=${cell()},${t[QUESTION]},${t[REPEAT]}`);
+  } catch {} // a page inside another one has no address of its own, and some browsers allow only so many changes
 }
 
 // The same question in all cells: what they have in common once, then where they part

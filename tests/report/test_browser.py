@@ -293,3 +293,21 @@ def test_tables_sort_and_can_be_copied(sweep, visit):
     page.get_by_role("button", name="Markdown").first.click()
     markdown = page.locator(".copy textarea").input_value().splitlines()
     assert markdown[0].startswith("| cell |") and markdown[1].startswith("| --- | ---: |") and len(markdown) == 2 + len(values)
+
+
+def test_a_real_search_on_the_page(command, tmp_path, visit):
+    settings = ["method=beam_search", "method.n=4", "method.width=2", "scorer=tiny_prm", "sampling.temperature=1"]
+    where = [f"store.dir={tmp_path / 'store'}", f"hydra.run.dir={tmp_path / 'out'}", "tracking=none"]
+    assert command(*settings, *where, "task.limit=2")[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "out" / "samples_tiny_math.jsonl").read_text().splitlines()]
+    page = visit(tmp_path / "out")
+    for line in lines:
+        nodes = line["info"]["nodes"]
+        assert page.locator("#trace .soft").first.inner_text().startswith(f"{len(nodes)} steps were grown; ")
+        best = max(line["samples"], key=lambda sample: sample["info"]["reward"])
+        counted = page.locator(".leaf.counted").inner_text()
+        assert f"{best['extracted']} " in counted and f"reward {best['info']['reward']:.3f}" in counted
+        path = [node["text"].strip() for node in nodes if node["path"] == best["info"]["path"][: len(node["path"])]]
+        shown = [text.strip() for text in page.locator("#trace li.best .step .text").all_inner_texts()]
+        assert [text for text in path if text] == shown[: len([text for text in path if text])]
+        page.keyboard.press("ArrowRight")
