@@ -49,7 +49,14 @@ function markdown(table) {
 
 for (const table of document.querySelectorAll("table")) {
   for (const name of table.querySelectorAll("td.l")) { // names may break where their parts do
+    name.classList.toggle("long", name.textContent.length > 40);
     name.replaceChildren(...name.textContent.split(/(?<=[_(,=])/).flatMap(part => [part, document.createElement("wbr")]));
+  }
+  for (const figure of table.querySelectorAll("td:not(.l)")) { // and intervals may stand below their number
+    const [, value, interval] = figure.textContent.match(/^(.*) (\[.*\])$/) ?? [];
+    if (!interval) continue;
+    figure.textContent = `${value} `;
+    add(figure, "span", interval, "ci");
   }
   [...table.rows[0].cells].forEach((title, column) => {
     if (table.rows.length < 3) return;
