@@ -5,7 +5,8 @@ const grid = { questions: [], column: new Map(), cells: [], rows: [], pitch: WID
 // How the traces of a question in a cell came out: {right, wrong, silent} (shares) and forced (whether any end was)
 function outcome(traces) {
   const shares = { right: 0, wrong: 0, silent: 0 };
-  for (const t of traces) shares[right(t[SCORE]) ? "right" : t[EXTRACTED] === null ? "silent" : "wrong"] += 1 / traces.length;
+  const kind = t => (right(t[SCORE]) ? "right" : t[EXTRACTED] === null ? "silent" : "wrong");
+  for (const t of traces) shares[kind(t)] += 1 / traces.length;
   return { ...shares, forced: traces.some(t => t[END] === "forced") };
 }
 
@@ -49,7 +50,10 @@ function hover(cell, question) {
   }
 }
 
-const short = (text, most = 60) => { const line = text.slice(0, 400).replace(/\s+/g, " "); return line.length > most ? line.slice(0, most) + "…" : line; };
+function short(text, most = 60) {
+  const line = text.slice(0, 400).replace(/\s+/g, " ");
+  return line.length > most ? line.slice(0, most) + "…" : line;
+}
 
 // `marked`: [cell, question] that is shown; `kept`: the questions that pass the filters, the others are faint
 function paint(marked = grid.marked, kept = grid.kept) {

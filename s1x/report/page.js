@@ -14,9 +14,10 @@ const current = () => rows[at("item").selectedIndex];
 const words = new Map();
 function text(t) {
   if (!words.has(t)) {
-    const pool = t[POOL] || { members: [], nodes: null }, lists = [t[SEGMENTS] || [], ...pool.members.map(m => m[LIST] || [])];
-    const parts = [...data.questions[t[QUESTION]], t[EXTRACTED], ...pool.members.map(m => m[ANSWER]), ...lists.flat().map(s => s[2]), ...(pool.nodes || []).map(n => n[4])];
-    words.set(t, parts.join("\n").toLowerCase());
+    const { members, nodes } = t[POOL] || { members: [], nodes: null };
+    const lists = [t[SEGMENTS] || [], ...members.map(m => m[LIST] || [])].flat().map(segment => segment[2]);
+    const answers = [...data.questions[t[QUESTION]], t[EXTRACTED], ...members.map(m => m[ANSWER])];
+    words.set(t, [...answers, ...lists, ...(nodes || []).map(node => node[4])].join("\n").toLowerCase());
   }
   return words.get(t);
 }
@@ -28,7 +29,10 @@ function fill(wanted = current()) {
   const there = t => other < 0 || (found[other]?.get(t[QUESTION]) ?? []).some(o => o[REPEAT] === t[REPEAT] && also(o));
   rows = data.traces[cell()].filter(t => want(t) && there(t) && (!sought || text(t).includes(sought)));
   const list = document.createDocumentFragment();
-  for (const t of rows) add(list, "option", (right(t[SCORE]) ? "✓ " : "✗ ") + (t[REPEAT] ? `(${t[REPEAT] + 1}) ` : "") + short(data.questions[t[QUESTION]][0]));
+  for (const t of rows) {
+    const again = t[REPEAT] ? `(${t[REPEAT] + 1}) ` : "";
+    add(list, "option", (right(t[SCORE]) ? "✓ " : "✗ ") + again + short(data.questions[t[QUESTION]][0]));
+  }
   at("item").replaceChildren(list);
   const same = wanted ? rows.findIndex(t => t[QUESTION] === wanted[QUESTION] && t[REPEAT] === wanted[REPEAT]) : 0;
   at("item").selectedIndex = Math.max(same, 0);
@@ -49,7 +53,9 @@ function show() {
   add(at("verdict"), "bdi", t[EXTRACTED] ?? "nothing");
   add(at("verdict"), "span", ", expected ");
   add(at("verdict"), "bdi", target);
-  add(at("verdict"), "span", `. ${count(t[THINKING])} thinking tokens` + (t[POOL] ? "" : `; ${ends[t[END]] ?? ""}`) + (t[WAITS] ? `; end ignored ${t[WAITS]} times` : "") + ".");
+  const end = t[POOL] ? "" : ends[t[END]], tokens = `${count(t[THINKING])} thinking tokens`;
+  const facts = [tokens, end, t[WAITS] ? `end ignored ${t[WAITS]} times` : ""];
+  add(at("verdict"), "span", `. ${facts.filter(Boolean).join("; ")}.`);
   if (at("beside").checked) beside(at("trace"), t);
   else draw(at("trace"), t);
   try {
@@ -59,7 +65,8 @@ function show() {
 
 // The same question in all cells: what they have in common once, then where they part
 function beside(parent, t) {
-  const group = grid.cells.flatMap(i => (found[i].get(t[QUESTION]) ?? []).filter(o => o[REPEAT] === t[REPEAT]).map(o => ({ list: o[SEGMENTS] ?? [], leaf: [i, o] })));
+  const same = i => (found[i].get(t[QUESTION]) ?? []).filter(o => o[REPEAT] === t[REPEAT]);
+  const group = grid.cells.flatMap(i => same(i).map(o => ({ list: o[SEGMENTS] ?? [], leaf: [i, o] })));
   tree(parent, merged(group), (item, leaves) => {
     const box = add(item, "div", "", "leaf");
     for (const [i, o] of leaves) {

@@ -16,7 +16,9 @@ function sort(table, column, title) {
 function fit(table, note) {
   const box = table.parentElement, wide = () => box.scrollWidth > box.clientWidth;
   const ranks = [...table.rows[0].cells].map(title => Number(title.dataset.rank)), out = new Set();
-  const put = () => [...table.rows].forEach(row => [...row.cells].forEach((cell, i) => cell.classList.toggle("out", out.has(i))));
+  const put = () => {
+    for (const row of table.rows) [...row.cells].forEach((cell, i) => cell.classList.toggle("out", out.has(i)));
+  };
   put();
   table.classList.remove("tight");
   note.hidden = true;
@@ -27,7 +29,8 @@ function fit(table, note) {
     put();
   }
   note.hidden = !out.size;
-  note.firstChild.textContent = `Left out: ${[...out].sort((a, b) => a - b).map(i => table.rows[0].cells[i].textContent).join(", ")}. `;
+  const names = [...table.rows[0].cells].filter((_, i) => out.has(i)).map(cell => cell.textContent);
+  note.firstChild.textContent = `Left out: ${names.join(", ")}. `;
 }
 
 const cellsOf = table => [...table.rows].map(row => [...row.cells].map(cell => cell.textContent.trim()));
@@ -38,7 +41,8 @@ function latex(table) {
   const safe = text => text.replace(/[\\&%$#_{}~^·]/g, c => special[c] || `\\${c}`);
   const [titles, ...rows] = cellsOf(table).map(row => row.map(safe).join(" & ") + " \\\\");
   const columns = sides(table).map(left => (left ? "l" : "r")).join("");
-  return [`\\begin{tabular}{${columns}}`, "\\toprule", titles, "\\midrule", ...rows, "\\bottomrule", "\\end{tabular}", ""].join("\n");
+  const begin = `\\begin{tabular}{${columns}}`;
+  return [begin, "\\toprule", titles, "\\midrule", ...rows, "\\bottomrule", "\\end{tabular}", ""].join("\n");
 }
 
 function markdown(table) {

@@ -4,7 +4,10 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const at = id => document.getElementById(id);
 const [QUESTION, REPEAT, SCORE, EXTRACTED, END, WAITS, THINKING, SEGMENTS, POOL] = Array(9).keys();
 const [ANSWER, RIGHT, REWARD, TOKENS, NODE, LIST] = Array(6).keys(); // of a sample in a pool
-const ends = { natural: "the model ended its thinking", forced: "the budget ended its thinking", context: "the context was full", none: "no separate thinking" };
+const ends = {
+  natural: "the model ended its thinking", forced: "the budget ended its thinking", context: "the context was full",
+  none: "no separate thinking",
+};
 const right = score => score >= 0.5;
 const count = n => n.toLocaleString("en");
 
@@ -33,7 +36,9 @@ function answer(parent, text, score) {
 
 function draw(parent, t) {
   parent.replaceChildren();
-  if (!t[SEGMENTS]) return void add(parent, "p", `The text of this trace is not on the page; it is in the samples file (doc_id ${data.questions[t[QUESTION]][2]}).`, "soft");
+  const id = data.questions[t[QUESTION]][2];
+  const elsewhere = `The text of this trace is not on the page; it is in the samples file (doc_id ${id}).`;
+  if (!t[SEGMENTS]) return void add(parent, "p", elsewhere, "soft");
   const pool = t[POOL];
   if (!pool) return segments(parent, t[SEGMENTS]);
   const why = add(parent, "p");
@@ -45,8 +50,8 @@ function draw(parent, t) {
 function samples(parent, pool) {
   parent = add(parent, "div", "", "samples");
   pool.members.forEach((m, i) => {
-    const box = add(parent, "details", "", "sample" + (pool.counted.includes(i) ? " counted" : "")), line = add(box, "summary");
-    head(line, `Sample ${i + 1}: `, m, pool.counted.includes(i));
+    const counts = pool.counted.includes(i), box = add(parent, "details", "", counts ? "sample counted" : "sample");
+    head(add(box, "summary"), `Sample ${i + 1}: `, m, counts);
     box.open = i === pool.counted[0];
     if (m[LIST]) segments(box, m[LIST]);
     else add(box, "p", "Its text is in the samples file.", "soft");
@@ -56,8 +61,9 @@ function samples(parent, pool) {
 function head(parent, name, m, counts) {
   add(parent, "span", name);
   answer(parent, m[ANSWER], m[RIGHT]);
-  const facts = [m[REWARD] === null ? "" : `reward ${m[REWARD].toFixed(3)}`, m[TOKENS] === null ? "" : `${count(m[TOKENS])} tokens`];
-  add(parent, "span", " " + facts.filter(Boolean).join(", "), "soft");
+  const reward = m[REWARD] === null ? "" : `reward ${m[REWARD].toFixed(3)}`;
+  const tokens = m[TOKENS] === null ? "" : `${count(m[TOKENS])} tokens`;
+  add(parent, "span", " " + [reward, tokens].filter(Boolean).join(", "), "soft");
   if (counts) add(parent, "span", " counts", "counts");
 }
 
@@ -65,8 +71,8 @@ function search(parent, pool) {
   const root = { kids: [], leaves: [], depth: 0 }, nodes = [];
   for (const [up, value, worth, tokens, text] of pool.nodes) {
     const above = up < 0 ? root : nodes[up], own = value !== null || text; // one of several trees is no step
-    const node = { above, value, worth, tokens, segments: own ? [[0, null, text.replace(/^\n+|\n+$/g, "")]] : [], kids: [], leaves: [] };
-    Object.assign(node, { depth: above.depth + (own ? 1 : 0), drawn: 1, kept: 0, whole: 0 });
+    const list = own ? [[0, null, text.replace(/^\n+|\n+$/g, "")]] : [], depth = above.depth + (own ? 1 : 0);
+    const node = { above, value, worth, tokens, depth, segments: list, kids: [], leaves: [], drawn: 1, kept: 0, whole: 0 };
     above.kids.push(node);
     nodes.push(node);
   }
@@ -82,7 +88,8 @@ function search(parent, pool) {
   for (const node of nodes) node.kept = node.kids.length || node.leaves.length ? 1 : 0;
   const steps = nodes.filter(node => node.depth > node.above.depth), alive = steps.filter(node => node.alive).length;
   gather(root);
-  add(parent, "p", `${count(steps.length)} steps were grown; ${count(alive)} of them lead to the ${count(pool.members.length)} chains at the end. Bold: what the scorer says of a step; equal steps stand there once.`, "soft");
+  const grown = `${count(steps.length)} steps were grown`, ends = `the ${count(pool.members.length)} chains at the end`;
+  add(parent, "p", `${grown}; ${count(alive)} of them lead to ${ends}. Bold: what the scorer says of a step; equal steps stand there once.`, "soft");
   tree(parent, root, (item, leaves) => {
     const same = new Map(); // chains that say the same, and count alike
     for (const i of leaves) {
@@ -90,7 +97,8 @@ function search(parent, pool) {
       same.set(key, [...(same.get(key) || []), i]);
     }
     for (const list of same.values()) {
-      const m = pool.members[list[0]], counts = pool.counted.includes(list[0]), box = add(item, "div", "", "leaf" + (counts ? " counted" : ""));
+      const m = pool.members[list[0]], counts = pool.counted.includes(list[0]);
+      const box = add(item, "div", "", counts ? "leaf counted" : "leaf");
       head(box, `${list.length > 1 ? "Chains" : "Chain"} ${list.map(i => i + 1).join(", ")}: `, m, counts);
       if (m[LIST] && m[LIST].length) segments(box, m[LIST]);
     }
@@ -113,8 +121,8 @@ function gather(node) {
   node.kids.forEach(gather);
 }
 
-// A tree of {segments, kids, leaves, alive, best, value, worth, depth}: what several have in common stands there once, and only
-// where they part does the page go in. Nodes that lead to no leaf are folded up.
+// A tree of {segments, kids, leaves, alive, best, value, worth, depth}: what several have in common stands there once, and
+// the page goes in where they part. Nodes that lead to no leaf are folded up.
 function tree(parent, root, leaf) {
   const list = add(parent, "ul", "", "tree");
   if (root.leaves.length || root.kids.length) branch(list, root, leaf);
@@ -125,10 +133,14 @@ function branch(list, node, leaf, all = false) {
   for (;;) {
     step(item, node);
     if (node.leaves.length) leaf(item, node.leaves);
-    const kept = node.kids.filter(kid => all || kid.alive).sort((a, b) => (b.best || 0) - (a.best || 0) || (b.worth || 0) - (a.worth || 0));
+    const order = (a, b) => (b.best || 0) - (a.best || 0) || (b.worth || 0) - (a.worth || 0);
+    const kept = node.kids.filter(kid => all || kid.alive).sort(order);
     const lost = node.kids.filter(kid => !all && !kid.alive);
     if (!all && node.depth !== undefined) dropped(item, node.kids, lost, leaf);
-    if (kept.length !== 1) return void (kept.length && kept.forEach((kid, _, kids) => branch(add(item, "ul"), kid, leaf, all)));
+    if (kept.length !== 1) {
+      for (const kid of kept) branch(add(item, "ul"), kid, leaf, all);
+      return;
+    }
     node = kept[0];
   }
 }
@@ -139,7 +151,8 @@ function step(item, node) {
   const line = add(item, "div", "", "step"), label = add(line, "small", `${node.depth} `);
   if (node.value !== null) add(label, "b", node.value.toFixed(3));
   if (node.drawn > 1) add(label, "span", ` ×${node.drawn}` + (node.kept < node.drawn ? `, ${node.kept} kept` : ""));
-  label.title = `${node.tokens} tokens` + (node.worth === null || node.worth === node.value ? "" : `; the chain so far is worth ${node.worth.toFixed(3)}`);
+  label.title = `${node.tokens} tokens`;
+  if (node.worth !== null && node.worth !== node.value) label.title += `; the chain so far is worth ${node.worth.toFixed(3)}`;
   if (node.segments[0][2].trim()) segments(line, node.segments);
   else add(line, "span", "(no words)", "soft");
 }
@@ -149,7 +162,8 @@ function dropped(item, kids, lost, leaf) {
   const sum = key => kids.reduce((n, kid) => n + kid[key], 0), [drawn, kept, whole] = ["drawn", "kept", "whole"].map(sum);
   if (!lost.length) return;
   const said = `${kept} of ${drawn} kept` + (whole < kept ? `, ${whole} to the end` : "");
-  const others = lost.slice().sort((a, b) => b.worth - a.worth).slice(0, 9).map(kid => (kid.worth === null ? "" : kid.worth.toFixed(3)) + (kid.drawn > 1 ? ` ×${kid.drawn}` : ""));
+  const worth = kid => (kid.worth === null ? "" : kid.worth.toFixed(3)) + (kid.drawn > 1 ? ` ×${kid.drawn}` : "");
+  const others = lost.slice().sort((a, b) => b.worth - a.worth).slice(0, 9).map(worth);
   const box = add(item, "details", "", "dropped");
   add(box, "summary", `${said}; the others: ${others.join(", ")}${lost.length > 9 ? ", …" : ""}`);
   box.ontoggle = () => {
@@ -163,7 +177,8 @@ function merged(group) {
   const node = { segments: [], kids: [], leaves: [], alive: true };
   group = group.map(({ list, leaf }) => ({ list: list.slice(), leaf }));
   while (group.every(g => g.list.length && g.list[0][0] === group[0].list[0][0])) {
-    const texts = group.map(g => g.list[0][2]), n = texts.reduce((most, text) => alike(texts[0], text, most), texts[0].length);
+    const texts = group.map(g => g.list[0][2]);
+    const n = texts.reduce((most, text) => alike(texts[0], text, most), texts[0].length);
     if (texts.every(text => text.length === n)) {
       node.segments.push(group[0].list[0]);
       for (const g of group) g.list.shift();
@@ -184,7 +199,10 @@ function merged(group) {
     if (key === null) node.leaves.push(g.leaf);
     else parts.set(key, [...(parts.get(key) || []), g]);
   }
-  for (const part of parts.values()) node.kids.push(part.length > 1 ? merged(part) : { segments: part[0].list, kids: [], leaves: [part[0].leaf], alive: true });
+  for (const [one, ...others] of parts.values()) {
+    const alone = { segments: one.list, kids: [], leaves: [one.leaf], alive: true };
+    node.kids.push(others.length ? merged([one, ...others]) : alone);
+  }
   return node;
 }
 

@@ -1,5 +1,5 @@
-// What cannot be seen of the page as it is laid out now: {outside: text beyond the window or in a box that overflows, pale: text
-// whose contrast is below 4.5 (WCAG 2.2, AA)}. Folded text and that of the grid's own scrolling box are left out.
+// What cannot be seen of the page as it is laid out now: {outside: text beyond the window or in a box that overflows,
+// pale: text whose contrast is below 4.5 (WCAG 2.2, AA)}. Folded text and that of the grid's own scrolling box are left out.
 () => {
   const outside = [], pale = new Set(), walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   const range = document.createRange(), wide = document.documentElement.scrollWidth;
