@@ -88,8 +88,9 @@ function search(parent, pool) {
   for (const node of nodes) node.kept = node.kids.length || node.leaves.length ? 1 : 0;
   const steps = nodes.filter(node => node.depth > node.above.depth), alive = steps.filter(node => node.alive).length;
   gather(root);
+  const legend = "Bold: what the scorer says of a step; equal steps stand there once.";
   const grown = `${count(steps.length)} steps were grown`, ends = `the ${count(pool.members.length)} chains at the end`;
-  add(parent, "p", `${grown}; ${count(alive)} of them lead to ${ends}. Bold: what the scorer says of a step; equal steps stand there once.`, "soft");
+  add(parent, "p", `${grown}; ${count(alive)} of them lead to ${ends}. ${legend}`, "soft");
   tree(parent, root, (item, leaves) => {
     const same = new Map(); // chains that say the same, and count alike
     for (const i of leaves) {
