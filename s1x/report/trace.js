@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = id => document.getElementById(id);
 const [QUESTION, REPEAT, SCORE, EXTRACTED, END, WAITS, THINKING, SEGMENTS, POOL] = Array(9).keys();
-const [ANSWER, RIGHT, REWARD, TOKENS, NODE, LIST] = Array(6).keys(); // of a sample in a pool
+const [ANSWER, RIGHT, REWARD, WEIGHT, TOKENS, NODE, LIST] = Array(7).keys(); // of a sample in a pool
 const ends = {
   natural: "the model ended its thinking", forced: "the budget ended its thinking", context: "the context was full",
   none: "no separate thinking",
@@ -21,10 +21,10 @@ function add(parent, tag, text = "", name = "") {
 
 function segments(parent, list) {
   const box = add(parent, "div", "", "text");
-  for (const [kind, n, text] of list) {
+  for (const [kind, n, text, role] of list) {
     const span = add(box, "span", text, data.kinds[kind]);
-    span.title = data.kinds[kind] + (n === null ? "" : `, ${n} tokens`);
-    if (n !== null) add(box, "small", ` ${count(n)} `, "n");
+    span.title = (role || data.kinds[kind]) + (n === null ? "" : `, ${n} tokens`);
+    if (n !== null) add(box, "small", ` ${role ? `${role} ` : ""}${count(n)} `, "n");
   }
 }
 
@@ -45,6 +45,9 @@ function draw(parent, t) {
   why.id = "why";
   add(why, "bdi", pool.why);
   (pool.nodes ? search : samples)(parent, pool);
+  if (!t[SEGMENTS].length) return;
+  add(parent, "p", "Written beside them:", "soft");
+  segments(parent, t[SEGMENTS]);
 }
 
 function samples(parent, pool) {
@@ -63,7 +66,8 @@ function head(parent, name, m, counts) {
   answer(parent, m[ANSWER], m[RIGHT]);
   const reward = m[REWARD] === null ? "" : `reward ${m[REWARD].toFixed(3)}`;
   const tokens = m[TOKENS] === null ? "" : `${count(m[TOKENS])} tokens`;
-  add(parent, "span", " " + [reward, tokens].filter(Boolean).join(", "), "soft");
+  const weight = m[WEIGHT] === null ? "" : `weight ${Number(m[WEIGHT].toPrecision(4))}`;
+  add(parent, "span", " " + [reward, weight, tokens].filter(Boolean).join(", "), "soft");
   if (counts) add(parent, "span", " counts", "counts");
 }
 

@@ -61,19 +61,21 @@ def question_text(line: dict[str, Any]) -> str:
 
 
 def _segments(trace: dict[str, Any]) -> list[list[Any]]:
-    """[index in KINDS, tokens, text] of each."""
-    return [[KINDS.index(s["kind"]), len(s["ids"]), s["text"]] for s in trace.get("segments") or []]
+    """[index in KINDS, tokens, text, role if any] of each."""
+    return [
+        [KINDS.index(s["kind"]), len(s["ids"]), s["text"], *filter(None, [s.get("role")])] for s in trace.get("segments") or []
+    ]
 
 
 def _pool(line: dict[str, Any]) -> dict[str, Any]:
     """{why: which answer counts, as a sentence; counted: places of the samples that say it; nodes: the tree or None, [parent
-    (-1: the root), value, worth, tokens, text] of each; members: [extracted, score, reward, thinking tokens, node or None,
-    segments (None: not on the page)]}. Of a leaf of a tree the segments are what follows its thinking."""
+    (-1: the root), value, worth, tokens, text] of each; members: [extracted, score, reward, weight, thinking tokens, node
+    or None, segments (None: not on the page)]}. Of a leaf of a tree the segments are what follows its thinking."""
     samples = line["samples"]
     nodes, places = _tree(samples, line.get("info"))
     why, counted = _vote(samples, line)
-    members = []
-    for at, (sample, place) in enumerate(zip(samples, places, strict=True)):
+    members, weights = [], line.get("weights") or [None] * len(samples)
+    for at, (sample, place, weight) in enumerate(zip(samples, places, weights, strict=False)):
         segments = _segments(sample)
         if nodes is not None:
             last = max((i for i, s in enumerate(segments) if s[0] < KINDS.index("delimiter")), default=-1)
@@ -81,7 +83,7 @@ def _pool(line: dict[str, Any]) -> dict[str, Any]:
         reward = (sample.get("info") or {}).get("reward")
         kept = segments if nodes is not None or at < MEMBERS or at in counted[:1] else None
         score, tokens = _number(sample.get("score")), sample.get("thinking_tokens")
-        members.append([sample.get("extracted"), score, _number(reward), tokens, place, kept])
+        members.append([sample.get("extracted"), score, _number(reward), _number(weight), tokens, place, kept])
     return {"why": why, "counted": counted, "nodes": nodes, "members": members}
 
 
@@ -125,6 +127,9 @@ def _vote(samples: Sequence[dict[str, Any]], line: dict[str, Any]) -> tuple[str,
     if rule == "weighted" and None not in rewards:
         own = sum(rewards[at] for at in same)
         return f"{name} counts: the rewards of the samples that say it add up to {own:.3f} of {sum(rewards):.3f}.", same
+    if rule == "weights" and len(weights := line.get("weights") or []) == len(samples):
+        own, every = sum(weights[at] for at in same), sum(weights)
+        return f"{name} counts: the weights of the samples that say it add up to {own:.4g} of {every:.4g}.", same
     if rule == "best" and None not in rewards:
         best = max(range(len(samples)), key=lambda at: rewards[at])
         return f"{name} counts: of {len(samples)}, number {best + 1} has the highest reward, {rewards[best]:.3f}.", [best]

@@ -110,7 +110,7 @@ def test_pools_show_their_members(tmp_path):
     aggregate(tmp_path)
     pool = data_of((tmp_path / "report.html").read_text())["traces"][0][0][8]
     assert len(pool["members"]) == 2 and pool["nodes"] is None
-    assert pool["members"][1][5][0][1] == len(sample(0, 64, 0)["segments"][0]["ids"])
+    assert pool["members"][1][6][0][1] == len(sample(0, 64, 0)["segments"][0]["ids"])
 
 
 @pytest.mark.parametrize("width", [80, 140])

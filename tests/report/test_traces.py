@@ -49,10 +49,16 @@ def test_why_an_answer_counts(rule, answers, rewards, classes, answer, why, coun
     assert (found["why"], found["counted"], found["nodes"]) == (why.replace("\\\\", "\\"), counted, None)
 
 
+def test_weights_of_a_method_are_told():
+    found = pool("8 7 7".split(), vote="weights", weights=[1.5, 1.0, 0.75], classes=[0, 1, 1], extracted="7")
+    assert found["why"] == "7 counts: the weights of the samples that say it add up to 1.75 of 3.25."
+    assert found["counted"] == [1, 2] and [m[3] for m in found["members"]] == [1.5, 1.0, 0.75]
+
+
 def test_of_a_large_pool_every_sample_is_told_and_the_text_of_some():
     found = pool(["8"] * 20 + ["7"], [0.1] * 20 + [0.9], vote="best", extracted="7", classes=[0] * 20 + [1])
     assert [m[0] for m in found["members"]] == ["8"] * 20 + ["7"] and found["counted"] == [20]
-    assert [at for at, m in enumerate(found["members"]) if m[5] is not None] == [*range(8), 20]
+    assert [at for at, m in enumerate(found["members"]) if m[6] is not None] == [*range(8), 20]
 
 
 def test_a_search_is_a_tree_with_its_dropped_steps():
@@ -67,8 +73,8 @@ def test_a_search_is_a_tree_with_its_dropped_steps():
         [0, 0.875, 0.875, 1, "d"],
         [-1, 0.25, 0.25, 2, "b\n"],
     ]
-    assert [m[4] for m in found["members"]] == [1, 2] and found["counted"] == [1]
-    assert [[s[0] for s in m[5]] for m in found["members"]] == [[2, 3], [2, 3]]  # their thinking stands in the nodes
+    assert [m[5] for m in found["members"]] == [1, 2] and found["counted"] == [1]
+    assert [[s[0] for s in m[6]] for m in found["members"]] == [[2, 3], [2, 3]]  # their thinking stands in the nodes
 
 
 def test_several_trees_hang_on_one_root():
@@ -91,12 +97,12 @@ def test_several_trees_hang_on_one_root():
 def test_without_a_whole_tree_it_is_a_pool(info):
     line = search(0, [([0], 0.5, "a")], leaves=[[0], [3]]) | {"info": info}
     found = shown(line)["pool"]
-    assert found["nodes"] is None and all(m[4] is None and m[5] for m in found["members"])
+    assert found["nodes"] is None and all(m[5] is None and m[6] for m in found["members"])
 
 
 def test_a_leaf_at_the_root_and_numbers_that_json_has_not():
     found = shown(search(0, [], leaves=[[]]))["pool"]
-    assert found["nodes"] == [] and found["members"][0][4] == -1
+    assert found["nodes"] == [] and found["members"][0][5] == -1
     line = search(0, [([0], math.nan, "a")], leaves=[[0]])
     assert shown(line)["pool"]["nodes"] == [[-1, None, None, 1, "a"]]
 
