@@ -127,7 +127,7 @@ def test_nobody_outside_methods_names_a_method():
             words = [getattr(node, key) for key in ("id", "attr", "name", "arg", "module", "value") if hasattr(node, key)]
             words = [w for w in words if isinstance(w, str)]
             told += [(path.name, node.lineno, w) for w in words if set(w.split(".")) & METHODS]
-    for path in sorted((ROOT / "s1x").rglob("*.jinja")):
+    for path in sorted(path for ending in ("jinja", "js") for path in (ROOT / "s1x").rglob(f"*.{ending}")):
         words = set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
         told += [(path.name, 0, word) for word in words & METHODS]
     assert told == []

@@ -42,6 +42,7 @@ def line(
     if trace.samples:
         row["samples"] = [_trace(s, chat) | _grade(g) | {"text": t} for s, (t, g) in zip(trace.samples, members, strict=True)]
         own = trace.thinking_tokens, trace.answer_tokens  # what was written beside the samples
+        row |= {"vote": trace.vote} if trace.weights is None else {"vote": "weights", "weights": list(trace.weights)}
         row |= votes.vote(row["samples"], trace.vote, trace.weights)
         row["thinking_tokens"], row["answer_tokens"] = row["thinking_tokens"] + own[0], row["answer_tokens"] + own[1]
         row["resps"] = [[t for t, _ in members]]

@@ -15,7 +15,8 @@ def vote(members: Sequence[dict[str, Any]], rule: str = "majority", weights: Seq
 
     `score` and `extracted` are those of the vote that counts, by `rule`: majority (ties shared out; the most frequent answer,
     the first of several), or weighted or best by reward; or by the `weights` that a method gave its samples, the first of
-    equals: these are no draws alike, so nothing is estimated of fewer of them, and `votes` is empty. Else it holds, by k:
+    equals: these are no draws alike, so nothing is estimated of fewer of them, and `votes` is empty. `classes` numbers the
+    answers, equal ones alike (None: no answer). `votes` holds, by k:
     `maj`, `pass` and `best` (the sample with the highest mean log-probability) as expectations over all subsets of k members,
     `first_maj` and `first_pass` of the first k (s1's variant); and of the whole pool `shortest` and `weighted` (by the
     exponential of the mean log-probability). `best` and `weighted` need log-probabilities, which greedy samples lack. Where
@@ -69,6 +70,7 @@ def _fields(
         "extracted": answer.get("extracted"),
         "no_answer": winner is None,
         "votes": votes,
+        "classes": groups,
         "thinking_tokens": sum(m["thinking_tokens"] for m in members),
         "answer_tokens": sum(m["answer_tokens"] for m in members),
         "waits": sum(m["waits"] for m in members) / len(members),

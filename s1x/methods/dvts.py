@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..streams.types import All, Method, Trace
+from ..streams.types import All, Method
 from .base import Ask, method
 from .beam_search import beam_search
-from .search import Policy, Vote, check_search
+from .search import Policy, Vote, check_search, joined
 
 
 def _check(s, checks) -> None:
@@ -26,7 +26,4 @@ def dvts(ask: Ask, *, n: int, width: int = 4, policy: Policy = Policy(), vote: V
     Tree i is over pool member i. vote: as in best_of_n, over the chains that the trees end with.
     """
     trees = [beam_search(ask.sample(i), n=width, width=width, policy=policy) for i in range(n // width)]
-    found = yield All(trees)
-    return Trace(
-        ask.prompt.ids, samples=[leaf for tree in found for leaf in tree.samples], vote=vote, info={"trees": len(trees)}
-    )
+    return joined(ask, (yield All(trees)), vote)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -85,7 +85,7 @@ class Node:
     """A partial chain: `steps` of thinking (ids, with what ended them), their `values`, and how the last one ended.
 
     start: what opens the thinking. stream: the stream in which it goes on (its prefix, and how far it was read). path: which
-    child of which child it is.
+    child of which child it is. tree: every node that was grown from the same root, the dropped ones too.
     """
 
     ask: Ask
@@ -96,6 +96,7 @@ class Node:
     last: Span | None = None
     stream: tuple[Ids, int] | None = None
     path: tuple[int, ...] = ()
+    tree: list[Node] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property
     def ids(self) -> Ids:
@@ -132,10 +133,16 @@ class Node:
         step = span.ids if child.finished else span.ids + span.stop
         child = replace(child, steps=(*self.steps, step))
         texts = self.policy.texts(ask, child.steps)
-        if len(texts) <= len(self.values):  # the step has no words
-            return replace(child, values=self.values)
-        values = yield from ask.judged(texts)
-        return replace(child, values=tuple(values))
+        if len(texts) > len(self.values):  # else the step has no words
+            child = replace(child, values=tuple((yield from ask.judged(texts))))
+        self.tree.append(child)
+        return child
+
+    def told(self) -> dict[str, Any]:
+        """Its last step for the samples file: `value`, what the scorer says of it, and `worth`, that of the chain up to it."""
+        value, step = self.values[-1] if self.values else None, self.steps[-1]
+        told = {"path": list(self.path), "value": value, "worth": self.worth}
+        return told | {"tokens": len(step), "text": self.ask.decode(step)}
 
     def close(self) -> Method:
         """The trace: the answer, and what the whole chain is worth (`reward` in its info)."""
@@ -170,9 +177,21 @@ def ranked(nodes: Sequence[Node]) -> list[Node]:
 
 
 def chosen(ask: Ask, leaves: Sequence[Node], vote: Vote, **info: Any) -> Method:
-    """The result of a search: every leaf gets its answer, and `vote` says which answer counts (VOTES)."""
+    """The result of a search: every leaf gets its answer, and `vote` says which answer counts (VOTES). The whole tree is in
+    its info (`nodes`, each behind its parent)."""
     samples = yield All([leaf.close() for leaf in leaves])
-    return Trace(ask.prompt.ids, samples=samples, vote=vote, info={"leaves": len(leaves)} | info)
+    nodes = [node.told() for node in sorted(leaves[0].tree, key=lambda node: node.path)]
+    return Trace(ask.prompt.ids, samples=samples, vote=vote, info={"leaves": len(leaves), "nodes": nodes} | info)
+
+
+def joined(ask: Ask, trees: Sequence[Trace], vote: Vote) -> Trace:
+    """Several searches as one, over all of their leaves: tree i is child i of its root."""
+    for i, tree in enumerate(trees):
+        for info in (*tree.info["nodes"], *(leaf.info for leaf in tree.samples)):
+            info["path"].insert(0, i)
+    nodes = [node for tree in trees for node in tree.info["nodes"]]
+    samples = [leaf for tree in trees for leaf in tree.samples]
+    return Trace(ask.prompt.ids, samples=samples, vote=vote, info={"trees": len(trees), "nodes": nodes})
 
 
 def check_search(s: Any, checks: Checks, *counts: str) -> None:

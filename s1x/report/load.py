@@ -13,12 +13,8 @@ import numpy as np
 
 from ..metrics.intervals import question_means
 from ..metrics.obedience import line_obedience
+from . import traces
 from .labels import complete, group, ignored_ends
-
-KINDS = ("thinking", "injected", "delimiter", "answer")
-TRACE_BYTES = 5_000_000  # text kept per cell; the page holds as much for all cells together
-MEMBERS = 8  # of a pool, in the trace browser
-QUESTION_KEYS = ("question", "problem", "Question", "Problem", "query", "input", "prompt")
 
 
 @dataclass
@@ -34,7 +30,7 @@ class Cell:
     obedience: np.ndarray | None = None  # (questions, 2), metrics.obedience.NAMES, where the prompt names a length
     targets: dict[Any, str] = field(default_factory=dict)
     reads: dict[str, int] = field(default_factory=dict)  # stream key -> most tokens read
-    traces: list[dict[str, Any]] = field(default_factory=list)  # compact, see `_trace`
+    traces: list[dict[str, Any]] = field(default_factory=list)  # of every line, see traces.shown
     votes: list[dict[str, dict[str, float]]] = field(default_factory=list)  # of pools, per line: {maj: {k: ...}, ...}
     training: dict[str, Any] | None = None  # training.json, of a cell whose job trained its model
 
@@ -84,25 +80,6 @@ def job_directories(directory: Path) -> list[Path]:
     return sorted(below or found, key=lambda path: _natural(path.relative_to(directory).as_posix()))
 
 
-def trace_bytes(trace: dict[str, Any]) -> int:
-    """About how much page a compact trace takes."""
-    members = [segment for *_, segments in trace["members"] for segment in segments]
-    return 200 + sum(len(segment[2]) + 10 for segment in trace["segments"] + members)
-
-
-def question_text(line: dict[str, Any]) -> str:
-    """The question as the document has it, else the prompt that lm-eval stored."""
-    doc = line.get("doc")
-    if isinstance(doc, dict):
-        for key in QUESTION_KEYS:
-            if isinstance(doc.get(key), str):
-                return doc[key]
-    arguments = line.get("arguments")
-    while isinstance(arguments, (list, tuple, dict)) and arguments:
-        arguments = next(iter(arguments.values())) if isinstance(arguments, dict) else arguments[0]
-    return arguments if isinstance(arguments, str) else str(doc or "")
-
-
 def _read_samples(cell: Cell, job: Path) -> list[str]:
     """Fill in the cell from its sample file, line by line (files of long traces do not fit in memory at once)."""
     paths = sorted(job.glob("samples_*.jsonl"))
@@ -125,9 +102,8 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
             cell.reads[key] = max(read, cell.reads.get(key, 0))
         if "votes" in line:
             cell.votes.append(line["votes"])
-        if size < TRACE_BYTES:
-            cell.traces.append(_trace(line))
-            size += trace_bytes(cell.traces[-1])
+        cell.traces.append(traces.shown(line, text=size < traces.CELL_BYTES))
+        size += traces.size(cell.traces[-1])
     questions, scores, tokens = zip(*columns, strict=True) if columns else ((), (), ())
     cell.questions, cell.scores, cell.samples = question_means(questions, scores)
     _, squares, _ = question_means(questions, np.square(scores))
@@ -152,30 +128,6 @@ def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
                 yield None
             else:
                 yield line
-
-
-def _trace(line: dict[str, Any]) -> dict[str, Any]:
-    """What the trace browser shows: segments as [index in KINDS, tokens, text, role if any]; of a pool its first members."""
-    return {
-        "question": line["doc_id"],
-        "repeat": line.get("repeat", 0),
-        "text": question_text(line),
-        "target": str(line.get("target", "")),
-        "score": line["score"],
-        "extracted": line.get("extracted"),
-        "end": line.get("end"),
-        "waits": line.get("waits", 0),
-        "thinking": line["thinking_tokens"],
-        "segments": _segments(line),
-        "members": [[m.get("extracted"), m.get("score"), _segments(m)] for m in (line.get("samples") or [])[:MEMBERS]],
-    }
-
-
-def _segments(trace: dict[str, Any]) -> list[list[Any]]:
-    return [
-        [KINDS.index(s["kind"]), len(s["ids"]) if "ids" in s else s["tokens"], s["text"], *filter(None, [s.get("role")])]
-        for s in trace.get("segments") or []
-    ]
 
 
 def _identities(record: dict[str, Any]) -> set[Any]:

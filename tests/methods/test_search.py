@@ -54,6 +54,7 @@ class Naive:
         self.head = prompt.ids + CHAT.thinking_start
         self.room = CONTEXT - len(self.head) - CHAT.frame - 0
         self.most = min(self.room, policy.max_thinking_tokens or self.room)
+        self.grown = []  # every chain that there was, kept or not
 
     def value(self, steps):
         words, row = CHAT.encode("q:"), None
@@ -76,9 +77,9 @@ class Naive:
             if token == NEWLINE and CHAT.decode(tuple(ids)).strip():
                 break
         steps = (*steps, tuple(ids))
-        if not CHAT.decode(tuple(ids)).strip():
-            return steps, sampling, own, values
-        return steps, sampling, own, (*values, self.value(steps))
+        values = (*values, self.value(steps)) if CHAT.decode(tuple(ids)).strip() else values
+        self.grown.append((steps, sampling, own, values))
+        return self.grown[-1]
 
     def ended(self, chain):
         steps, _, own, _ = chain
@@ -174,11 +175,26 @@ def test_equals_the_naive_search(name, policy, n, width, seed, levels):
     engine, judge = make_engine(seed, start=400, end=200, tokens_per_poll=1 + seed % 8), Judge(seed, levels)
     ask = question(Sampling(1.0, noise=seed))
     ((trace,), scheduler) = run([method(ask, **arguments(n, width, policy))], engine, judge)
-    expected = naive(Naive(policy, engine, judge, ask.prompt, ask.sampling), n, width)
+    reference = Naive(policy, engine, judge, ask.prompt, ask.sampling)
+    expected, worth = naive(reference, n, width), reference.worth
     assert [sample.ids("thinking") for sample in trace.samples] == [sum(steps, ()) for steps, *_ in expected]
-    worth = Naive(policy, engine, judge, ask.prompt, ask.sampling).worth
     assert [sample.info["reward"] for sample in trace.samples] == pytest.approx([worth(chain) for chain in expected])
     assert [sample.end == "natural" for sample in trace.samples] == [own for _, _, own, _ in expected]
+
+    texts, told = {(): ""}, []  # the tree: every chain that was grown, the dropped ones too, and what it was worth
+    for node in trace.info["nodes"]:
+        path = tuple(node["path"])
+        assert path not in texts
+        texts[path] = texts.get(path[:-1], "") + node["text"]
+        told.append((texts[path], node["tokens"], node["value"] or 0, node["worth"]))
+    known = [
+        (CHAT.decode(sum(steps, ())), len(steps[-1]), (values or (0,))[-1], worth((steps, 0, 0, values)))
+        for steps, _, _, values in reference.grown
+    ]
+    for ours, naives in zip(sorted(told), sorted(known), strict=True):
+        assert ours[:2] == naives[:2] and ours[2:] == pytest.approx(naives[2:])
+    for sample in trace.samples:
+        assert texts[tuple(sample.info["path"])] == CHAT.decode(sample.ids("thinking"))
 
 
 @pytest.mark.parametrize("name", METHODS)

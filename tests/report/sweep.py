@@ -75,6 +75,26 @@ def sample(question: int, budget: int | None, ignored: int, base: bool = False, 
     }
 
 
+def search(question: int, nodes: list[tuple[list[int], float, str]], leaves: list[list[int]], **line: Any) -> dict[str, Any]:
+    """A line of a search: its (path, value, text) and the paths of its leaves, of which the last is worth most and counts."""
+    told = [{"path": p, "value": v, "worth": v, "tokens": len(text), "text": text} for p, v, text in nodes]
+    worth = {tuple(p): v for p, v, _ in nodes}
+    members = [sample(question, 16, 0) for _ in leaves]
+    for at, (member, path) in enumerate(zip(members, leaves, strict=True)):
+        right = at == len(leaves) - 1
+        member["info"] = {"reward": worth.get(tuple(path), 0.0), "steps": len(path), "path": path}
+        member |= {"extracted": str(question + (not right)), "score": float(right)}
+    classes = [0] * (len(leaves) - 1) + [1]
+    own = {
+        "samples": members,
+        "vote": "best",
+        "classes": classes,
+        "segments": [],
+        "info": {"leaves": len(leaves), "nodes": told},
+    }
+    return sample(question, 16, 0) | own | {"extracted": str(question), "score": 1.0} | line
+
+
 def write_job(
     directory: Path,
     job: int,

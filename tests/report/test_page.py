@@ -6,13 +6,13 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from s1x.report import html
+from s1x.report import traces
 from s1x.report.aggregate import aggregate
 from s1x.report.render import show
 
 from .sweep import sample, write_job
 
-VOID = {"meta", "path", "use", "rect", "br"}
+VOID = {"meta", "path", "use", "rect", "br", "input"}
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)>"
 
 
@@ -66,14 +66,14 @@ def test_browser_data_holds_every_trace_by_kind(aggregated):
     data = data_of((aggregated[0] / "report.html").read_text())
     assert len(data["cells"]) == len(data["traces"]) == 9 and len(data["questions"]) == 60
     waiting = data["traces"][data["cells"].index("tiny_math · budget_forcing · end ignored 2x")]
-    for question, _, score, extracted, end, waits, thinking, segments, members in waiting:
+    for question, _, score, extracted, end, waits, thinking, segments, pool in waiting:
         line = sample(question, 256, 2)  # questions are numbered in the order of their first appearance: 0, 1, ...
         assert [n for _, n, _ in segments] == [len(s["ids"]) for s in line["segments"]]
         assert [data["kinds"][k] for k, _, _ in segments] == [s["kind"] for s in line["segments"]]
         assert (score, extracted, end, waits, thinking) == tuple(
             line[k] for k in ("score", "extracted", "end", "waits", "thinking_tokens")
         )
-        assert members == []
+        assert pool is None
 
 
 def test_model_text_cannot_become_markup(tmp_path):
@@ -94,20 +94,23 @@ def test_too_many_traces_are_cut_and_the_page_says_so(aggregated, tmp_path, monk
     for job, budget in enumerate((16, 256)):
         lines = [sample(q, budget, 0) for q in range(40)]
         write_job(tmp_path / str(job), job, lines, cell_id=str(budget), series="bf", overrides=[f"b={budget}"], budget=budget)
-    monkeypatch.setattr(html, "TRACE_BYTES", 20_000)
+    monkeypatch.setattr(traces, "PAGE_BYTES", 20_000)
     aggregate(tmp_path)
     page = (tmp_path / "report.html").read_text()
-    shown = int(re.search(r"holds the first (\d+) of 40 questions per cell", page)[1])
-    assert 1 <= shown < 40 and [len(t) for t in data_of(page)["traces"]] == [shown, shown]
-    assert len(json.dumps(data_of(page))) < 25_000
+    shown = int(re.search(r"holds the text of the first (\d+) of 40 questions per cell", page)[1])
+    data = data_of(page)
+    assert 1 <= shown < 40 and [sum(t[7] is not None for t in rows) for rows in data["traces"]] == [shown, shown]
+    assert [len(rows) for rows in data["traces"]] == [40, 40]  # how each came out is there
+    assert len(json.dumps(data)) < 35_000
 
 
 def test_pools_show_their_members(tmp_path):
     pool = sample(0, 16, 0) | {"samples": [sample(0, 16, 0), sample(0, 64, 0)]}
     write_job(tmp_path / "0", 0, [pool], cell_id="vote", series="majority_voting", overrides=[], budget=None)
     aggregate(tmp_path)
-    members = data_of((tmp_path / "report.html").read_text())["traces"][0][0][8]
-    assert len(members) == 2 and members[1][2][0][1] == len(sample(0, 64, 0)["segments"][0]["ids"])
+    pool = data_of((tmp_path / "report.html").read_text())["traces"][0][0][8]
+    assert len(pool["members"]) == 2 and pool["nodes"] is None
+    assert pool["members"][1][6][0][1] == len(sample(0, 64, 0)["segments"][0]["ids"])
 
 
 @pytest.mark.parametrize("width", [80, 140])
