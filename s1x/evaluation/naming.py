@@ -89,7 +89,7 @@ def results_key(configs: Iterable[DictConfig]) -> str:
     for cfg in configs:
         plain = keyed(cfg)
         del plain["distributed"]
-        plain["engine"] = _of_engine(plain["engine"])
+        plain |= {"engine": _of_engine(plain["engine"]), "scorer": _of_scorer(plain["scorer"])}
         jobs.append([plain, stage_names(cfg), str(cfg.report.of)])
     return blake2b(json.dumps(jobs, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
 
@@ -97,6 +97,14 @@ def results_key(configs: Iterable[DictConfig]) -> str:
 def _of_engine(engine: Mapping[str, Any]) -> list[Any]:
     """What of an engine decides tokens."""
     return [engine["name"], *({key: engine[key]} for key in TOKENS if engine.get(key))]
+
+
+def _of_scorer(scorer: Any) -> Any:
+    """The same of a scorer, whose engine says what differs from the policy's."""
+    if not scorer or not scorer.get("engine"):
+        return scorer
+    own = {"name": scorer["engine"].get("_target_")} | scorer["engine"]
+    return scorer | {"engine": [part for part in _of_engine(own) if part] or {}}
 
 
 def _flat(node: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
@@ -110,6 +118,8 @@ def _flat(node: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
 def cell_id(cfg: DictConfig, known: Facts) -> str:
     """Readable, safe in file names, and different for different settings: the last part is a hash of all that is keyed."""
     whole = keyed(cfg, known)
+    if "scorer" in whole:
+        whole["scorer"] = _of_scorer(whole["scorer"])
     parts = [
         {k: v for k, v in whole.items() if k not in ("engine", "data", "train", "distributed")},
         *_of_engine(whole["engine"]),
