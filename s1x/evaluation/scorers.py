@@ -98,7 +98,7 @@ def sizes_of(engine: Mapping[str, Any], scorer: Mapping[str, Any] | None) -> dic
 
 
 def _list(able: frozenset[str]) -> str:
-    said = {"head": "outputs of a value head", "labels": "those of labels", "next": "log-probabilities of what is there"}
+    said = {"head": "outputs of a value head", "labels": "probabilities of labels", "next": "those of what is there"}
     return " and ".join(words for kind, words in said.items() if kind in able) or "nothing"
 
 
