@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import math
@@ -181,9 +182,10 @@ async def _rows(endpoint: Endpoint, scoring: Scoring, fields: dict[str, Any], la
                 break
             except Refused:
                 return None
-            except Broken:
+            except Broken as error:
                 if not tries:
                     return None
+                await asyncio.sleep(min(error.after, 60.0))
         rows = asked.take(part.place, got.value)
     return rows
 
