@@ -11,14 +11,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import s1x
 from s1x.engines import probing
+from s1x.models.tokenizer import load_tokenizer
+from s1x.scorer import Scorer, ScorerFormat
 from s1x.streams.engine import EngineError, Open, Scoring
 from s1x.streams.memory import MemoryStore
 from s1x.streams.scheduler import Job, Model, Scheduler
 from s1x.streams.scores import MemoryScores, ScoreStore
 from s1x.streams.types import Score
+from s1x.tiny import problems
 
 from . import tiny
 from .serve import serving
@@ -31,6 +35,7 @@ ROOT = Path(s1x.__file__).parents[1]
 PRM = str(ROOT / "s1x" / "tiny" / "models" / "tiny-prm")
 KEY = "a-key-for-tests-of-scores"
 LABELS = (13, 15, 40)
+POOLING = ("--runner", "pooling", "--served-model-name", "rm", "--pooler-config.tok_pooling_type", "ALL")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +62,25 @@ def texts(n: int, seed: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     out = []
     for _ in range(n):
         ids = (*trunk[: rng.randrange(81)], *(rng.randrange(3, 400) for _ in range(rng.randrange(5, 60))))
-        out.append((ids, tuple(sorted(rng.sample(range(1, len(ids) + 1), 5)))))
+        out.append((ids, tuple(sorted(rng.sample(range(1, len(ids)), 5)))))
+    return out
+
+
+def traces(n: int, seed: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """What the tiny process reward model is made for: traces of two each that part at a wrong line, read behind each line.
+
+    (Of other texts it may write ids of the padded vocabulary, which vLLM counts among all and transformers does not.)
+    """
+    strings = yaml.safe_load((ROOT / "conf" / "scorer" / "tiny_prm.yaml").read_text())
+    scorer = Scorer(ScorerFormat("x", mark="\n", labels=strings["labels"]), load_tokenizer({"path": PRM}))
+    rng, out, problem = random.Random(seed), [], None
+    for i in range(n):
+        problem = problem if i % 2 else problems.sample(rng, rng.randint(3, 6))
+        values = [problems.three(v) for v in problem.values]
+        lines = [f"{k + 1}:{values[k]}{s.op}{problems.three(s.x)}={values[k + 1]}" for k, s in enumerate(problem.steps)]
+        if i % 2:
+            lines[2] = lines[2][:-1] + str((int(lines[2][-1]) + 1) % 10)
+        out.append(scorer.encode(problem.question, [*lines, f"So {problem.result}."]))
     return out
 
 
@@ -94,7 +117,7 @@ def test_labels_are_those_of_the_embedded_engine(prm, tmp_path, monkeypatch, nam
     """Named in the request, and, as from servers that know no such field, drawn one by one."""
     if not named:
         monkeypatch.setattr(probing, "NAMED", 1)
-    reference, asked = transformers(PRM), texts(60, seed=named)
+    reference, asked = transformers(PRM), traces(60, seed=named)
     engine = server(PRM, [prm, prm.replace("127.0.0.1", "localhost")], model_id="prm", api_key_env="S1X_TEST_KEY")
     assert engine.scores == {"labels", "next"}
     compare(engine, reference, asked, LABELS, tmp_path, 1e-4)
@@ -102,7 +125,7 @@ def test_labels_are_those_of_the_embedded_engine(prm, tmp_path, monkeypatch, nam
     assert engine.counters.scored == sum(seen.values()) * (1 if named else len(LABELS))  # each row once
     assert engine.counters.scored > engine.counters.scored_cached > 0.3 * engine.counters.scored
     assert engine.counters.decoded == engine.counters.prefill == 0
-    compare(engine, reference, texts(60, seed=5), "next", tmp_path, 1e-4) if named else None
+    compare(engine, reference, [(ids, at[:-1]) for ids, at in traces(60, seed=5)], "next", tmp_path, 1e-4) if named else None
     engine.close(), reference.close()
 
 
@@ -111,7 +134,7 @@ def test_heads_are_those_of_the_embedded_engine(family, tmp_path):
     (tmp_path / "model").mkdir()
     path, _, _ = family(tmp_path / "model")
     reference, asked = transformers(path), texts(45, seed=3)
-    with serving(path, tmp_path, "--runner", "pooling", "--served-model-name", "rm", "--api-key", KEY) as url:
+    with serving(path, tmp_path, *POOLING, "--api-key", KEY) as url:
         engine = server(path, url, model_id="rm", api_key_env="S1X_TEST_KEY")
         assert engine.scores == {"head"} and engine.fingerprint.startswith("server-0.32/")
         compare(engine, reference, asked, "head", tmp_path, 1e-4)
@@ -128,12 +151,11 @@ def test_heads_are_those_of_the_embedded_engine(family, tmp_path):
     reference.close()
 
 
-def test_a_pooling_server_of_another_task_says_what_to_set(tmp_path):
+def test_a_pooling_server_that_reads_at_its_own_marks_says_what_to_set(tmp_path):
     (tmp_path / "model").mkdir()
     path, _, _ = qwen_prm(tmp_path / "model")
-    task = '{"task": "token_classify", "tok_pooling_type": "STEP", "step_tag_id": 3}'
-    with serving(path, tmp_path, "--runner", "pooling", "--served-model-name", "rm", "--pooler-config", task) as url:
-        with pytest.raises(EngineError, match="outputs at 1 of 8 tokens; start it with --pooler-config.tok_pooling_type ALL"):
+    with serving(path, tmp_path, *POOLING[:4]) as url:  # vLLM's own choice for this class
+        with pytest.raises(EngineError, match="outputs at 0 of 8 tokens; start it with --pooler-config.tok_pooling_type ALL"):
             _ = server(path, url, model_id="rm").scores
 
 
