@@ -188,6 +188,12 @@ def test_what_is_the_same_command(composed):
     ):
         names = ("engine=server", "engine.urls=http://a:1") if not other[0].startswith("engine=") else ()
         assert results_key([composed(*names, *other)]) != base, other
+    scorer = ("method=best_of_n", "scorer=tiny_prm", "sampling.temperature=1")
+    server = "+scorer.engine={_target_: s1x.engines.server.ServerEngine, urls: 'http://%s'%s}"
+    plain, there = results_key([composed(*scorer)]), results_key([composed(*scorer, server % ("a:1", ""))])
+    assert results_key([composed(*scorer, "+scorer.engine.slots=3")]) == plain != there
+    assert results_key([composed(*scorer, server % ("b:2", ", in_flight: 3, api_key_env: HOME, version: 0.32.0"))]) == there
+    assert results_key([composed(*scorer, server % ("a:1", ", dtype: bfloat16"))]) != there
     jobs = [composed(f"seed={i}") for i in range(2)]
     assert results_key(jobs) != results_key(jobs[::-1]) != results_key(jobs[:1])
 

@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ..errors import printable
-from ..streams.types import Ids, Sampling
+from ..streams.types import Sampling
 from .parts import Part
 from .tally import Counts, Event, Miscounted, Tally
 
@@ -61,7 +61,11 @@ class Unreachable(Broken):
 
 
 class Refused(Exception):
-    """The server understood and said no; the message is its reason."""
+    """The server understood and said no; the message is its reason, `status` that of its answer where it had one."""
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 _COUNTS = "continuous_usage_stats"  # of stream_options: each event says how many tokens are written
@@ -77,6 +81,11 @@ class Served(NamedTuple):
     version: str | None = None
 
 
+def plain(model: str, unknown: Collection[str] = ()) -> dict[str, Any]:
+    """What every request says. unknown: fields that the server refuses, left out while they say nothing."""
+    return {**{name: value for name, value in NEUTRAL.items() if name not in unknown}, "model": model}
+
+
 def body(
     model: str,
     part: Part,
@@ -88,10 +97,9 @@ def body(
     unknown: Collection[str] = (),
 ) -> dict[str, Any]:
     """The request of a part. Nothing but its own stop ids may end it: `ignore_eos`. interval: tokens per event (vLLM 0.32).
-    unknown: fields that the server refuses, left out while they say nothing."""
+    unknown: see `plain`."""
     request: dict[str, Any] = {
-        **{name: value for name, value in NEUTRAL.items() if name not in unknown},
-        "model": model,
+        **plain(model, unknown),
         "prompt": list(part.prefix),
         "max_tokens": part.limit,
         "temperature": sampling.temperature,
@@ -113,32 +121,6 @@ def body(
     if priority is not None:
         request["priority"] = priority
     return request
-
-
-def scoring_body(model: str, prompt: Ids, drawn: int | None, priority: int | None) -> dict[str, Any]:
-    """The request for log-probabilities of the ids of a prompt, and of one that is drawn for want of room: none else may be."""
-    request: dict[str, Any] = {
-        **NEUTRAL,
-        "model": model,
-        "prompt": list(prompt),
-        "max_tokens": 1,
-        "temperature": 0.0,
-        "return_token_ids": True,
-        "prompt_logprobs": 0,
-    }
-    if drawn is not None:
-        request |= {"allowed_token_ids": [drawn], "logprobs": 0}
-    if priority is not None:
-        request["priority"] = priority
-    return request
-
-
-class Scored(NamedTuple):
-    """Log-probabilities of the ids of a prompt (NaN for the first), and of the one drawn behind it."""
-
-    prompt: list[float]
-    drawn: float | None
-    cached: int | None
 
 
 def sessions(**connector: Any) -> aiohttp.ClientSession:
@@ -237,22 +219,17 @@ class Endpoint:
         for event in held:
             yield event
 
-    async def score(self, request: dict[str, Any]) -> Scored:
-        """Send a request of `scoring_body`. Raises Broken or Refused."""
-        return await self._whole(
-            "completions", request, lambda answer: _scored(answer, request["prompt"], "allowed_token_ids" in request)
-        )
-
     async def chat(self, request: dict[str, Any]) -> str:
         """Send a chat request; what the model said. Raises Broken or Refused."""
-        return await self._whole("chat/completions", request, lambda answer: answer["choices"][0]["message"]["content"] or "")
+        return await self.whole("v1/chat/completions", request, lambda answer: answer["choices"][0]["message"]["content"] or "")
 
-    async def _whole(self, path: str, request: dict[str, Any], read: Callable[[dict[str, Any]], Any]) -> Any:
-        """Send a request that is answered in one piece; what `read` makes of the answer."""
+    async def whole(self, path: str, request: dict[str, Any], read: Callable[[dict[str, Any]], Any]) -> Any:
+        """Send a request that is answered in one piece; what `read` makes of the answer. Raises Broken, also where `read` finds
+        something else than it looks for, or Refused."""
         self.open += 1
         try:
             async with asyncio.timeout(self._first_s):
-                async with self.session.post(f"{self.url}/v1/{path}", json=request, **self._sent) as answer:
+                async with self.session.post(f"{self.url}/{path}", json=request, **self._sent) as answer:
                     await self._check(answer)
                     return read(await _json(answer))
         except (*_FAILURES, IndexError) as error:
@@ -269,7 +246,7 @@ class Endpoint:
         usage = data.get("usage") or {}
         written = _count(usage.get("completion_tokens"))
         if not data["choices"]:
-            return Event([], [] if logprobs else None, _cached(data), False, written)
+            return Event([], [] if logprobs else None, cached_tokens(data), False, written)
         (choice,) = data["choices"]
         ids = choice.get("token_ids") or []
         if not all(type(token) is int and token >= 0 for token in ids):
@@ -277,7 +254,7 @@ class Endpoint:
         given = None
         if logprobs:
             given = [float(p) for p in (choice.get("logprobs") or {}).get("token_logprobs") or []]
-            if len(given) != len(ids) or not all(map(_is_logprob, given)):
+            if len(given) != len(ids) or not all(map(is_logprob, given)):
                 raise ValueError("token_logprobs")
         return Event(ids, given, None, choice.get("finish_reason") is not None, written)
 
@@ -290,7 +267,8 @@ class Endpoint:
         if 300 <= answer.status < 400:
             to = self._clean(answer.headers.get("Location", "nowhere"))
             raise Refused(
-                f"HTTP status {answer.status}: it points to {to}, which is not followed; set the address that answers"
+                f"HTTP status {answer.status}: it points to {to}, which is not followed; set the address that answers",
+                answer.status,
             )
         text = (await answer.content.read(_REFUSAL_BYTES)).decode(errors="replace")
         try:
@@ -298,7 +276,7 @@ class Endpoint:
             text = given.get("error", given).get("message", text)
         except (ValueError, AttributeError, RecursionError):
             pass
-        raise Refused(f"HTTP status {answer.status}: {self._clean(str(text))}")
+        raise Refused(f"HTTP status {answer.status}: {self._clean(str(text))}", answer.status)
 
     def _broken(self, error: Exception) -> Broken:
         if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
@@ -334,7 +312,7 @@ def version_of(answer: Any) -> str | None:
     return found if isinstance(found, str) and re.fullmatch(r"[0-9][\w.+-]{0,80}", found) else None
 
 
-def _is_logprob(value: float) -> bool:
+def is_logprob(value: float) -> bool:
     return -math.inf <= value < 1  # rounding may leave a little above 0; not a number is none
 
 
@@ -349,25 +327,12 @@ async def _json(answer: aiohttp.ClientResponse) -> Any:
     return json.loads(b"".join(parts))
 
 
-def _cached(data: dict[str, Any]) -> int | None:
+def cached_tokens(data: dict[str, Any]) -> int | None:
     return _count(((data.get("usage") or {}).get("prompt_tokens_details") or {}).get("cached_tokens"))
 
 
 def _count(value: Any) -> int | None:
     return value if type(value) is int and value >= 0 else None
-
-
-def _scored(data: dict[str, Any], prompt: list[int], drawn: bool) -> Scored:
-    """The answer to a scoring; anything but one finite number for each id but the first is unreadable."""
-    (choice,) = data["choices"]
-    given = choice.get("prompt_logprobs")
-    if given is None:
-        raise Refused("it returns no prompt_logprobs")
-    values = [math.nan, *(float(place[str(token)]["logprob"]) for place, token in zip(given[1:], prompt[1:], strict=True))]
-    last = float(choice["logprobs"]["token_logprobs"][0]) if drawn else None
-    if not all(map(_is_logprob, [*values[1:], last or 0.0])):
-        raise ValueError("prompt_logprobs")
-    return Scored(values, last, _cached(data))
 
 
 def _end_with_connection(answer: aiohttp.ClientResponse) -> None:

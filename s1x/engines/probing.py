@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import math
 import time
 import urllib.error
 import urllib.request
@@ -12,10 +14,12 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..streams.engine import EngineError
-from ..streams.types import GREEDY
-from .completions import AGAIN, EXTENSIONS, Broken, Endpoint, Refused, Served, body, said, scoring_body, version_of
+from ..streams.engine import EngineError, Rows, Scoring
+from ..streams.types import GREEDY, Ids
+from .completions import AGAIN, EXTENSIONS, Broken, Endpoint, Refused, Served, body, plain, said, version_of
 from .parts import Part
+from .server import Absent
+from .server_scoring import DRAWN, NAMED, Asked, Got, head_request
 from .tally import Counts, Event
 
 log = logging.getLogger(__name__)
@@ -24,15 +28,22 @@ _VERSION_S, _VERSION_BYTES = 10.0, 1 << 12  # patience with, and length of, the 
 Patiently = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
 
+_NO_SUCH_PAGE = (404, 405, 501)
+_HEAD_IDS = tuple(range(8))  # at which a value head is read out
+
+
 class Abilities(NamedTuple):
-    """What a server can do besides what it must: take priorities, return log-probabilities of prompts, count its tokens.
-    `served`: what it says of the model. `unknown`: fields of a request that it refuses."""
+    """What a server can do besides what it must: take priorities, score (Engine.scores), count its tokens. `served`: what it
+    says of the model. `unknown`: fields of a request that it refuses. `labels`: how many a request may ask for, 0 for none.
+    `writes`: False for one that reads out a value head."""
 
     served: Served
     priorities: bool
-    scores: bool
-    counts: Counts
+    scores: frozenset[str]
+    counts: Counts = "none"
     unknown: frozenset[str] = frozenset()
+    labels: int = 0
+    writes: bool = True
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -48,7 +59,7 @@ _opener = urllib.request.build_opener(_Stay)
 def served_version(url: str, key: str | None) -> str | None:
     """The version of the vLLM at `url` (`GET /version`); None where the server does not say.
 
-    Raises EngineError when nobody answers.
+    Raises Absent when nobody answers.
     """
     request = urllib.request.Request(f"{url}/version", headers={"Authorization": f"Bearer {key}"} if key else {})
     for pause in (0.5, 2.0, None):
@@ -64,7 +75,7 @@ def served_version(url: str, key: str | None) -> str | None:
             pass
         if pause:
             time.sleep(pause)
-    raise EngineError(
+    raise Absent(
         f"engine.urls={url}: nobody answers, and what is stored is found by the version of the server; start it, or say its "
         "version with engine.version=..., such as 0.32.0."
     )
@@ -108,6 +119,8 @@ async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: i
                 break
             except Refused as error:
                 refusal = error
+                if error.status in _NO_SUCH_PAGE:
+                    return await _reads_out(endpoint, served, model_id, patiently, error)
         else:
             raise refusal or Refused("no request")
         if unknown:
@@ -130,7 +143,11 @@ async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: i
             "engine.urls=%s: the server says nowhere how many tokens it has written; were some repeated or lost on their way, "
             "that would not be noticed.", endpoint.url,
         )  # fmt: skip
-    return Abilities(served, priority is not None, await _scores(endpoint, model_id, priority), counts, unknown)
+    fields = plain(model_id, unknown)
+    labels = await _labels(endpoint, fields, priority, tuple(sorted(ids | {0, 1})))
+    prompts = await _rows(endpoint, Scoring((1, 1), (1,), "next"), fields, 0, priority)
+    scores = frozenset(kind for kind, able in (("labels", labels), ("next", prompts)) if able)
+    return Abilities(served, priority is not None, scores, counts, unknown, labels)
 
 
 def _counts(events: list[Event]) -> Counts:
@@ -141,14 +158,72 @@ def _counts(events: list[Event]) -> Counts:
     return "end" if any(event.written == 2 for event in events) else "none"
 
 
-async def _scores(endpoint: Endpoint, model_id: str, priority: int | None) -> bool:
-    """Whether a server returns log-probabilities of prompts. One that knows no such request ignores it, refuses or fails."""
-    for _ in range(3):
+async def _labels(endpoint: Endpoint, fields: dict[str, Any], priority: int | None, ids: Ids) -> int:
+    """How many labels a request may ask for; 0 where the server cannot say how probable a label is.
+
+    ids: two or more, the most probable among them. One that does not know the field names the token that it drew alone, if any.
+    One whose numbers are no log-probabilities of the model (logits, or those behind a mask) has them add up to more than 1.
+    """
+    for many in (NAMED, DRAWN):
+        rows = await _rows(endpoint, Scoring((1,), (1,), ids), fields, many, priority)
+        if rows and sum(map(math.exp, rows.rows[0])) < 1.001:
+            return many
+    return 0
+
+
+async def _rows(endpoint: Endpoint, scoring: Scoring, fields: dict[str, Any], labels: int, priority: int | None) -> Rows | None:
+    """What a server says to a scoring. One that knows no such request ignores it, refuses or fails: None."""
+    rows, asked = None, Asked(0, scoring, 1 << 30)
+    for part in asked.parts(fields, labels):
+        request = part.body if priority is None else part.body | {"priority": priority}
+        for tries in (2, 1, 0):
+            try:
+                got = await endpoint.whole(part.path, request, part.read)
+                break
+            except Refused:
+                return None
+            except Broken as error:
+                if not tries:
+                    return None
+                await asyncio.sleep(min(error.after, 60.0))
+        rows = asked.take(part.place, got.value)
+    return rows
+
+
+async def _reads_out(endpoint: Endpoint, served: Served, model_id: str, patiently: Patiently, refused: Refused) -> Abilities:
+    """What a server can do that writes nothing. Raises EngineError unless it reads out a value head, as it is."""
+
+    async def outputs(activation: bool) -> list[tuple[float, ...]]:
+        path, body, read = head_request(model_id, _HEAD_IDS, activation)
+
+        def read_now(answer: dict[str, Any]) -> Got:
+            try:
+                return read(answer)
+            except Broken as error:  # another answer than that will not come
+                raise Refused(f"{error}; start it with --pooler-config.tok_pooling_type ALL") from None
+
+        request = body if priority is None else body | {"priority": priority}
+        return (await endpoint.whole(path, request, read_now)).value
+
+    refusal = None
+    for priority in (1, None):
         try:
-            await endpoint.score(scoring_body(model_id, (1, 1), None, priority))
-            return True
-        except Refused:
-            return False
-        except Broken:
-            continue
-    return False
+            plain_ones = await patiently(lambda: outputs(False))
+            break
+        except Refused as error:
+            refusal = error
+    else:
+        raise EngineError(
+            f"engine.urls={endpoint.url}: the server does not write ({refused}), nor does it read out a value head ({refusal})."
+        )
+    if all(map(_probable, plain_ones)) and plain_ones == await patiently(lambda: outputs(True)):
+        raise EngineError(
+            f"engine.urls={endpoint.url}: the server gives no outputs of its value head but what an activation makes of them "
+            "(use_activation); s1x needs one that leaves it out, such as vllm serve 0.32."
+        )
+    return Abilities(served, priority is not None, frozenset({"head"}), writes=False)
+
+
+def _probable(row: tuple[float, ...]) -> bool:
+    """Whether outputs look like probabilities."""
+    return all(0 <= x <= 1 for x in row) and (len(row) == 1 or math.isclose(sum(row), 1, abs_tol=1e-3))

@@ -6,9 +6,10 @@ goes on from its last received token, on another server if need be, so nothing t
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from queue import Empty
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import no_key
@@ -16,7 +17,18 @@ from ..models.fingerprint import version_key
 from ..streams.engine import Chunk, EngineError, Open, Rows, Scoring
 from .common import ModelEngine, alive, at_least_one
 from .looped import key_of
-from .parts import Chain, Reading
+from .parts import Chain
+
+if TYPE_CHECKING:
+    from .server_scoring import Asked
+
+log = logging.getLogger(__name__)
+
+KINDS = frozenset({"labels", "next", "head"})
+
+
+class Absent(EngineError):
+    """Nobody answers at an address."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +61,12 @@ class ServerEngine(ModelEngine):
     first_token_s, between_tokens_s: how long to wait for a server, in seconds. stream_interval: how many tokens a server should
     send together (vLLM 0.32; others ignore it).
 
-    The constructor reads small files only; servers are asked what else they can do at the first poll. `counters.prefill_cached`
-    needs servers that were started with `--enable-prompt-tokens-details`. `scores` supposes that the servers return
-    log-probabilities of prompts, until they have been asked.
+    The constructor reads small files only; servers are asked what else they can do at the first poll, or when somebody looks at
+    `scores`: the prompt's log-probabilities, labels, or, from `vllm serve` of a model with a value head (POST /pooling), its
+    outputs. `counters.prefill_cached` and `scored_cached` need servers that were started with `--enable-prompt-tokens-details`.
     """
 
-    name, scores, loads = "server", frozenset({"next"}), False
+    name, loads = "server", False
 
     def __init__(
         self,
@@ -112,8 +124,23 @@ class ServerEngine(ModelEngine):
             positional_seeds=positional_seeds,
         )
         self._client: Any = None
+        self._scores: frozenset[str] | None = None
         self._open: dict[int, Open | Scoring] = {}
-        self._new: list[Chain | Reading] = []
+        self._new: list[Chain | Asked] = []
+
+    @property
+    def scores(self) -> frozenset[str]:  # type: ignore[override]
+        """What all servers can score, who are asked. With a `version` given they need not be up while all is in the store:
+        until one answers, anything is supposed. Raises EngineError with one sentence for servers that will not do."""
+        if self._scores is None:
+            try:
+                self._connect()
+            except Absent as error:
+                if not self.version:
+                    raise
+                log.warning("%s; what is stored is used until then.", error)
+                self._scores = KINDS
+        return self._scores
 
     def open(self, request: Open) -> int:
         """Queue a stream; returns its handle. A prefix must not be empty."""
@@ -124,9 +151,11 @@ class ServerEngine(ModelEngine):
 
     def score(self, request: Scoring) -> int:
         """Queue a scoring; returns its handle."""
+        from .server_scoring import Asked
+
         handle = self.admit(request)
+        self._new.append(Asked(handle, request, self.context_length))
         self._open[handle] = request
-        self._new.append(Reading(handle, request, self.context_length))
         return handle
 
     def poll(self, wait: float = 1.0) -> list[Chunk | Rows]:
@@ -198,8 +227,7 @@ class ServerEngine(ModelEngine):
         if self.version:
             self._versions()
         self._client = Client(self.settings, self.counters)
-        if not self._client.scores:
-            self.scores = frozenset()
+        self._scores = self._client.scores
 
 
 def _list(said: dict[str, str | None]) -> str:

@@ -15,38 +15,44 @@ from typing import Any
 
 from ..streams.engine import Chunk, Counters, EngineError, Rows
 from .common import no_room
-from .completions import Broken, Endpoint, Refused, Served, Unreachable, body, scoring_body, sessions
+from .completions import Broken, Endpoint, Refused, Served, Unreachable, body, plain, sessions
 from .looped import Looped, key_of
-from .parts import Chain, Reading, pack
+from .parts import Chain, pack
 from .probing import Abilities, probe
 from .routing import Router
-from .server import ServerSettings
+from .server import Absent, ServerSettings
+from .server_scoring import Asked, Part
 from .tally import PART
 
 log = logging.getLogger(__name__)
 
 _SLOWEST_S = 60.0  # longest pause between two tries
 _NOBODY = 2  # further tries at the start, where nobody answers: probably the address is wrong
+_SAID = {
+    "next": "log-probabilities of tokens that are there",
+    "labels": "log-probabilities of labels",
+    "head": "outputs of a value head",
+}
 
 
 class Client(Looped):
     """The side that lives on the event loop's thread. Chunks, rows and errors leave through `arrived`; what is done is counted
     in `counters`.
 
-    scores: whether all servers return log-probabilities of prompts.
+    scores: of "next", "labels" and "head", what all servers can say. writes: whether all of them write.
     """
 
     def __init__(self, settings: ServerSettings, counters: Counters) -> None:
         self.settings, self.counters = settings, counters
         self.arrived: SimpleQueue[Chunk | Rows | BaseException] = SimpleQueue()
         self.router = Router()
-        self._waiting: list[tuple] = []  # heap of (priority, handle, chain)
-        self._tasks: dict[int, asyncio.Task] = {}
+        self._waiting: list[tuple] = []  # heap of (priority, handle, place among the handle's requests, what it is)
+        self._tasks: dict[tuple[int, int], asyncio.Task] = {}  # by handle and place
         super().__init__("s1x-server")
 
     # --- called from the engine's thread ---
 
-    def submit(self, work: list[Chain | Reading]) -> None:
+    def submit(self, work: list[Chain | Asked]) -> None:
         self._loop.call_soon_threadsafe(self._admit, work)
 
     def cancel(self, handle: int) -> None:
@@ -63,7 +69,8 @@ class Client(Looped):
         ]
         found = await asyncio.gather(*map(self._ask, self.endpoints))
         self._priorities = all(server.priorities for server in found)
-        self.scores = all(server.scores for server in found)
+        self.scores = frozenset.intersection(*(server.scores for server in found))
+        self.writes, self._labels = all(server.writes for server in found), min(server.labels for server in found)
         self._unknown = frozenset[str]().union(*(server.unknown for server in found))
         for endpoint, server in zip(self.endpoints, found, strict=True):
             endpoint.counts = server.counts
@@ -81,7 +88,8 @@ class Client(Looped):
                 except Broken as error:
                     retries = self.settings.retries
                     if failures > (min(_NOBODY, retries) if isinstance(error, Unreachable) else retries):
-                        raise EngineError(
+                        kind = Absent if isinstance(error, Unreachable) else EngineError
+                        raise kind(
                             f"engine.urls={endpoint.url}: the server cannot be used ({error}, {failures} tries); is it up?"
                         ) from None
                     await asyncio.sleep(self._seconds(failures, error.after))
@@ -93,32 +101,46 @@ class Client(Looped):
         self._waiting.clear()  # what ends would start the next
         await super()._stop()
 
-    def _admit(self, work: list[Chain | Reading]) -> None:
+    def _admit(self, work: list[Chain | Asked]) -> None:
+        fields = plain(self.settings.model_id, self._unknown)
         for new in work:
-            heapq.heappush(self._waiting, (new.request.priority, new.handle, new))
+            if (error := self._impossible(new)) is not None:
+                self.arrived.put(error)
+                return
+            for place, one in enumerate([new] if isinstance(new, Chain) else new.parts(fields, self._labels)):
+                heapq.heappush(self._waiting, (new.request.priority, new.handle, place, one))
         self._fill()
+
+    def _impossible(self, work: Chain | Asked) -> EngineError | None:
+        """What is said of work that not all of the servers can do."""
+        if isinstance(work, Chain):
+            able, what = self.writes, "tokens are to be written, and there is a server that reads out a value head"
+        else:
+            of = work.request.of
+            kind = of if isinstance(of, str) else "labels"
+            able, what = kind in self.scores, f"{_SAID[kind]} are needed, which not every server says"
+        return None if able else EngineError(f"engine.urls={', '.join(self.settings.urls)}: {what}; use another server.")
 
     def _fill(self) -> None:
         """Start waiting streams, by priority, while requests may be added: answers overtake thinking that waits here."""
         while self._waiting and len(self._tasks) < self.settings.in_flight:
-            _, handle, work = heapq.heappop(self._waiting)
-            serve = self._read(work) if isinstance(work, Reading) else self._serve(work)
-            task = self._tasks[handle] = self._loop.create_task(serve)
-            task.add_done_callback(lambda task, handle=handle: self._ended(handle, task))
+            _, handle, place, work = heapq.heappop(self._waiting)
+            serve = self._read(work) if isinstance(work, Part) else self._serve(work)
+            task = self._tasks[handle, place] = self._loop.create_task(serve)
+            task.add_done_callback(lambda task, mine=(handle, place): self._ended(mine, task))
 
-    def _ended(self, handle: int, task: asyncio.Task) -> None:
-        del self._tasks[handle]
+    def _ended(self, mine: tuple[int, int], task: asyncio.Task) -> None:
+        del self._tasks[mine]
         if not task.cancelled() and task.exception() is not None:
             self.arrived.put(task.exception())
         else:
             self._fill()
 
     def _cancel(self, handle: int) -> None:
-        if handle in self._tasks:
-            self._tasks[handle].cancel()
-        else:
-            self._waiting = [entry for entry in self._waiting if entry[1] != handle]
-            heapq.heapify(self._waiting)
+        for task in [task for (mine, _), task in self._tasks.items() if mine == handle]:
+            task.cancel()
+        self._waiting = [entry for entry in self._waiting if entry[1] != handle]
+        heapq.heapify(self._waiting)
 
     async def _serve(self, chain: Chain) -> None:
         """All parts of one stream, over whatever fails. Raises EngineError when nothing helps."""
@@ -144,28 +166,25 @@ class Client(Looped):
                 log.debug("%s: %s; stream %d goes on from token %d", endpoint.url, error, chain.handle, len(chain.ids))
                 await self._again(endpoint, failures, error)
 
-    async def _read(self, reading: Reading) -> None:
-        """A scoring, over whatever fails. Raises EngineError when nothing helps."""
-        if not self.scores:
-            raise EngineError(
-                f"engine.urls={', '.join(self.settings.urls)}: log-probabilities of tokens that are there are needed, and not "
-                "every server returns those of a prompt (prompt_logprobs); use such as vllm serve, or an empty store.dir."
-            )
-        priority = self._priority(reading)
+    async def _read(self, part: Part) -> None:
+        """A request of a scoring, over whatever fails. Raises EngineError when nothing helps."""
+        priority = self._priority(part)
+        request = part.body if priority is None else part.body | {"priority": priority}
         for failures in count(1):
-            endpoint = await self._choose(reading)
+            endpoint = await self._choose(part)
             try:
                 await self._watches[endpoint].check()
-                answer = await endpoint.score(scoring_body(self.settings.model_id, reading.prompt, reading.drawn, priority))
+                got = await endpoint.whole(part.path, request, part.read)
             except Refused as error:
                 raise _refused(endpoint, error) from None
             except Broken as error:
                 self._watches[endpoint].shaken = True
                 await self._again(endpoint, failures, error)
             else:
-                self.counters.scored += reading.request.at[-1]
-                self.counters.scored_cached += answer.cached or 0
-                self.arrived.put(reading.rows(answer.prompt.__getitem__, answer.drawn))
+                self.counters.scored += part.tokens
+                self.counters.scored_cached += got.cached or 0
+                if rows := part.scoring.take(part.place, got.value):
+                    self.arrived.put(rows)
                 return
 
     async def _complete(self, chain: Chain, endpoint: Endpoint) -> None:
@@ -198,17 +217,25 @@ class Client(Looped):
                 if chain.redraw or chain.done and not event.finished:  # more than was asked for is of no use
                     return
 
-    def _priority(self, work: Chain | Reading) -> int | None:
+    def _priority(self, work: Chain | Part) -> int | None:
         return pack(work.request.priority) if self._priorities else None
 
-    async def _choose(self, work: Chain | Reading) -> Endpoint:
+    async def _choose(self, work: Chain | Part) -> Endpoint:
         """The endpoint that holds the stream's prefix, or the least busy one; waits while all are out of order."""
         while True:
             now = self._loop.time()
             load = [float("inf") if now < e.down_until else e.open for e in self.endpoints]
             if min(load) < float("inf"):
-                return self.endpoints[self.router.route(work.request, load)]
+                return self.endpoints[self._place(work, load)]
             await asyncio.sleep(min(e.down_until for e in self.endpoints) - now)
+
+    def _place(self, work: Chain | Part, load: list[float]) -> int:
+        """All requests of a scoring go to one server, while it is in order."""
+        if isinstance(work, Chain):
+            return self.router.route(work.request, load)
+        if work.scoring.server is None or load[work.scoring.server] == float("inf"):
+            work.scoring.server = self.router.route(work.request, load)
+        return work.scoring.server
 
     async def _again(self, endpoint: Endpoint, failures: int, error: Broken) -> None:
         """Back off. What fails again and again goes elsewhere, if there is another server, and so do new streams.

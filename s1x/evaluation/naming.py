@@ -107,7 +107,7 @@ def results_key(configs: Iterable[DictConfig]) -> str:
     for cfg in configs:
         plain = keyed(cfg)
         del plain["distributed"]
-        plain["engine"] = _of_engine(plain["engine"])
+        plain |= {"engine": _of_engine(plain["engine"]), "scorer": _of_scorer(plain["scorer"])}
         job = [plain, stage_names(cfg), str(cfg.report.of)]
         if cfg.report.compare:
             job.append(list(cfg.report.compare))
@@ -122,6 +122,14 @@ def _of_engine(engine: Mapping[str, Any]) -> list[Any]:
     return [engine["name"], *({key: engine[key]} for key in TOKENS if engine.get(key))]
 
 
+def _of_scorer(scorer: Any) -> Any:
+    """The same of a scorer, whose engine says what differs from the policy's."""
+    if not scorer or not scorer.get("engine"):
+        return scorer
+    own = {"name": scorer["engine"].get("_target_")} | scorer["engine"]
+    return scorer | {"engine": [part for part in _of_engine(own) if part] or {}}
+
+
 def _flat(node: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         if isinstance(value, dict) and value:
@@ -132,6 +140,8 @@ def _flat(node: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
 
 def _id(whole: dict[str, Any], known: Facts) -> str:
     """Readable, safe in file names, and different for different settings: the last part is a hash of all that is keyed."""
+    if "scorer" in whole:
+        whole = whole | {"scorer": _of_scorer(whole["scorer"])}
     parts = [
         {k: v for k, v in whole.items() if k not in ("engine", "data", "train", "distributed")},
         *_of_engine(whole["engine"]),

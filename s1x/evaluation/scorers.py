@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,14 @@ from typing import Any
 from ..models.facts import model_facts
 from ..models.tokenizer import load_tokenizer
 from ..scorer import Scorer, ScorerFormat
+from ..streams.engine import EngineError
 from ..streams.memory import MemoryStore
 from ..streams.scheduler import Model
 from ..streams.scores import MemoryScores, ScoreStore
 
 STRINGS = tuple(field.name for field in fields(ScorerFormat))
+_OF_ONE_MODEL = ("model_id", "lora")  # engine settings that say which weights are meant
+_NAMED = re.compile(r"(?<![\w.])(engine\.(?=[a-z])|model\.(?=path|revision|tokenizer))")
 
 
 def format_of(scorer: Mapping[str, Any] | None) -> ScorerFormat | None:
@@ -28,11 +33,14 @@ def format_of(scorer: Mapping[str, Any] | None) -> ScorerFormat | None:
     return ScorerFormat(**{key: value for key, value in scorer.items() if key in STRINGS})
 
 
-def engine_of(engine: Mapping[str, Any], scorer: Mapping[str, Any]) -> dict[str, Any]:
+def engine_of(engine: Mapping[str, Any], scorer: Mapping[str, Any], policy: str | None = None) -> dict[str, Any]:
     """Engine settings of the scorer: those of the policy with `scorer.engine` in their place, or that alone where it names an
-    engine of its own."""
+    engine of its own. policy: path of the policy's model, of which nothing holds for another one."""
     own = scorer.get("engine") or {}
-    return dict(own) if "_target_" in own else {**engine, **own}
+    if "_target_" in own:
+        return dict(own)
+    same = policy is None or policy == (scorer.get("model") or {}).get("path")
+    return {key: value for key, value in engine.items() if same or key not in _OF_ONE_MODEL} | own
 
 
 def model_of(scorer: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,12 +52,14 @@ def open_scorer(
     scorer: Mapping[str, Any] | None,
     directory: Path | None,
     *,
+    policy: str | None = None,
     writable: bool = True,
     fsync: bool = False,
 ) -> tuple[Scorer, Model] | None:
     """The scorer of the resolved groups `engine` and `scorer`, and its model; None for none.
 
-    directory, writable, fsync: of the store. Raises ValueError or SettingError (a sentence).
+    directory, writable, fsync: of the store. policy: see engine_of. Raises ValueError, SettingError or EngineError (a
+    sentence), also where the engine cannot score what the scorer needs: servers are asked.
     """
     from ..engines.build import build
 
@@ -59,8 +69,21 @@ def open_scorer(
     model = model_of(scorer)
     bound = Scorer(strings, load_tokenizer(model, "scorer.model.path"))
     bound.of  # noqa: B018  raises where a label is no token
-    built = build(engine_of(engine, scorer), model)
-    scores = MemoryScores() if directory is None else ScoreStore(directory, built.fingerprint, writable=writable, fsync=fsync)
+    with _of_the_scorer():
+        built = build(engine_of(engine, scorer, policy), model)
+        try:
+            fingerprint = built.fingerprint
+            kind, able = "head" if bound.of == "head" else "labels", built.scores
+            if kind not in able:
+                needs = "outputs of a value head (scorer.labels=null)" if kind == "head" else "probabilities of scorer.labels"
+                raise ValueError(
+                    f"scorer={strings.name} needs {needs}, and its engine says {_list(able)} of {model['path']}; "
+                    "choose another scorer.engine or scorer.model.path"
+                )
+        except BaseException:
+            built.close()
+            raise
+    scores = MemoryScores() if directory is None else ScoreStore(directory, fingerprint, writable=writable, fsync=fsync)
     return bound, Model(built, MemoryStore(), scores=scores)
 
 
@@ -72,3 +95,18 @@ def sizes_of(engine: Mapping[str, Any], scorer: Mapping[str, Any] | None) -> dic
         return None
     model = model_of(scorer or {})
     return model_facts(model["path"], model["revision"])
+
+
+def _list(able: frozenset[str]) -> str:
+    said = {"head": "outputs of a value head", "labels": "probabilities of labels", "next": "those of what is there"}
+    return " and ".join(words for kind, words in said.items() if kind in able) or "nothing"
+
+
+@contextmanager
+def _of_the_scorer() -> Iterator[None]:
+    """What is wrong with an engine or a model is said of the scorer's."""
+    try:
+        yield
+    except (ValueError, EngineError) as error:
+        kind = ValueError if isinstance(error, ValueError) else EngineError
+        raise kind(_NAMED.sub(r"scorer.\1", str(error))) from error

@@ -98,7 +98,8 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
         engine = build(settings, model, tuple(sorted((chat.thinking_stops | chat.answer_stops).ids)))
         directory = Path(cfg.store.dir).expanduser() if cfg.store.dir else None
         store = open_store(directory, engine.fingerprint, cfg.store.accept, cfg.store.fsync) if directory else MemoryStore()
-        scorer = open_scorer(settings, plain_scorer, directory, writable=isinstance(store, Store), fsync=cfg.store.fsync)
+        writable, path = isinstance(store, Store), model["path"]
+        scorer = open_scorer(settings, plain_scorer, directory, policy=path, writable=writable, fsync=cfg.store.fsync)
     opened: list[Opened] = []
     try:
         with sentences():

@@ -69,7 +69,12 @@ class Scores:
                 continue
             at, keys = zip(*missing, strict=True)
             last, of = at[-1], asked.score.of
-            handle = self.engine.score(Scoring(asked.score.ids[: last + (of == "next")], at, of, asked.priority))
+            try:
+                handle = self.engine.score(Scoring(asked.score.ids[: last + (of == "next")], at, of, asked.priority))
+            except ValueError as error:  # this engine has no room to ask
+                asked.cancel()
+                asked.owner.fail(asked.index, error)
+                continue
             self._handles[handle] = list(keys)
             self._under_way |= dict.fromkeys(keys, handle)
         self._to_open.clear()

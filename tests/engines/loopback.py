@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 
 from s1x.engines.scripted import ScriptedEngine, logprob
-from s1x.streams.engine import Open
+from s1x.streams.engine import Open, Scoring
 from s1x.streams.types import Forbid, Sampling
+
+RARE = 7.0  # below the hash model's numbers: log-probabilities that do not add up to more than 1
 
 
 class Loopback:
     """`with Loopback(model_id, engine settings) as server: server.url`. `requests` are the bodies that arrived; `key` is asked
     for when given; `returns_ids`, `takes_priority`, `honours_bias` and `scores_prompts` switch capabilities off. `version` is
     what /version says (None: no such page); `refuses` are fields of a request that it does not know. `counts`: whether it says
-    how many tokens it has written with "each" event, at the "end", or nowhere ("none")."""
+    how many tokens it has written with "each" event, at the "end", or nowhere ("none"). labels: says the log-probabilities of
+    ids that are "named", of those that are "drawn" alone, or of none (None); numbers that are "logits" or "masked" are others.
+    head: it writes nothing and reads out a value head, as it is ("raw"), always behind a sigmoid ("activated"), at a few ids
+    ("steps") or for another task ("classify")."""
 
     def __init__(
         self,
@@ -32,15 +38,18 @@ class Loopback:
         version: str | None = "0.32.0",
         refuses: tuple[str, ...] = (),
         counts: str = "each",
+        labels: str | None = "named",
+        head: str | None = None,
     ):
         self.model_id, self.settings, self.key, self.root = model_id, settings, key, root
         self.returns_ids, self.takes_priority, self.honours_bias = returns_ids, takes_priority, honours_bias
         self.scores_prompts, self.version, self.refuses, self.counts = scores_prompts, version, refuses, counts
+        self.labels, self.head, self.scripted = labels, head, ScriptedEngine(**settings)
         self.requests: list[dict] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+            protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
 
             def do_GET(self):
                 outer.about(self) if self.path == "/version" else outer.models(self)
@@ -61,7 +70,7 @@ class Loopback:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_):
@@ -71,7 +80,7 @@ class Loopback:
     @property
     def streams(self) -> list[dict]:
         """Requests that were no probes."""
-        return [r for r in self.requests if r["prompt"] not in ([1], [1, 1])]
+        return [r for r in self.requests if r.get("prompt", r.get("input")) not in ([1], [1, 1], list(range(8)))]
 
     def about(self, handler) -> None:
         if self.version is None:
@@ -87,10 +96,15 @@ class Loopback:
         self.requests.append(body)
         if self.key and handler.headers.get("Authorization") != f"Bearer {self.key}":
             return self.answer(handler, 401, {"error": {"message": f"not {handler.headers.get('Authorization')}", "code": 401}})
+        if (handler.path == "/pooling") != bool(self.head):
+            return self.answer(handler, 404, {"detail": "Not Found"})
         if "priority" in body and not self.takes_priority:
             return self.answer(handler, 400, {"error": {"message": "no priorities here", "code": 400}})
         if unknown := [name for name in body if name in self.refuses]:
             return self.answer(handler, 400, {"error": {"message": f"unknown field {unknown[0]}", "code": 400}})
+        if self.head == "classify":
+            said = "Try switching the model's pooling_task via --pooler-config.task token_classify."
+            return self.answer(handler, 400, {"error": {"message": said, "code": 400}})
         if not body.get("stream"):
             return self.answer(handler, 200, self.whole(body))
         handler.send_response(200)
@@ -107,13 +121,34 @@ class Loopback:
 
     def whole(self, body: dict) -> dict:
         """What vLLM says without streaming, of a request for one token."""
-        choice = {"index": 0, "text": "", "finish_reason": "length", "token_ids": body.get("allowed_token_ids", [2])}
+        if "input" in body:
+            return self.outputs(body)
+        prompt, allowed = body["prompt"], body.get("allowed_token_ids") if self.labels in ("named", "drawn", "masked") else None
+        choice = {"index": 0, "text": "", "finish_reason": "length", "token_ids": allowed or [2]}
         if self.scores_prompts and "prompt_logprobs" in body:
-            prompt = body["prompt"][1:]
-            choice["prompt_logprobs"] = [None, *({str(i): {"logprob": logprob(i), "rank": 1}} for i in prompt)]
+            choice["prompt_logprobs"] = [None, *({str(i): {"logprob": logprob(i), "rank": 1}} for i in prompt[1:])]
         if "logprobs" in body:
-            choice["logprobs"] = {"token_logprobs": [logprob(i) for i in choice["token_ids"]]}
-        return {"choices": [choice], "usage": {"prompt_tokens": len(body["prompt"])}}
+            drawn = choice["token_ids"]
+            named = [*drawn, *(body.get("logprob_token_ids") or [])] if self.labels in ("named", "logits") else drawn
+            said = dict(zip(named, self.label_logprobs(prompt, named), strict=True))
+            given = [logprob(i) for i in drawn] if "prompt_logprobs" in body else [said[i] for i in drawn]
+            top = {f"token_id:{i}": value for i, value in said.items()}
+            choice["logprobs"] = {"token_logprobs": given, "top_logprobs": [top]}
+        return {"choices": [choice], "usage": {"prompt_tokens": len(prompt), "prompt_tokens_details": {"cached_tokens": 1}}}
+
+    def label_logprobs(self, prompt: list[int], labels: list[int]) -> list[float]:
+        if self.labels == "masked":
+            return [0.0] * len(labels)
+        (row,) = self.scripted.rows(Scoring(tuple(prompt), (len(prompt),), tuple(labels)))
+        return [x - RARE + 2 * RARE * (self.labels == "logits") for x in row]
+
+    def outputs(self, body: dict) -> dict:
+        ids = tuple(body["input"])
+        rows = self.scripted.rows(Scoring(ids, tuple(range(1, len(ids) + 1)), "head"))
+        if self.head == "activated" or body["use_activation"]:
+            rows = [tuple(math.exp(x) / sum(map(math.exp, row)) for x in row) for row in rows]
+        data = {"index": 0, "object": "pooling", "data": rows[::3] if self.head == "steps" else rows}
+        return {"object": "list", "data": [data], "usage": {"prompt_tokens": len(ids)}}
 
     def events(self, body: dict):
         limit, banned = body["max_tokens"], frozenset(map(int, body.get("logit_bias") or ()))

@@ -7,12 +7,7 @@ that would penalise and sample where an engine does not say otherwise.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from functools import partial
 
@@ -23,6 +18,7 @@ from s1x.engines.completions import NEUTRAL
 from s1x.streams.engine import EngineError, Open
 
 from . import proxy, sweep, tiny
+from .serve import serving
 from .test_replicas import killing
 
 pytest.importorskip("vllm", reason="vLLM is not installed")
@@ -48,37 +44,8 @@ def model(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory, model):
-    """What `vllm serve` runs, with the tiny model on loopback (the CPU build lacks what the `vllm` command asks for)."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    log = tmp_path_factory.mktemp("serve") / "log.txt"
-    command = [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--host", "127.0.0.1",
-        "--port", str(port), "--served-model-name", "tiny-s1", "--dtype", "float32", "--enforce-eager",
-        "--max-num-seqs", "64", "--block-size", "32",
-        "--kv-cache-memory-bytes", str(2**29), "--scheduling-policy", "priority", "--enable-prompt-tokens-details",
-        "--api-key", KEY, "--disable-uvicorn-access-log",
-    ]  # fmt: skip
-    with log.open("w") as output:
-        variables = os.environ | {"VLLM_NO_USAGE_STATS": "1"}
-        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=variables)
-    try:
-        url, until = f"http://127.0.0.1:{port}", time.monotonic() + 400
-        while not healthy(url):
-            assert server.poll() is None and time.monotonic() < until, log.read_text()[-3000:]
-            time.sleep(0.5)
+    with serving(model, tmp_path_factory.mktemp("serve"), "--served-model-name", "tiny-s1", "--api-key", KEY) as url:
         yield url
-    finally:
-        server.terminate()
-        server.wait(60)
-
-
-def healthy(url: str) -> bool:
-    try:
-        return urllib.request.urlopen(f"{url}/health", timeout=2).status == 200
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from .loopback import Loopback
 from .sweep import write
 
 SETTINGS = {"vocab": len(SPOKEN), "first_id": 2, "ends": {START: 250, END: 100}, "context_length": CONTEXT}
+PROBED = [None] * 4  # requests before the first stream: two for tokens, one for labels, one for a prompt
 TEXTS = [f"{i}+{i}=" for i in range(34)]  # times six settings: 204 traces
 
 
@@ -77,7 +78,7 @@ def test_a_sampled_sweep_under_faults_loses_no_token(model, served):
 def test_broken_framing_is_noticed_at_once(model, served):
     requests = [Open((i, 1), 60) for i in range(20)]
     expected = write(ScriptedEngine(**SETTINGS), requests)
-    with proxy.FaultyProxy(served.url, [None, None, None, *["garbage", None] * 1000]) as between:
+    with proxy.FaultyProxy(served.url, [*PROBED, *["garbage", None] * 1000]) as between:
         engine = connect(model, between.url, between_tokens_s=60)
         began = time.monotonic()
         assert write(engine, requests) == expected
@@ -87,7 +88,7 @@ def test_broken_framing_is_noticed_at_once(model, served):
 
 
 def test_a_cut_stream_goes_on_from_its_last_token(model, served):
-    with proxy.FaultyProxy(served.url, [None, None, None, "cut", None]) as between:  # the probe comes first
+    with proxy.FaultyProxy(served.url, [*PROBED, "cut", None]) as between:  # the probe comes first
         engine = connect(model, between.url)
         (ids,) = write(engine, [Open((5, 6, 7), 60)])
         engine.close()
@@ -126,7 +127,7 @@ def test_several_servers_share_the_load_and_answers_stay_with_their_prompts(mode
 
 def test_a_server_that_goes_down_leaves_its_streams_to_the_others(model, expected):
     with Loopback(model, SETTINGS) as one, Loopback(model, SETTINGS) as two:
-        with proxy.FaultyProxy(two.url, [None, None, None, None, *["lost"] * 10_000]) as between:
+        with proxy.FaultyProxy(two.url, [*PROBED, None, *["lost"] * 10_000]) as between:
             engine = connect(model, [one.url, between.url])
             traces = sweep.run(engine, make_chat(), TEXTS)
             engine.close()
@@ -235,7 +236,7 @@ def test_every_request_says_all_that_changes_tokens(model, served, request_, sai
         if body not in served.streams and body.get("logit_bias"):  # the probe that forbids
             expected = expected | {"logit_bias": body["logit_bias"]}
         assert {name: body.get(name) for name in expected} == expected
-    assert served.streams and len(served.requests) >= 4  # two probes, one scoring, the stream
+    assert served.streams and len(served.requests) == len(PROBED) + 1
     assert all(("seed" in body) == (body["temperature"] > 0) for body in served.streams)
 
 
@@ -297,7 +298,7 @@ def test_servers_that_differ_in_version_do_not_mix(model):
 def test_nobody_there_and_nothing_helps(model, served):
     with pytest.raises(EngineError, match="no connection, 3 tries"):
         write(connect(model, "http://127.0.0.1:9", retries=1000), [Open((5, 6), 10)])
-    with proxy.FaultyProxy(served.url, [None, None, None, *["500"] * 1000]) as between:
+    with proxy.FaultyProxy(served.url, [*PROBED, *["500"] * 1000]) as between:
         with pytest.raises(EngineError, match="4 tries in a row failed, the last with: HTTP status 500"):
             write(connect(model, between.url, retries=3), [Open((5, 6), 10)])
 

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from s1x.evaluation.scorers import engine_of, format_of
+import s1x
+from s1x.evaluation.scorers import engine_of, format_of, open_scorer
+from s1x.streams.engine import EngineError
+
+from ..engines.loopback import Loopback
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [
@@ -46,6 +50,61 @@ def test_the_scorers_engine_is_the_policys_unless_it_says_otherwise():
     assert engine_of(policy, {}) == policy
     assert engine_of(policy, {"engine": {"gpu_memory_utilization": 0.4}}) == policy | {"gpu_memory_utilization": 0.4}
     assert engine_of(policy, {"engine": {"_target_": "b"}}) == {"_target_": "b"}
+
+
+def test_what_names_the_policys_weights_is_not_said_of_another_model():
+    policy = {"_target_": "a", "model_id": "served", "lora": "adapter", "urls": "http://a"}
+    for scorer, kept in (({"path": "one"}, True), ({"path": "two"}, False)):
+        found = engine_of(policy, {"model": scorer, "engine": {"in_flight": 3}}, "one")
+        assert found == {key: policy[key] for key in policy if kept or key in ("_target_", "urls")} | {"in_flight": 3}
+    assert engine_of(policy, {"model": {"path": "two"}, "engine": {"model_id": "mine"}}, "one")["model_id"] == "mine"
+
+
+PRM = str(Path(s1x.__file__).parent / "tiny" / "models" / "tiny-prm")
+SERVED = {"vocab": 400, "context_length": 2048}
+LABELS = ["+", "-"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "abilities", "settings", "said"),
+    [
+        (LABELS, {}, {}, None),
+        (LABELS, {"labels": "drawn"}, {}, None),
+        (None, {"head": "raw"}, {}, None),
+        (
+            LABELS,
+            {"labels": None},
+            {},
+            "needs probabilities of scorer.labels, and its engine says those of what is there of",
+        ),
+        (LABELS, {"head": "raw"}, {}, "needs probabilities of scorer.labels, and its engine says outputs of a value head of"),
+        (
+            None,
+            {},
+            {},
+            r"needs outputs of a value head \(scorer.labels=null\), and its engine says probabilities of labels",
+        ),
+        (None, {"head": "classify"}, {}, "scorer.engine.urls=.*task token_classify"),
+        (LABELS, {}, {"model_id": "x"}, "^scorer.engine.model_id=x: the server at .* serves another model"),
+        (LABELS, {"key": "right"}, {}, "^scorer.engine.urls=.*401"),
+        (LABELS, {}, {"max_model_len": 4096}, "^scorer.engine.max_model_len=4096 is out of range"),
+        (LABELS, {}, {"urls": "nowhere"}, "^scorer.engine.urls=nowhere: must be one or more addresses"),
+        (LABELS, {}, {"url": "http://a"}, "^scorer.engine.url=http://a: ServerEngine has no such setting; it has .*urls"),
+        (LABELS, {}, {"version": "0.31.0"}, "^scorer.engine.version=0.31.0: .* leave scorer.engine.version out"),
+    ],
+)
+def test_a_scorers_servers_are_asked_before_anything_starts(labels, abilities, settings, said):
+    scorer = {"name": "mine", "model": {"path": PRM}, "labels": labels, "mark": "\n"}
+    with Loopback(PRM, SERVED, **abilities) as server:
+        scorer["engine"] = {"_target_": "s1x.engines.server.ServerEngine", "urls": server.url, "retries": 0} | settings
+        if said is None:
+            bound, opened = open_scorer({"name": "transformers"}, scorer, None)
+            assert ("head" if bound.of == "head" else "labels") in opened.engine.scores
+            opened.engine.close()
+        else:
+            with pytest.raises((ValueError, EngineError), match=said):
+                open_scorer({"name": "transformers"}, scorer, None)
+        assert not server.streams
 
 
 def test_a_made_up_setting_of_a_scorer_is_named():
