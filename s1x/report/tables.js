@@ -1,5 +1,5 @@
 // Tables: a click on a title sorts, and two buttons write the table as LaTeX or Markdown to copy.
-const number = text => Number.parseFloat(text.replace(/,/g, ""));
+const number = text => Number.parseFloat(text.replace(/[,<]/g, ""));
 
 function sort(table, column, title) {
   const down = title.ariaSort === "descending", rows = [...table.tBodies[0].rows].slice(1);
@@ -52,7 +52,8 @@ function markdown(table) {
 }
 
 for (const table of document.querySelectorAll("table")) {
-  for (const name of table.querySelectorAll("td.l")) { // names may break where their parts do
+  for (const name of table.querySelectorAll("td.l")) { // long names may break where their parts do
+    if (name.textContent.length < 25) continue;
     name.classList.toggle("long", name.textContent.length > 40);
     name.replaceChildren(...name.textContent.split(/(?<=[_(,=])/).flatMap(part => [part, document.createElement("wbr")]));
   }
