@@ -357,7 +357,7 @@ def _check_dtype(engine: dict[str, Any]) -> None:
 def _check_method(plain: dict[str, Any]) -> None:
     """Every method knows its own settings (and the methods it is composed of); the model's context bounds its budgets."""
     from .evaluation.naming import method_of
-    from .evaluation.scorers import format_of
+    from .evaluation.scorers import beside, format_of
     from .methods.facts import check, facts
 
     context = None
@@ -367,6 +367,7 @@ def _check_method(plain: dict[str, Any]) -> None:
     with sentences():
         method = method_of(plain)
         scorer = format_of(plain["scorer"])
+        beside(plain["engine"], plain["scorer"])  # raises where both want more of a GPU than there is
         check(
             method,
             context_length=context,

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 Facts = Mapping[str, Any]  # of models.facts.model_facts
 GIB = 2**30
 WORKSPACE = 2 * GIB  # of a device: activations while a prompt is read, CUDA graphs, communication buffers
+WHOLE = 0.9  # of a device's memory, for an engine that has it alone
 STREAMS, SHARE = 32, 4  # wanted at once, of a quarter of the context each: AIME24 under s1-32B takes 7,000 of 32,768 tokens
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 _QUANTIZED = {"fp8": 1.0, "int8": 1.0, "compressed-tensors": 1.0}  # bytes of a weight; 4 bits and a scale for all others
@@ -138,6 +139,7 @@ def placed(engine: Mapping[str, Any], facts: Facts, devices: int, device_bytes: 
     tensor, pipeline, share = (
         engine[key] for key in ("tensor_parallel_size", "pipeline_parallel_size", "gpu_memory_utilization")
     )
+    share = WHOLE if share is None else share
     if tensor is None:
         return choose(need, devices, device_bytes, share, pipeline)
     check_parts(need, tensor)

@@ -23,7 +23,7 @@ from . import vllm_arguments
 from .common import ModelEngine, alive, at_least_one, no_room
 from .heads import head_layers, refuse_to_write
 from .parts import Chain, pack
-from .placement import Need, by_memory, check_parts, enough
+from .placement import WHOLE, Need, by_memory, check_parts, enough
 from .vllm_scoring import Asked, Part, head_arguments, scoring
 from .vllm_scoring import params as sampling_params
 
@@ -67,7 +67,7 @@ class VllmEngine(ModelEngine):
         max_num_seqs: int = 256,
         tensor_parallel_size: int | None = None,
         pipeline_parallel_size: int = 1,
-        gpu_memory_utilization: float = 0.9,
+        gpu_memory_utilization: float | None = None,
         kv_cache_gib: float | None = None,
         block_size: int | None = None,
         enforce_eager: bool | None = None,
@@ -90,6 +90,7 @@ class VllmEngine(ModelEngine):
             pipeline_parallel_size=pipeline_parallel_size,
             stream_interval=stream_interval,
         )
+        share = WHOLE if gpu_memory_utilization is None else gpu_memory_utilization
         arguments = vllm_arguments.checked(arguments)
         adapter, keyed = vllm_arguments.adapter(lora), vllm_arguments.keyed(arguments)
         if positional_seeds:
@@ -121,14 +122,14 @@ class VllmEngine(ModelEngine):
         need = Need.of(self.facts, self.dtype, self.context_length, quantization, kv_dtype)
         check_parts(need, tensor)
         if tensor_parallel_size is None and cuda:
-            tensor = by_memory(need, cuda_devices(), device_memory(), gpu_memory_utilization, pipeline_parallel_size)
+            tensor = by_memory(need, cuda_devices(), device_memory(), share, pipeline_parallel_size)
         self.arguments: dict[str, Any] = {  # of vLLM
             **self._always(),
             "quantization": quantization,
             "max_num_seqs": max_num_seqs,
             "tensor_parallel_size": tensor,
             "pipeline_parallel_size": pipeline_parallel_size,
-            "gpu_memory_utilization": gpu_memory_utilization,
+            "gpu_memory_utilization": share,
             "enforce_eager": not cuda if enforce_eager is None else enforce_eager,
             "block_size": block_size or (None if cuda else _CPU_BLOCK),
             "seed": seed,

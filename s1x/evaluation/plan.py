@@ -6,7 +6,9 @@ forecast.py for the assumptions.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,11 +16,13 @@ from ..cell import Cell, stage_names
 from ..engines.build import facts_of
 from ..engines.placement import GIB, placed
 from ..files import is_local
+from ..methods.facts import facts
 from ..metrics.significance import ALPHA, FEW, POWER, smallest_difference, smallest_exact
 from ..models.device import cuda_devices, device_memory, resolve_dtype
 from ..models.known import KNOWN
+from . import scorers
 from .forecast import Reads, forecast
-from .naming import identity, model_of
+from .naming import identity, method_of, model_of
 
 ASSUMED = {"differ": 0.2, "between": 0.5}  # of `scale.plan`, where it does not say
 FULL = 32  # streams that a GPU decodes at once from which its speed hardly depends on their number
@@ -125,31 +129,41 @@ def precision(cells: list[Cell]) -> list[str]:
 def memory(cells: list[Cell]) -> list[str]:
     """A sentence for each model and engine that is spread over GPUs: on how many, and how much there is room for.
 
-    Of models whose sizes are known without the network, on the GPUs of this machine or those that `scale.plan` names.
+    Of models (scorers, too) whose sizes are known without the network, on the GPUs of this machine or those of `scale.plan`.
     """
     found: dict[str, dict[str, None]] = {}
     for cell in cells:
-        plan = cell.cfg.scale.plan
+        cfg, plan = cell.cfg, cell.cfg.scale.plan
         here = cuda_devices()
         devices, size = (here, device_memory()) if here else (plan.get("devices"), (plan.get("device_gib") or 0) * GIB)
-        if devices and size and "tensor_parallel_size" in cell.cfg.engine:
-            found.setdefault(_room(cell.cfg, devices, size), {})[cell.cfg.model.name] = None
+        if not devices or not size or "tensor_parallel_size" not in cfg.engine:
+            continue
+        engine, scorer = (OmegaConf.to_container(cfg[key], resolve=True) if cfg[key] else None for key in ("engine", "scorer"))
+        mean = (cfg.task.thinking or 0) + plan.answer
+        if not facts(method_of(cfg)).needs_scorer or scorers.format_of(scorer) is None:
+            found.setdefault(_room(engine, cfg.model, mean, devices, size), {})[cfg.model.name] = None
+            continue
+        own = scorers.engine_of(engine, scorer, cfg.model.path)
+        policy = f"{cfg.model.name} (beside a scorer)"
+        found.setdefault(_room(scorers.beside(engine, scorer), cfg.model, mean, devices, size), {})[policy] = None
+        if "tensor_parallel_size" in own:
+            found.setdefault(_room(own, scorers.model_of(scorer), mean, devices, size), {})[cfg.scorer.name] = None
     return [f"{', '.join(models)}: {room}" for room, models in found.items()]
 
 
-def _room(cfg: DictConfig, devices: int, size: float) -> str:
-    engine, path = OmegaConf.to_container(cfg.engine, resolve=True), cfg.model.path
-    replicas = engine.get("replicas") or 1
+def _room(engine: Mapping[str, Any], model: Mapping[str, Any] | DictConfig, mean: int, devices: int, size: float) -> str:
+    """mean: tokens of a stream."""
+    replicas, path = engine.get("replicas") or 1, model["path"]
     if path not in KNOWN and not is_local(path):
         return "sizes that are not known here, so neither is whether it fits (a folder with its config.json and weights says)."
     try:
-        facts = KNOWN.get(path) or facts_of(engine, cfg.model)
-        on = placed(engine, facts, devices // replicas, size)
+        sizes = KNOWN.get(path) or facts_of(engine, model)
+        on = placed(engine, sizes, devices // replicas, size)
     except (ValueError, FileNotFoundError) as error:
         return str(error)
     if (used := replicas * on.tensor * on.pipeline) > devices:
         return f"engine.replicas={replicas} of {on.tensor * on.pipeline} GPUs each need {used}; there are {devices}."
-    context, mean = engine.get("max_model_len") or facts["context_length"], (cfg.task.thinking or 0) + cfg.scale.plan.answer
+    context = engine.get("max_model_len") or sizes["context_length"]
     whole, usual = (min(on.tokens // tokens, engine["max_num_seqs"]) * replicas for tokens in (context, mean))
     few = f" Batches of fewer than {FULL} a GPU decode less than the speed assumed above." if usual < FULL * used else ""
     return (

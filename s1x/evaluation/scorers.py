@@ -18,6 +18,8 @@ from ..streams.scheduler import Model
 from ..streams.scores import MemoryScores, ScoreStore
 
 STRINGS = tuple(field.name for field in fields(ScorerFormat))
+TOGETHER, BESIDE = 0.9, (0.6, 0.3)  # of a GPU's memory: both models; policy and scorer, where neither says
+_SHARE = "gpu_memory_utilization"
 _OF_ONE_MODEL = ("model_id", "lora")  # engine settings that say which weights are meant
 _NAMED = re.compile(r"(?<![\w.])(engine\.(?=[a-z])|model\.(?=path|revision|tokenizer))")
 
@@ -35,12 +37,37 @@ def format_of(scorer: Mapping[str, Any] | None) -> ScorerFormat | None:
 
 def engine_of(engine: Mapping[str, Any], scorer: Mapping[str, Any], policy: str | None = None) -> dict[str, Any]:
     """Engine settings of the scorer: those of the policy with `scorer.engine` in their place, or that alone where it names an
-    engine of its own. policy: path of the policy's model, of which nothing holds for another one."""
+    engine of its own. policy: path of the policy's model, of which nothing holds for another one. Raises ValueError where
+    both want more of a GPU than there is."""
     own = scorer.get("engine") or {}
-    if "_target_" in own:
-        return dict(own)
-    same = policy is None or policy == (scorer.get("model") or {}).get("path")
-    return {key: value for key, value in engine.items() if same or key not in _OF_ONE_MODEL} | own
+    if "_target_" not in own:
+        same = policy is None or policy == (scorer.get("model") or {}).get("path")
+        own = {key: value for key, value in engine.items() if same or key not in _OF_ONE_MODEL} | own
+    shares = _shares(engine, scorer)
+    return dict(own) | ({_SHARE: shares[1]} if shares else {})
+
+
+def beside(engine: Mapping[str, Any], scorer: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Engine settings of the policy, which leaves room for a scorer on its GPUs. Raises ValueError as engine_of."""
+    shares = _shares(engine, scorer) if format_of(scorer) else None
+    return dict(engine) | ({_SHARE: shares[0]} if shares else {})
+
+
+def _shares(engine: Mapping[str, Any], scorer: Mapping[str, Any] | None) -> tuple[float, float] | None:
+    """What policy and scorer have of a GPU's memory, where both are embedded engines that ask for a share of it."""
+    own = (scorer or {}).get("engine") or {}
+    if _SHARE not in (own if "_target_" in own else engine) or _SHARE not in engine:
+        return None
+    policy, second = engine[_SHARE], own.get(_SHARE)
+    if policy is None and second is None:
+        return BESIDE
+    policy, second = (round(TOGETHER - other, 3) if one is None else one for one, other in ((policy, second), (second, policy)))
+    if policy <= 0 or second <= 0 or policy + second > 1:
+        raise ValueError(
+            f"engine.{_SHARE}={policy:g} and scorer.engine.{_SHARE}={second:g}: two models on the same GPUs need a share each, "
+            f"1 in all at most (null: {BESIDE[0]} and {BESIDE[1]}), or scorer.engine._target_ says where else the scorer runs"
+        )
+    return policy, second
 
 
 def model_of(scorer: Mapping[str, Any]) -> dict[str, Any]:

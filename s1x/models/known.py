@@ -1,4 +1,4 @@
-"""Sizes of models that have a file in conf/model, for plans that are made without the network.
+"""Sizes of models that have a file in conf/model or conf/scorer, for plans that are made without the network.
 
 Source: their config.json on the hub. Parameters are what these sizes add up to, layer by layer, which is what their safetensors
 headers say (GLM-4.6's without its layer for a second next token, Magistral's without its part for pictures).
@@ -62,6 +62,8 @@ _TABLE: dict[str, tuple[int, ...]] = {
     "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16": (31_577_940_288, 52, 2688, 32, 2, 128, 1856, 131_072, 262_144),
     "zai-org/GLM-4.6": (352_797_829_024, 92, 5120, 96, 8, 128, 12_288, 151_552, 202_752),
     "HuggingFaceTB/SmolLM3-3B": (3_075_098_624, 36, 2048, 16, 4, 128, 11_008, 128_256, 65_536),
+    "RLHFlow/Llama3.1-8B-PRM-Deepseek-Data": (8_030_261_248, 32, 4096, 32, 8, 128, 14_336, 128_256, _LONG),
+    "peiyi9979/math-shepherd-mistral-7b-prm": (7_241_732_096, 32, 4096, 32, 8, 128, 14_336, 32_000, 32_768),
     # latent attention keeps 512 + 64 numbers of a token for all heads together
     "moonshotai/Kimi-K2-Thinking": (1_026_408_232_448, 61, 7168, 64, 1, 288, 18_432, 163_840, 262_144),
 }

@@ -26,7 +26,7 @@ from ..evaluation import plan
 from ..evaluation.cells import Grader, OnDone, Opened, chat_of, jobs, open_cells
 from ..evaluation.progress import Meter
 from ..evaluation.provenance import about
-from ..evaluation.scorers import open_scorer
+from ..evaluation.scorers import beside, open_scorer
 from ..files import read_json, write_text
 from ..models.tokenizer import load_tokenizer
 from ..streams.scheduler import Scheduler
@@ -95,7 +95,7 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
     )
     with sentences():
         chat = chat_of(cfg, tokenizer, 0)
-        engine = build(settings, model, tuple(sorted((chat.thinking_stops | chat.answer_stops).ids)))
+        engine = build(beside(settings, plain_scorer), model, tuple(sorted((chat.thinking_stops | chat.answer_stops).ids)))
         directory = Path(cfg.store.dir).expanduser() if cfg.store.dir else None
         store = open_store(directory, engine.fingerprint, cfg.store.accept, cfg.store.fsync) if directory else MemoryStore()
         writable, path = isinstance(store, Store), model["path"]

@@ -1,6 +1,7 @@
 """A reward model beside the policy in a whole run: scored once, kept, counted, shown."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import s1x
-from s1x.evaluation.scorers import engine_of, format_of, open_scorer
+from s1x.evaluation.scorers import beside, engine_of, format_of, open_scorer
 from s1x.streams.engine import EngineError
 
 from ..engines.loopback import Loopback
@@ -46,10 +47,36 @@ def test_scores_are_kept_and_counted(tmp_path):
 
 
 def test_the_scorers_engine_is_the_policys_unless_it_says_otherwise():
-    policy = {"_target_": "a", "name": "vllm", "gpu_memory_utilization": 0.9}
+    policy = {"_target_": "a", "name": "vllm", "dtype": None}
     assert engine_of(policy, {}) == policy
-    assert engine_of(policy, {"engine": {"gpu_memory_utilization": 0.4}}) == policy | {"gpu_memory_utilization": 0.4}
+    assert engine_of(policy, {"engine": {"dtype": "float16"}}) == policy | {"dtype": "float16"}
     assert engine_of(policy, {"engine": {"_target_": "b"}}) == {"_target_": "b"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "scorer", "both"),
+    [
+        (None, None, (0.6, 0.3)),
+        (0.7, None, (0.7, 0.2)),
+        (None, 0.25, (0.65, 0.25)),
+        (0.5, 0.5, (0.5, 0.5)),
+        (0.9, None, "engine.gpu_memory_utilization=0.9 and scorer.engine.gpu_memory_utilization=0:"),
+        (0.9, 0.9, "engine.gpu_memory_utilization=0.9 and scorer.engine.gpu_memory_utilization=0.9:"),
+        (None, 1.5, "engine.gpu_memory_utilization=-0.6"),
+    ],
+)
+def test_two_models_share_the_memory_of_a_gpu(policy, scorer, both):
+    engine = {"_target_": "a", "gpu_memory_utilization": policy}
+    group = {"name": "one", "prompt": "{question}", "model": {"path": "m"}, "engine": {"gpu_memory_utilization": scorer}}
+    if isinstance(both, str):
+        for ask in (beside, engine_of):
+            with pytest.raises(ValueError, match=re.escape(both)):
+                ask(engine, group)
+        return
+    assert (beside(engine, group)["gpu_memory_utilization"], engine_of(engine, group)["gpu_memory_utilization"]) == both
+    assert beside(engine, None) == engine
+    elsewhere = group | {"engine": {"_target_": "b"}}
+    assert beside(engine, elsewhere) == engine and engine_of(engine, elsewhere) == {"_target_": "b"}
 
 
 def test_what_names_the_policys_weights_is_not_said_of_another_model():

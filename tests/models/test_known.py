@@ -26,6 +26,8 @@ OWN = {  # transformers' class, and what of config.json a table of sizes does no
     "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": ("Qwen2", {}),
     "deepseek-ai/DeepSeek-R1-Distill-Llama-8B": ("Llama", {}),
     "deepseek-ai/DeepSeek-R1-Distill-Llama-70B": ("Llama", {}),
+    "RLHFlow/Llama3.1-8B-PRM-Deepseek-Data": ("Llama", {}),
+    "peiyi9979/math-shepherd-mistral-7b-prm": ("Mistral", {}),
     "openai/gpt-oss-20b": ("GptOss", {"num_local_experts": 32}),
     "openai/gpt-oss-120b": ("GptOss", {"num_local_experts": 128}),
     "ByteDance-Seed/Seed-OSS-36B-Instruct": ("SeedOss", {"attention_out_bias": False}),
