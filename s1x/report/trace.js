@@ -9,7 +9,7 @@ const ends = {
   none: "no separate thinking",
 };
 const right = score => score >= 0.5;
-const count = n => n === null ? "unknown" : n.toLocaleString("en");
+const count = n => (n === null ? "unknown" : n.toLocaleString("en"));
 
 function add(parent, tag, text = "", name = "") {
   const node = document.createElement(tag);

@@ -105,6 +105,23 @@ def searched(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """A cell whose tokens nobody counted."""
+    directory = tmp_path_factory.mktemp("imported")
+    lines = [sample(q, 64, 0) for q in range(5)]
+    write_job(directory / "0", 0, lines, cell_id="a", series="published", overrides=[], budget=None)
+    for line in lines:
+        line["thinking_tokens"] = None
+        line["segments"] = [{"kind": s["kind"], "tokens": None, "text": s["text"]} for s in line["segments"]]
+    (directory / "0" / "samples_tiny_math.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    record = json.loads((directory / "0" / "cell.json").read_text())
+    record |= {"thinking_tokens": dict.fromkeys(record["thinking_tokens"]), "flops": None, "path_tokens": None}
+    (directory / "0" / "cell.json").write_text(json.dumps(record))
+    aggregate(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     directory = tmp_path_factory.mktemp("hostile")
     lines = []
@@ -139,7 +156,7 @@ def many(tmp_path_factory):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("name", ["few", "sweep", "searched", "hostile"])
+@pytest.mark.parametrize("name", ["few", "imported", "sweep", "searched", "hostile"])
 def test_nothing_is_cut_off_or_pale(name, scheme, visit, request):
     for width in WIDTHS:
         page = visit(request.getfixturevalue(name), width, scheme)
