@@ -76,9 +76,10 @@ def _finding(summary: dict[str, Any]) -> str:
         r, on = records[best], f"On {task} " if len(tasks) > 1 else ""
         low, high = r["accuracy_ci95"]
         figure = f"{100 * r['accuracy']:.1f}% right [{100 * low:.1f}, {100 * high:.1f}]"
-        tokens = f"with {r['thinking_tokens']['mean']:,.0f} thinking tokens"
+        mean = r["thinking_tokens"]["mean"]
+        tokens = "" if mean is None else f" with {mean:,.0f} thinking tokens"
         what = f"{names[best]} is best of {len(own)} cells" if len(own) > 1 else names[best]
-        said.append(f"{on}{what}: {figure} {tokens}.")
+        said.append(f"{on}{what}: {figure}{tokens}.")
     if summary["metrics"]:
         row = max(summary["metrics"], key=lambda row: row["n_points"])
         scaling = row["scaling"]
