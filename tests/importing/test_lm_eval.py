@@ -11,28 +11,26 @@ from s1x.errors import SettingError
 from s1x.importing.reading import read
 from s1x.metrics.harness import aggregated
 
-from .tables import cells, imported, jsonl, settings
-
-LM_EVAL = ("stage=import", "import.format=lm_eval", "hydra.run.dir=out")
+from .tables import imported, jsonl, settings
 
 
 @pytest.mark.long
-def test_what_lm_eval_wrote_is_imported_to_the_last_digit(composed, command, tmp_path):
+def test_what_lm_eval_wrote_is_imported_to_the_last_digit(composed, tmp_path):
     pytest.importorskip("accelerate", reason="lm-eval's hf model needs accelerate (pip install -e '.[train]')")
     cfg = composed("+experiment=bench_peers", "task.limit=7", "method.max_tokens=200")
     peers.timed(cfg, peers.lm_eval, tmp_path / "theirs")
     (file,) = (tmp_path / "theirs").rglob("results_*.json")
     theirs = json.loads(file.read_text())["results"]["tiny_math"]
-    assert command(*LM_EVAL, "import.files=theirs") == (0, "")
-    ((record, _),) = cells(tmp_path / "out")
+    typed = {"format": "lm_eval", "files": str(tmp_path / "theirs")}
+    ((record, _),) = imported(tmp_path / "out", **typed)
     ours = json.loads((tmp_path / "out" / "0" / "results.json").read_text())["results"]["tiny_math"]
     assert (record["model"], record["task"]) == ("tiny-s1", "tiny_math")
     assert record["accuracy"] == theirs["exact_match,answer"] and 0 < record["accuracy"] < 1
     numbers = {key: value for key, value in theirs.items() if "," in key}
     assert len(numbers) == 6 and {key: ours[key] for key in numbers} == numbers  # means and standard errors alike
     assert record["thinking_tokens"]["mean"] is None and record["flops"] is None
-    assert command(*LM_EVAL[:2], "hydra.run.dir=again", "import.files=theirs", "import.regrade=true") == (0, "")
-    assert cells(tmp_path / "again")[0][0]["accuracy"] == record["accuracy"]  # the task's grader is ours
+    ((again, _),) = imported(tmp_path / "again", **typed, regrade=True)
+    assert again["accuracy"] == record["accuracy"]  # the task's grader is ours
 
 
 def test_standard_errors_are_lm_evals():
