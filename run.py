@@ -58,7 +58,7 @@ def run(cfg: DictConfig) -> float | None:
         values = {name: STAGES[name].load().run(cfg) for name in wanted}
     except SettingError as error:
         sys.exit(fail(error, str(error), 2))  # raised on, Hydra would print more than the sentence
-    except CellFailed as error:
+    except (CellFailed, EngineError, StoreError, TrainingFailed) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         sys.exit(fail(error, str(error), 1))

@@ -64,6 +64,7 @@ class ServerEngine(ModelEngine):
     The constructor reads small files only; servers are asked what else they can do at the first poll, or when somebody looks at
     `scores`: the prompt's log-probabilities, labels, or, from `vllm serve` of a model with a value head (POST /pooling), its
     outputs. `counters.prefill_cached` and `scored_cached` need servers that were started with `--enable-prompt-tokens-details`.
+    Log-probabilities are what a server says: vLLM's count the ids of the padded vocabulary, too.
     """
 
     name, loads = "server", False
