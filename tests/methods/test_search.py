@@ -39,9 +39,10 @@ class Judge(ScriptedEngine):
 
     def __init__(self, seed, levels):
         super().__init__(seed=seed, context_length=4 * CONTEXT)
-        self.levels = levels
+        self.levels, self.asked = levels, []  # every row that was asked for: what was read
 
     def rows(self, request):
+        self.asked += [request.ids[:n] for n in request.at]
         return [tuple(-(round(-v * self.levels) / self.levels) for v in row) for row in super().rows(request)]
 
 
@@ -222,16 +223,20 @@ def test_killed_and_resumed_it_grows_the_same_tree(name):
         try:
             traces, _ = run(asked, engine, judge, store, scores)
         except Killed:
-            return None, engine.counters.decoded, len(scores.rows)
-        return [[(s.segments, s.info) for s in t.samples] for t in traces], engine.counters.decoded, len(scores.rows)
+            return None, engine.counters.decoded, judge.asked
+        return [[(s.segments, s.info) for s in t.samples] for t in traces], engine.counters.decoded, judge.asked
 
-    undisturbed, decoded, rows = go(MemoryStore(), MemoryScores())
+    undisturbed, decoded, asked = go(MemoryStore(), MemoryScores())
+    assert len(set(asked)) == len(asked)
     for polls in (3, 20, 45):
         store, scores = MemoryStore(), MemoryScores()
         nothing, first, before = go(store, scores, polls)
+        flushed = len(scores.rows)
         assert nothing is None
         resumed, second, after = go(store, scores)
-        assert resumed == undisturbed and after == rows
+        assert resumed == undisturbed and len(scores.rows) == len(set(asked))
+        assert len(after) == len(asked) - flushed  # what the store had was not scored again
+        assert set(before) | set(after) == set(asked)
         assert first + second <= decoded + 2 * 4 * 8  # what was open when it died was cut, not lost
 
 
