@@ -11,15 +11,15 @@ new method needs nothing here. The assumptions are `scale.plan` and two of the t
 - every turn of a conversation is thought about as long as the question, and never says that all is well;
 - a step of a search, and what stands between two marks of the thinking, has `step` tokens, and what is scored is as good as
   any other;
-- at most `SIMULATED` questions are run, which stand for all `task.questions` of them; prompts are not counted, nor tries that
-  run ahead of an accepted one.
+- at most `SIMULATED` questions are run (fewer where a command reads very much), which stand for all `task.questions` of them;
+  prompts are not counted, nor tries that run ahead of an accepted one.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
@@ -37,7 +37,8 @@ from ..streams.types import All, First, Read, Sampling, Score, Span, Until
 from .naming import method_of, model_of
 from .scorers import format_of
 
-SIMULATED = 30  # questions
+SIMULATED, FEWEST = 30, 4  # questions
+READS = 60_000  # by which their number is lowered, so that a plan takes seconds
 UNSURE = -9.0  # log-probability of every token
 NORMAL = NormalDist()
 Reads = dict[Any, float]  # tokens by stream key and by (model, row of scores), times the questions that they stand for
@@ -132,8 +133,17 @@ def lognormal(z: float, spread: float) -> float:
     return math.exp(spread * z - spread**2 / 2)
 
 
-def forecast(cell: Cell) -> Reads:
-    """Tokens that the cell alone decodes, by stream.
+def simulated(cells: Sequence[Cell]) -> int:
+    """On how many questions cells are tried out, all on the same: `SIMULATED`, or fewer where these cells read very much."""
+    return max(FEWEST, min(SIMULATED, READS // max(1, sum(len(forecast(cell, 1)) for cell in cells))))
+
+
+def questions_of(cell: Cell) -> int:
+    return min(cell.cfg.task.questions, cell.cfg.task.limit or cell.cfg.task.questions)
+
+
+def forecast(cell: Cell, tried: int = SIMULATED) -> Reads:
+    """Tokens that the cell alone decodes, by stream. tried: on at most so many questions, which stand for all.
 
     Raises SettingError when its task does not say how many questions it has and how long they are thought about.
     """
@@ -148,15 +158,15 @@ def forecast(cell: Cell) -> Reads:
     chat = Chat(ChatFormat(**_plain(cfg.chat)), Words(), plan["context"])
     method = method_of(cfg)
     most = facts(method).limits[1]
-    questions = min(cfg.task.questions, cfg.task.limit or math.inf)
-    simulated = min(questions, SIMULATED)
+    questions = questions_of(cell)
+    tried = min(questions, tried)
     model, sampling, seed = model_of(cfg), _plain(cfg.sampling), cfg.seed
     limits = {"max_answer_tokens": cfg.answer.max_tokens, "answer_reserve": cfg.answer.reserve}
     strings = format_of(_plain(cfg.scorer) if cfg.scorer else None)
     scorer = strings and Scorer(strings, Words())
     reads: Reads = {}
-    for number in range(simulated):
-        mean = cfg.task.thinking * lognormal(NORMAL.inv_cdf((number + 0.5) / simulated), plan["spread"][0])
+    for number in range(tried):
+        mean = cfg.task.thinking * lognormal(NORMAL.inv_cdf((number + 0.5) / tried), plan["spread"][0])
         prompt = chat.prompt(f"{cfg.task.name} {number}")
         for repeat in range(cfg.task.repeats):
             start, outputs = len(prompt.ids) + len(chat.thinking_start), strings.right + 2 if strings else 0
@@ -167,7 +177,7 @@ def forecast(cell: Cell) -> Reads:
             except BadLimit as bad:
                 raise SettingError(f"method={facts(method).name}: {bad}") from None
             for key, tokens in world.reads.items():
-                reads[key] = max(reads.get(key, 0), tokens * questions / simulated)
+                reads[key] = max(reads.get(key, 0), tokens * questions / tried)
     return reads
 
 

@@ -21,7 +21,7 @@ from ..metrics.significance import ALPHA, FEW, POWER, smallest_difference, small
 from ..models.device import cuda_devices, device_memory, resolve_dtype
 from ..models.known import KNOWN
 from . import scorers
-from .forecast import Reads, forecast
+from .forecast import Reads, forecast, questions_of, simulated
 from .naming import identity, method_of, model_of
 
 ASSUMED = {"differ": 0.2, "between": 0.5}  # of `scale.plan`, where it does not say
@@ -44,14 +44,15 @@ class Row:
 def estimate(cells: list[Cell]) -> list[Row]:
     """The cells in order, with what each costs alone and beside those before it."""
     read: Reads = {}
-    rows = []
+    rows, tried = [], simulated(cells)
     for cell in cells:
-        whole = forecast(cell)
+        whole, each = forecast(cell, tried), questions_of(cell) / min(questions_of(cell), tried)
         own = {key: tokens for key, tokens in whole.items() if isinstance(key, bytes)}
         scored = {(cell.cfg.scorer.name, *key): tokens for key, tokens in whole.items() if key not in own}
         fresh = {key: tokens - read.get(key, 0) for key, tokens in own.items() if tokens > read.get(key, 0)}
         new = sum(tokens for key, tokens in scored.items() if key not in read)
-        rows.append(Row(cell, len(own), sum(own.values()), len(own.keys() - read.keys()), sum(fresh.values()), new))
+        streams, unread = round(len(own) * each), round(len(own.keys() - read.keys()) * each)
+        rows.append(Row(cell, streams, sum(own.values()), unread, sum(fresh.values()), new))
         read |= {key: own[key] for key in fresh} | scored
     return rows
 

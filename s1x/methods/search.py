@@ -71,10 +71,13 @@ class Policy:
         zero = (ask.chat.single(self.step_start), ask.encode("0")[0])
         return span.stop == zero or span.stop == ask.own_delimiter or span.stop[-1] in ask.chat.answer_stops.ids
 
-    def texts(self, ask: Ask, steps: Sequence[Ids]) -> list[str]:
-        """The steps as the scorer reads them: those that have words, without the lines that count them down."""
+    def texts(self, ask: Ask, steps: Sequence[Ids], known: dict[Ids, str] | None = None) -> list[str]:
+        """The steps as the scorer reads them: those that have words, without the lines that count them down. known: of steps
+        that were decoded before, and of these from now on."""
         if self.steps is None:
-            return [text for step in steps if (text := ask.decode(step)).strip()]
+            known = {} if known is None else known
+            known |= {step: ask.decode(step) for step in steps if step not in known}
+            return [text for step in steps if (text := known[step]).strip()]
         label = rf"{re.escape(self.step_start)}\d* ?(?:steps? left)?\s*"
         text = self.step_start + ask.decode(tuple(i for step in steps for i in step))
         return [part for part in re.split(label, text) if part.strip()]
@@ -85,7 +88,7 @@ class Node:
     """A partial chain: `steps` of thinking (ids, with what ended them), their `values`, and how the last one ended.
 
     start: what opens the thinking. stream: the stream in which it goes on (its prefix, and how far it was read). path: which
-    child of which child it is. tree: every node that was grown from the same root, the dropped ones too.
+    child of which child it is. tree: every node that was grown from the same root, the dropped ones too; texts: of their steps.
     """
 
     ask: Ask
@@ -97,6 +100,7 @@ class Node:
     stream: tuple[Ids, int] | None = None
     path: tuple[int, ...] = ()
     tree: list[Node] = field(default_factory=list, repr=False, compare=False)
+    texts: dict[Ids, str] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def ids(self) -> Ids:
@@ -132,7 +136,7 @@ class Node:
         child = replace(self, ask=ask, last=span, stream=(prefix, span.end), path=(*self.path, index))
         step = span.ids if child.finished else span.ids + span.stop
         child = replace(child, steps=(*self.steps, step))
-        texts = self.policy.texts(ask, child.steps)
+        texts = self.policy.texts(ask, child.steps, self.texts)
         if len(texts) > len(self.values):  # else the step has no words
             child = replace(child, values=tuple((yield from ask.judged(texts))))
         self.tree.append(child)
@@ -155,7 +159,7 @@ class Node:
         trace = yield from ask.close(segments, self.last, forced=not self.finished, start=start)
         answer = ask.decode(trace.ids("answer"))
         if ask.reader.format.answer and answer.strip():
-            values = tuple((yield from ask.judged([*self.policy.texts(ask, self.steps), answer])))
+            values = tuple((yield from ask.judged([*self.policy.texts(ask, self.steps, self.texts), answer])))
         worth = self.policy.worth(values) if values else 0.0
         trace.info |= {"reward": worth, "steps": len(self.steps), "path": list(self.path)}
         return trace

@@ -58,7 +58,7 @@ def test_server_from_its_configuration(model):
         ("transformers", "slots", 2.5, "a whole number"),
         ("transformers", "kv_cache_gib", [1], "a number or null"),
         ("transformers", "compile", "yes", "true or false"),
-        ("vllm", "gpu_memory_utilization", "most", "a number"),
+        ("vllm", "gpu_memory_utilization", "most", "a number or null"),
         ("vllm", "replicas", "two", "a whole number or null"),
         ("server", "in_flight", None, "a whole number"),
         ("server", "dtype", {"a": 1}, "text or null"),
