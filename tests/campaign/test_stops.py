@@ -94,6 +94,7 @@ def test_nothing_is_sent_twice(tmp_path, size, count):
                     faults["other"] = f"it ended with {status}: {command.said()[-500:]}"
                 server.let_go()
                 until = sum(server.sent.values())
+                server.pace = 0.0
                 again = run(arguments(server, place), tmp_path / f"{number}.again.log")
                 faults["wrong"] = f"it ended with {again.status}: {again.said()[-500:]}" if again.status else None
                 twice = server.twice() - alone
