@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,7 +11,7 @@ from .tally import Tally
 
 COMMAND = "pytest -n 0 -m campaign --full-campaign tests/campaign"
 _tallies: list[Tally] = []
-_began, _commit = time.monotonic(), tally.commit()
+_commit = tally.commit()
 
 
 @pytest.fixture
@@ -31,16 +30,17 @@ def count() -> Iterator[Callable[[str], Tally]]:
 
     yield begin
     if _tallies:
-        print("\n" + "\n".join(tally.table(_tallies[-1:])))
+        print("\n" + "\n".join(tally.table({_tallies[-1].name: _tallies[-1].row()})))
 
 
 def pytest_terminal_summary(terminalreporter, exitstatus, config) -> None:
     if not _tallies:
         return
     terminalreporter.section("the fault campaign")
-    for line in tally.table(_tallies) + tally.details(_tallies):
+    rows = {found.name: found.row() for found in _tallies}
+    for line in tally.table(rows) + tally.details(rows):
         terminalreporter.write_line(line)
     whole = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not config.getoption("keyword")
     if config.getoption("--full-campaign") and whole:
-        tally.write(_tallies, COMMAND, _commit, time.monotonic() - _began)
+        tally.write(rows, COMMAND, _commit)
         terminalreporter.write_line("kept in tests/campaign/figures.json and figures.md")

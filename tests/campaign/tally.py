@@ -78,34 +78,47 @@ def commit() -> str:
     return ask("rev-parse", "--short=12", "HEAD") + " with changes" * bool(ask("status", "--porcelain", "-uno"))
 
 
-def table(tallies: list[Tally]) -> list[str]:
+Rows = dict[str, dict[str, Any]]  # by name, see Tally.row
+
+
+def table(rows: Rows) -> list[str]:
     """Lines of Markdown."""
-    lines = [f"| | tried | survived | {' | '.join(FAULTS.values())} | seconds |", "|---" * (len(FAULTS) + 4) + "|"]
-    for tally in tallies:
-        cells = [tally.tried, tally.tried - tally.failed, *(tally.faults[kind] for kind in FAULTS), round(tally.seconds)]
-        lines.append(f"| {tally.name} | " + " | ".join(f"{cell:,}" for cell in cells) + " |")
+    commits = any("commit" in row for row in rows.values())
+    heads = ["", "tried", "survived", *FAULTS.values(), "seconds", *["commit"] * commits]
+    lines = [f"|{'|'.join(f' {head} ' if head else ' ' for head in heads)}|", "|---" * len(heads) + "|"]
+    for name, row in rows.items():
+        cells = [row["tried"], row["survived"], *(row[kind] for kind in FAULTS), round(row["seconds"])]
+        said = [name, *(f"{cell:,}" for cell in cells), *[row.get("commit", "")] * commits]
+        lines.append(f"| {' | '.join(said)} |")
     return lines
 
 
-def details(tallies: list[Tally]) -> list[str]:
+def details(rows: Rows) -> list[str]:
     """Lines of Markdown: the trials of each row by kind, and what was measured beside."""
     lines = []
-    for tally in tallies:
-        parts = ", ".join(f"{name} {n}" for name, n in sorted(tally.parts.items(), key=lambda pair: (-pair[1], pair[0])))
-        found = "".join(f"; {name}: {value}" for name, value in tally.measured.items())
-        lines.append(f"- **{tally.name}**: {parts}{found}.")
+    for name, row in rows.items():
+        parts = ", ".join(f"{part} {n}" for part, n in sorted(row["parts"].items(), key=lambda pair: (-pair[1], pair[0])))
+        beside = {
+            key: value for key, value in row.items() if key not in ("tried", "survived", "seconds", "parts", "commit", *FAULTS)
+        }
+        lines.append(f"- **{name}**: {parts}{''.join(f'; {key}: {value}' for key, value in beside.items())}.")
     return lines
 
 
-def write(tallies: list[Tally], command: str, commit: str, seconds: float) -> None:
-    """figures.json and, for people, figures.md."""
+def write(new: Rows, command: str, commit: str) -> None:
+    """figures.json and, for people, figures.md. Rows that were not run this time stay as they are, with their commit."""
+    file = HERE / "figures.json"
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"rows": {}}
+    rows = {name: {"commit": before.get("commit", "")} | row for name, row in before["rows"].items()}
+    rows |= {name: row | {"commit": commit} for name, row in new.items()}
     about = {"command": command, "commit": commit, "date": time.strftime("%Y-%m-%d"), **machine()}
-    rows = {tally.name: tally.row() for tally in tallies}
+    seconds = sum(row["seconds"] for row in rows.values())
     figures = about | {"seconds": round(seconds), "rows": rows}
-    (HERE / "figures.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     cpus = f"{about['cpus']} CPU{'s' * (about['cpus'] > 1)}"
-    where = f"Commit {about['commit']}, {about['date']}; {cpus}, {about['os']}, Python {about['python']}"
+    where = f"{about['date']}; {cpus}, {about['os']}, Python {about['python']}"
     lines = ["# The fault campaign", "", "Made by one command, which also wrote figures.json beside this page:", ""]
-    lines += [f"    {command}", "", f"{where}; {seconds / 60:.0f} minutes.", ""]
-    lines += table(tallies) + ["", "What was tried, and what was measured beside:", "", *details(tallies)]
+    again = "One of its files alone makes its own rows again; every row names its commit."
+    lines += [f"    {command}", "", f"{where}; {seconds / 60:.0f} minutes. {again}", ""]
+    lines += table(rows) + ["", "What was tried, and what was measured beside:", "", *details(rows)]
     (HERE / "figures.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -54,7 +54,8 @@ class Expected(NamedTuple):
     why: str
 
 
-EXPECTED: list[Expected] = []
+_STEPS = "a step of the laptop's models has about 10 tokens, of which the limit of a countdown is made, and not 100"
+EXPECTED = [Expected("step_conditional", what, _STEPS) for what in ("budget", "limit_tokens.1")]
 
 # Log-probabilities are a model's arithmetic, which processors do each in their own order: b211357 itself, run on another
 # machine, differed by up to 2e-4 of the value in `majority_voting` and `rejection_sampling` with every token equal.
