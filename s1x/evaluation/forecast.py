@@ -134,8 +134,13 @@ def lognormal(z: float, spread: float) -> float:
 
 
 def simulated(cells: Sequence[Cell]) -> int:
-    """On how many questions cells are tried out, all on the same: `SIMULATED`, or fewer where these cells read very much."""
-    return max(FEWEST, min(SIMULATED, READS // max(1, sum(len(forecast(cell, 1)) for cell in cells))))
+    """On how many questions cells are tried out, all on the same: `SIMULATED`, or fewer where these cells read very much. The
+    last cell of each method, which in grids is its largest, stands for the others."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(str(cell.cfg.method.get("_target_")), []).append(cell)
+    reads = sum(len(forecast(group[-1], 1)) * len(group) for group in groups.values())
+    return max(FEWEST, min(SIMULATED, READS // max(1, reads)))
 
 
 def questions_of(cell: Cell) -> int:
