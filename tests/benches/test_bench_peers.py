@@ -9,6 +9,7 @@ from s1x.benches import peers
 CELL = ("+experiment=bench_peers", "hydra.run.dir=out")
 
 
+@pytest.mark.long
 def test_both_commands_give_the_same_answers(composed, tmp_path):
     pytest.importorskip("accelerate")
     cfg = composed("+experiment=bench_peers", "task.limit=3", "method.max_tokens=400")

@@ -51,7 +51,7 @@ def planned(cells):  # noqa: F811
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("name", [*STUDIES[:-1], pytest.param(STUDIES[-1], marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", [*STUDIES[:-2], *(pytest.param(name, marks=pytest.mark.long) for name in STUDIES[-2:])])
 def test_every_experiment_can_be_planned(planned, name, scale):
     few = [f"scale={scale}", "scale.max_tries=3", "scale.samples=3", "task.limit=20"]
     found = planned(name, *few)

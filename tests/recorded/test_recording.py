@@ -17,6 +17,7 @@ def before():
     return read(HERE / "few_questions.json.gz")
 
 
+@pytest.mark.long
 def test_few_questions_generated_anew(tmp_path):
     comparison, decoded = replay("few_questions", tmp_path / "out", tmp_path / "store")
     comparison.show()
