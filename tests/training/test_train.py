@@ -93,7 +93,8 @@ def run_id(place, *overrides: str) -> str:
     import sys
 
     code = (
-        "import json, sys; from hydra import compose, initialize_config_dir; from s1x.composition import BASE, register; register()\n"
+        "import json, sys; from hydra import compose, initialize_config_dir\n"
+        "from s1x.composition import BASE, register; register()\n"
         "from s1x.training import job\n"
         f"with initialize_config_dir({str(ROOT / 'conf')!r}, **BASE): cfg = compose('config', sys.argv[1:])\n"
         "print(json.dumps(job.source(cfg, job.settings_of(cfg)).training.id))"
