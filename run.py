@@ -34,7 +34,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from s1x import claims, interrupts
 from s1x.callbacks import Passed, failures
-from s1x.config import check_shown, check_typed, register, validate
+from s1x.composition import check_shown, main_settings, register, swept
+from s1x.config import check_typed, validate
 from s1x.errors import FULL, CellFailed, SettingError, TrainingFailed, check_no_keys, explain, printable
 from s1x.stages import STAGES, quietly, stages, together
 from s1x.streams.engine import EngineError
@@ -44,7 +45,7 @@ register()
 running = False  # set when the first job starts: an operating system's error before that is about the output directory
 
 
-@hydra.main(version_base="1.3", config_path=str(Path(__file__).parent / "conf"), config_name="config")
+@hydra.main(config_path=str(Path(__file__).parent / "conf"), config_name="config", **main_settings())
 def run(cfg: DictConfig) -> float | None:
     """Run the stages of one job; the value is its accuracy when it evaluates."""
     global running
@@ -81,7 +82,7 @@ def attempt() -> int:
     gc.set_threshold(200_000)  # composing makes small objects that stay; looking for garbage among them is a tenth of the time
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
     logging.raiseExceptions = False  # where the disk is full, the log is not what to talk about
-    sys.argv[1:] = quietly(sys.argv[1:])
+    sys.argv[1:] = swept(quietly(sys.argv[1:]))
     try:
         check_no_keys(sys.argv[1:])
         check_shown(sys.argv[1:])

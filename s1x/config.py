@@ -9,34 +9,25 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .chat import ChatFormat
 from .errors import SettingError, one_experiment, sentences
-from .files import PACKAGE, check_name, check_path, check_text, check_writable, is_local
-from .hints import CONF, unknown
-from .importing.settings import Import, check_import
+from .files import check_name, check_path, check_text, check_writable, is_local
+from .hints import unknown
+from .importing.settings import check_import
 from .stages import stages, together
 
 TRACKING_MODES = ("auto", "online", "offline", "disabled")
@@ -147,48 +138,6 @@ class Config:
     debug: bool = False
 
 
-def register() -> None:
-    """Make known to Hydra: the schema, sweeper and launcher, and two resolvers: `${s1x:path}`, a file that ships with s1x, and
-    `${task_name:task}`, what an lm-eval task or task file is called."""
-    schema = OmegaConf.structured(Config)
-    OmegaConf.update(schema, "import", OmegaConf.structured(Import), force_add=True)
-    OmegaConf.set_struct(schema.chat.arguments, False)  # any name, typed with or without +
-    ConfigStore.instance().store(name="s1x_schema", node=schema)
-    OmegaConf.register_new_resolver("s1x", lambda path: str(PACKAGE / path), replace=True)
-    OmegaConf.register_new_resolver("task_name", _task_name, replace=True)
-    if find_spec("hydra_plugins") is None or find_spec("hydra_plugins.s1x_sweeps") is None:  # a checkout that is not installed
-        sys.path.append(str(PACKAGE / "plugins"))
-    _hasten_hydra()
-
-
-def _hasten_hydra() -> None:
-    """Leave out what takes Hydra most of its time: a copy of all registered schemas whenever it looks for something, a hundred
-    times for --help (what it loads of them is copied anyway); and parsing every YAML file again for every job of a sweep."""
-    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
-    Plugins.instance()
-    files = SourcesRegistry.instance().resolve("file")
-    if files.load_config.__module__ == __name__:
-        return  # registered before
-    load, parsed = files.load_config, {}
-
-    def load_config(self: ConfigSource, config_path: str) -> ConfigResult:
-        file = Path(self.path.removeprefix("file://"), self._normalize_file_name(config_path))
-        key = (file, file.stat().st_mtime_ns) if file.is_file() else None
-        if key not in parsed:
-            found = load(self, config_path)  # raises where there is none
-            parsed[key] = (found, OmegaConf.to_container(found.config))
-        found, plain = parsed[key]
-        return replace(found, header=dict(found.header), config=OmegaConf.create(plain))
-
-    files.load_config = load_config  # type: ignore[method-assign]
-
-
-def _task_name(task: str) -> str:
-    from .tasks.library import own_name
-
-    return own_name(task)
-
-
 OPEN = (  # where + may make up settings
     "hydra",
     "engine.arguments",
@@ -230,18 +179,6 @@ def check_typed(hydra: DictConfig) -> None:
         node = OmegaConf.select(without, parent) if parent else without
         if not OmegaConf.is_dict(node) or name not in node.keys():
             raise SettingError(unknown(key, without))
-
-
-def check_shown(arguments: Sequence[str]) -> None:
-    """Check what is only shown (`--cfg job`), where no job checks it; costs something where + is typed.
-
-    Raises SettingError for a setting that + would make up. What else is wrong Hydra says.
-    """
-    shown = any(argument == "-c" or re.match("--cfg(=|$)", argument) for argument in arguments)
-    overrides = [argument for argument in arguments if re.match("~|[^-].*=", argument)]
-    if shown and any(override.startswith("+") for override in overrides):
-        with suppress(HydraException, OmegaConfBaseException), initialize_config_dir(str(CONF), version_base="1.3"):
-            check_typed(compose("config", overrides, return_hydra_config=True).hydra)
 
 
 @cache

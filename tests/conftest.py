@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 
 import run
 from s1x.callbacks import failures
-from s1x.config import register
+from s1x.composition import BASE, register
 
 CONF = Path(__file__).parents[1] / "conf"
 register()
@@ -27,7 +27,7 @@ def pytest_addoption(parser):
 @pytest.fixture
 def composed():
     """Composes a job's configuration: composed("scale=paper", "seed=1")."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **BASE):
         yield lambda *overrides: compose("config", [*NO_LOCAL, *overrides])
 
 

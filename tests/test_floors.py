@@ -24,7 +24,7 @@ FLOORS = [
     {"evaluation"},
     {"stages"},
     {"benches"},
-    {"config", "callbacks", "plugins", "run"},
+    {"config", "composition", "callbacks", "plugins", "run"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # a room beside, on the same floor: what stands left may import what stands right
@@ -34,6 +34,8 @@ BESIDE = {
     ("claims", "errors"),
     ("errors", "hints"),
     ("run", "config"),
+    ("run", "composition"),
+    ("composition", "config"),
     ("run", "callbacks"),
     ("plugins", "config"),
 }

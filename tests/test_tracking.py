@@ -42,7 +42,7 @@ from tests.conftest import CONF, NO_LOCAL
 from hydra import compose, initialize_config_dir
 from s1x import tracking
 from s1x.cell import Cell
-with initialize_config_dir(str(CONF), version_base="1.3"):
+with initialize_config_dir(str(CONF), **BASE):
     cfg = compose("config", [*NO_LOCAL, "name=mine", "seed=3"])
 sweep = Path(sys.argv[1])
 for job in range(2):

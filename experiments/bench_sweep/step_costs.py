@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from s1x.benches import sweep as bench_sweep
-from s1x.config import register
+from s1x.composition import BASE, register
 from s1x.engines.build import build
 from s1x.evaluation.cells import load_tokenizer
 
@@ -24,7 +24,7 @@ PARTS = ("steps", "decoded tokens", "prefilled tokens", "new requests", "tokens 
 def main(overrides: list[str]) -> None:
     register()
     root = Path(__file__).resolve().parents[2]
-    with initialize_config_dir(str(root / "conf"), version_base=None):
+    with initialize_config_dir(str(root / "conf"), **BASE):
         cfg = compose("config", ["+experiment=bench_sweep", "engine.threads=1", *overrides])
     tokenizer = load_tokenizer(cfg)
     plain = OmegaConf.to_container(cfg, resolve=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from s1x.config import register
+from s1x.composition import BASE, register
 from s1x.data import records
 from s1x.data.build import build
 from s1x.tiny import pool
@@ -24,7 +24,7 @@ SETS = ("tiny_s1k", "tiny_random_1k", "tiny_diverse_1k", "tiny_longest_1k", "tin
 def main() -> None:
     register()
     made, conf = {}, str(Path(__file__).parents[2] / "conf")
-    with tempfile.TemporaryDirectory() as store, initialize_config_dir(conf, version_base="1.3"):
+    with tempfile.TemporaryDirectory() as store, initialize_config_dir(conf, **BASE):
         for name in SETS:
             built = build(compose("config", [f"data={name}", f"store.dir={store}"]))
             made[name] = {"records": len(built.table), "digest": records.digest(built.table)}

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from s1x.config import register
+from s1x.composition import BASE, register
 from s1x.data import build, sources
 from s1x.data.records import question_id
 from s1x.errors import SettingError
@@ -240,7 +240,7 @@ def test_samples_are_even_over_tasks_and_topics_and_do_not_depend_on_order(tmp_p
 
 @pytest.mark.parametrize("name", DATA)
 def test_every_data_config_composes_and_resolves(name):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **BASE):
         data = compose("config", [f"data={name}"]).data
     plain = OmegaConf.to_container(data, resolve=True)
     assert plain["name"] == name and set(plain) <= build.SETTINGS

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from s1x.composition import BASE
 from s1x.engines.scripted import ScriptedEngine
 from s1x.evaluation.naming import method_of
 from s1x.methods.base import Ask
@@ -23,7 +24,7 @@ CHAT = make_chat()
 
 @cache
 def composed(name, *overrides):
-    with initialize_config_dir(str(CONF), version_base=None):
+    with initialize_config_dir(str(CONF), **BASE):
         return compose(None, [f"+method={name}", *overrides])
 
 

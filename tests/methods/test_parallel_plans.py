@@ -8,6 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from s1x.cell import Cell
+from s1x.composition import BASE
 from s1x.evaluation import plan
 from s1x.evaluation.forecast import forecast
 
@@ -20,7 +21,7 @@ CONF = Path(__file__).parents[2] / "conf"
 
 @cache
 def composed(name):
-    with initialize_config_dir(str(CONF), version_base=None):
+    with initialize_config_dir(str(CONF), **BASE):
         more = ["sampling.temperature=1", "task.limit=4", "store.dir=null", *NO_LOCAL]
         return compose("config", [f"method={name}", *more])
 

@@ -200,11 +200,11 @@ def test_of_two_tasks_of_one_name_each_group_means_its_own(tmp_path, offline, na
 def test_the_task_groups_say_whose_they_mean():
     from hydra import compose, initialize_config_dir
 
-    from s1x.config import register
+    from s1x.composition import BASE, register
     from s1x.tasks.library import YAML, find
 
     register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **BASE):
         found = {
             group: find(task.lm_eval, own=task.get("own", True))
             for group in ("aime24", "lm_eval")

@@ -13,6 +13,7 @@ from lm_eval.models.utils import postprocess_generated_text
 from omegaconf import OmegaConf
 
 from s1x.chat import Chat, ChatFormat
+from s1x.composition import BASE
 from s1x.evaluation.samples import graded_text
 from s1x.methods.base import Ask
 from s1x.methods.budget_forcing import budget_forcing
@@ -105,7 +106,7 @@ def bind(name):
     """The chat format of conf/chat on a tokenizer that has its tokens."""
     from hydra import compose, initialize_config_dir
 
-    with initialize_config_dir(str(CONF.parent), version_base="1.3"):
+    with initialize_config_dir(str(CONF.parent), **BASE):
         format = ChatFormat(**OmegaConf.to_container(compose("config", [f"chat={name}"]).chat, resolve=True))
     tokenizer = tiny.build(["think answer Final Answer: 42 Question: see boxed"] * 30)
     wanted = [*format.thinking_stop, *format.answer_stop]

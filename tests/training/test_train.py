@@ -93,9 +93,10 @@ def run_id(place, *overrides: str) -> str:
     import sys
 
     code = (
-        "import json, sys; from hydra import compose, initialize_config_dir; from s1x.config import register; register()\n"
+        "import json, sys; from hydra import compose, initialize_config_dir\n"
+        "from s1x.composition import BASE, register; register()\n"
         "from s1x.training import job\n"
-        f"with initialize_config_dir({str(ROOT / 'conf')!r}, version_base='1.3'): cfg = compose('config', sys.argv[1:])\n"
+        f"with initialize_config_dir({str(ROOT / 'conf')!r}, **BASE): cfg = compose('config', sys.argv[1:])\n"
         "print(json.dumps(job.source(cfg, job.settings_of(cfg)).training.id))"
     )
     words = [word for word in command(place, *overrides)[2:] if not word.startswith("hydra.")]

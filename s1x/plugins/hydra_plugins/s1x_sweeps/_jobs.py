@@ -48,7 +48,7 @@ def compose(context: HydraContext, sweep: DictConfig, overrides: Sequence[str], 
     config = context.config_loader.load_sweep_config(sweep, list(overrides))
     check_typed(config.hydra)
     with open_dict(config):
-        config.hydra.job.id = config.hydra.job.num = number
+        config.hydra.job.id, config.hydra.job.num = str(number), number
     return Job(config)
 
 
