@@ -29,8 +29,8 @@ from .files import check_name, check_path, check_text, check_writable, is_local
 from .hints import unknown
 from .importing.settings import check_import
 from .stages import stages, together
+from .tracking.settings import Tracking, check_tracking
 
-TRACKING_MODES = ("auto", "online", "offline", "disabled")
 REPORT_X = ("thinking_tokens", "path_tokens", "flops")
 
 
@@ -81,16 +81,6 @@ class Store:
     dir: str | None = MISSING  # null: kept in memory, and gone with the process
     accept: list[str] = field(default_factory=list)
     fsync: bool = False
-
-
-@dataclass
-class Tracking:
-    """Weights & Biases. `mode`: auto (online when logged in, else offline), online, offline, disabled."""
-
-    mode: str = "auto"
-    project: str = "s1x"
-    entity: str | None = None
-    tags: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -209,6 +199,7 @@ def validate(cfg: DictConfig, plain: dict[str, Any] | None = None) -> None:
     if together(cfg):
         _check_task(json.dumps(plain["task"]))  # first: `answer` has its default from it
     _check_ranges(plain)
+    check_tracking(plain["tracking"])
     if plain["compat"]["name"] == "s1":
         _check_dtype(plain["engine"])
     for key in NAMES if "train" in names else NAMES[:-1]:
@@ -264,7 +255,6 @@ RANGES: dict[str, tuple[Check, str]] = {
     "sampling.top_k": (_whole(0), "a whole number, 0 (all tokens) or more"),
     "answer.max_tokens": (lambda v: v is None or _whole(1)(v), "a whole number, 1 or more, or null (what fits)"),
     "answer.reserve": (_whole(0), "a whole number, 0 or more"),
-    "tracking.mode": (lambda v: v in TRACKING_MODES, f"one of {', '.join(TRACKING_MODES)}"),
     "report.compat": (lambda v: v in (None, "paper", "s1"), "null, paper or s1"),
     "report.x": (lambda v: v in (None, *REPORT_X), f"null or one of {', '.join(REPORT_X)}"),
 }
