@@ -34,8 +34,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from s1x import claims, interrupts, tracking
 from s1x.callbacks import Passed, failures
-from s1x import claims, interrupts, tracking
-from s1x.callbacks import Passed, failures
 from s1x.composition import check_shown, main_settings, register, swept
 from s1x.config import check_typed, validate
 from s1x.errors import FULL, CellFailed, DashboardFailed, SettingError, TrainingFailed, check_no_keys, explain, printable

@@ -1,7 +1,7 @@
 """The dashboard stage: a W&B workspace and report of a finished directory, with our chart.
 
-    python run.py stage=dashboard report.of=DIR               made, and the next time brought up to date
-    python run.py stage=[report,dashboard] report.of=DIR      the tables again before (of agents' runs: for the first time)
+python run.py stage=dashboard report.of=DIR               made, and the next time brought up to date
+python run.py stage=[report,dashboard] report.of=DIR      the tables again before (of agents' runs: for the first time)
 """
 
 from __future__ import annotations

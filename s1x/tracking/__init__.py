@@ -1,7 +1,7 @@
 """Weights & Biases: one run per cell and one for the whole sweep, grouped by the sweep's directory.
 
-All of it happens on one thread beside the evaluation (beside.py), and what goes wrong becomes a warning, never an error. Nothing
-is sent anywhere without a login: `tracking.mode=auto` then writes offline files, which `wandb sync` sends later.
+All of it happens on one thread beside the evaluation (thread.py), and what goes wrong becomes a warning, never an error.
+Nothing is sent anywhere without a login: `tracking.mode=auto` then writes offline files, which `wandb sync` sends later.
 
     start_sweep(cfg, directory)             the sweep's own run opens
     progress(done=3, cells=12, ...)         live numbers in it
@@ -21,8 +21,8 @@ from omegaconf import DictConfig
 
 from ..cell import Cell
 from . import runs
-from .beside import beside, leave, settle
 from .runs import Training, end
+from .thread import beside, leave, settle
 
 __all__ = ["Training", "end", "finish_sweep", "leave", "log_cell", "progress", "settle", "start_sweep"]
 

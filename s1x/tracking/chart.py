@@ -1,7 +1,7 @@
 """The chart of s1x as a W&B preset (Vega-Lite 5): accuracy with our own intervals, which W&B's plots cannot draw.
 
-`${field:...}` are columns of the table that a panel shows, `${string:...}` its words; W&B puts them in. One preset draws accuracy
-against thinking tokens, operations, or the number of votes.
+`${field:...}` are columns of the table that a panel shows, `${string:...}` its words; W&B puts them in. One preset draws
+accuracy against thinking tokens, operations, or the number of votes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ def _y(field: str) -> dict[str, Any]:
     return {"field": field, "type": "quantitative", "title": "accuracy", "axis": {"format": ".0%"}, "scale": {"zero": False}}
 
 
-_X = {"field": "${field:x}", "type": "quantitative", "title": "${string:x_title}", "scale": {"type": "log", "base": 2, "padding": 10}}
+_LOG = {"type": "log", "base": 2, "padding": 10}
+_X = {"field": "${field:x}", "type": "quantitative", "title": "${string:x_title}", "scale": _LOG}
 _LEGEND = {"orient": "bottom", "columns": 2, "symbolOpacity": 1, "labelLimit": 300}
 _TOOLTIP = [
     {"field": "${field:series}", "type": "nominal", "title": "series"},

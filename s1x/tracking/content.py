@@ -53,8 +53,8 @@ def _cost(record: Mapping[str, Any], x: str) -> float | None:
 
 
 def points(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row of COLUMNS for each cell, series by series. `label` is what the figure calls the series, with the task where there
-    are several."""
+    """One row of COLUMNS for each cell, series by series. `label` is what the figure calls the series, with the task where
+    there are several."""
     labels = _labels(records)
     rows = [{"label": labels[group(r)]} | {key: r.get(key) for key in CELL} | measures(r) for r in records]
     order = list(dict.fromkeys(labels.values()))
@@ -67,8 +67,8 @@ def _labels(records: list[dict[str, Any]]) -> dict[tuple[str, str, str], str]:
 
 
 def votes(summary: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """By kind of vote (KINDS) one row of VOTES for each pool and number of samples. Kinds that are known of whole pools alone are
-    left out: they make no curve."""
+    """By kind of vote (KINDS) one row of VOTES for each pool and number of samples. Kinds that are known of whole pools alone
+    are left out: they make no curve."""
     records = {r["cell_id"]: r for r in summary["cells"]}
     called = pool_names(summary["cells"])
     most = {row["cell_id"]: row["k"] for row in sorted(summary["pools"], key=lambda row: row["k"])}

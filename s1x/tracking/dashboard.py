@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import DashboardFailed, SettingError
 from ..files import read_json
 from . import runs
-from .beside import warn
+from .thread import warn
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from ..cell import Cell
 from ..files import read_json
 from . import content, names, runs
-from .beside import warn
+from .thread import warn
 
 
 def cell_run(cell: Cell, record: dict[str, Any]) -> None:
@@ -20,7 +20,8 @@ def cell_run(cell: Cell, record: dict[str, Any]) -> None:
     if (model / "training.json").is_file():  # of ours: the folder is named as the training's run, whose id that is
         config["training"] = names.clean(model.name)
     sweep = cell.sweep.absolute()
-    run = runs.start(cell.cfg, sweep, job_type="eval", name=str(record["cell_id"]), config=config)
+    alone = cell.directory == cell.sweep
+    run = runs.start(cell.cfg, sweep, job_type="eval", name=str(record["cell_id"]), config=config, alone=alone)
     try:
         run.define_metric("*", step_metric="thinking_tokens")
         run.log(content.measures(record))
@@ -33,7 +34,7 @@ def cell_run(cell: Cell, record: dict[str, Any]) -> None:
     except Exception as error:
         warn(error)
     finally:
-        runs.finish(run, sweep, rank=2 if cell.directory == cell.sweep else 0)
+        runs.finish(run, sweep, rank=2 if alone else 0)
 
 
 def sweep_run(run: Any, cfg: DictConfig, summary: dict[str, Any], directory: Path) -> None:
@@ -64,8 +65,9 @@ def _log_sweep(run: Any, summary: dict[str, Any], directory: Path, *, with_sampl
     if (directory / "scaling.png").is_file():
         run.log({"scaling": runs.wandb().Image(str(directory / "scaling.png"))})
     run.summary.update(_summary(summary))
-    for place in sorted(path.parent for path in directory.rglob("cell.json"))[: content.USED]:
-        content.use(run, content.cell_artifact(place, read_json(place / "cell.json"), with_samples=with_samples))
+    cells = {record["cell_id"]: (path.parent, record) for path in directory.rglob("cell.json") if (record := read_json(path))}
+    for place, record in list(cells.values())[: content.USED]:
+        content.use(run, content.cell_artifact(place, record, with_samples=with_samples))
     run.log_artifact(content.sweep_artifact(directory, run.group, with_samples=with_samples))
 
 

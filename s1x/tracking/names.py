@@ -11,11 +11,13 @@ from hashlib import blake2b
 
 LONGEST, TAG = 128, 64  # characters of a name, of a tag
 REFUSED = "/\\#?%:"
+QUOTES = "'\"`"  # which filters of reports cannot hold
+SWEEP = "s1x_sweep"  # the key of a run's configuration by which reports find the runs of a sweep: its group
 
 
 def clean(name: str, most: int = LONGEST) -> str:
     """A name for a run, its id or a group: what W&B would refuse becomes a dash. Long names that differ stay different."""
-    text = "".join("-" if c in REFUSED or not c.isprintable() else c for c in name).strip() or "-"
+    text = "".join("-" if c in REFUSED + QUOTES or not c.isprintable() else c for c in name).strip() or "-"
     return text if len(text) <= most else f"{text[: most - 9]}-{blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 

@@ -10,6 +10,8 @@ import json
 import logging
 import os
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..files import write_text
 from . import names
-from .beside import beside, failed, has_failed, settle, used, warn
+from .thread import beside, failed, has_failed, settle, used, warn
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +28,8 @@ PLACE = "wandb.json"
 
 
 class _Told:
-    """What is said at the end. `url`: of the run that matters most; `unsent`: directories of runs that are not, or not yet, whole
-    at W&B."""
+    """What is said at the end. `url`: of the run that matters most; `unsent`: directories of runs that are not, or not yet,
+    whole at W&B."""
 
     url: str | None = None
     rank = 0
@@ -55,27 +57,43 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(task, resolve=True)  # type: ignore[return-value]
 
 
-def start(cfg: DictConfig, sweep: Path, *, name: str, config: dict[str, Any], **identity: Any) -> Any:
-    """A run of its own beside others; its files are under `sweep`/wandb. Where the server does not answer, it is files alone."""
+def start(cfg: DictConfig, sweep: Path, *, name: str, config: dict[str, Any], alone: bool = False, **identity: Any) -> Any:
+    """A run of its own beside others; its files are under `sweep`/wandb. Where no server answers, it is files alone.
+
+    alone: the command's one run, which under the agent of a W&B sweep is that agent's.
+    """
     identity |= {"name": names.clean(name), "group": identity.get("group") or group_of(cfg, sweep)}
-    config = config | {"sweep": identity["group"]}  # what reports find the runs of a sweep by
+    config = config | {names.SWEEP: identity["group"]}
     mode = mode_of(cfg.tracking.mode)
     if mode == "online" and has_failed():
         mode = "offline"
-    try:
-        run = _init(cfg, sweep, mode=mode, config=config, **identity)
-    except Exception as error:
-        if mode != "online":
-            raise
-        failed(error)
-        run = _init(cfg, sweep, mode="offline", config=config, **identity)
+    with nullcontext() if alone else _no_agents():
+        try:
+            run = _init(cfg, sweep, mode=mode, config=config, **identity)
+        except Exception as error:
+            if mode != "online":
+                raise
+            failed(error)
+            run = _init(cfg, sweep, mode="offline", config=config, **identity)
     _Told.unsent.append(Path(run.dir).parent)
     return run
 
 
+@contextmanager
+def _no_agents() -> Iterator[None]:
+    """Runs that begin here get an id of their own: that of an agent's run wins over whatever `init` is told."""
+    settings = wandb().setup().settings
+    own = settings.sweep_id, settings.run_id
+    settings.sweep_id = settings.run_id = None
+    try:
+        yield
+    finally:
+        settings.sweep_id, settings.run_id = own
+
+
 def sweep(cfg: DictConfig, directory: Path, group: str | None = None) -> Any:
     """The run of a whole sweep; `group`: of its cells, where that is another than its directory's."""
-    identity = {"job_type": "aggregate", "name": directory.name, "group": group}
+    identity = {"job_type": "aggregate", "name": directory.name, "group": group, "alone": True}
     return start(cfg, directory, config={"name": cfg.name}, **identity)
 
 

@@ -1,7 +1,7 @@
 """The workspace and the report of a sweep, built from its summary with wandb-workspaces. Nothing here asks a network.
 
-What panels show by name is what logged.py logs: tables `points`, `metrics`, `votes_*` and `scaling` of the sweep's run, `samples`
-of its cells', `train/*` of trainings. (tests hold that.)
+What panels show by name is what logged.py logs: tables `points`, `metrics`, `votes_*` and `scaling` of the sweep's run,
+`samples` of its cells', `train/*` of trainings.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
-from wandb_workspaces.expr import Config
+from wandb_workspaces.expr import And, Config
 
 from . import content
 from .chart import FIELDS
+from .names import SWEEP
 
 TITLE = 128  # characters that a report's may have
 MARKDOWN = 200_000  # characters of the tables that a report holds
@@ -73,7 +74,7 @@ def workspace(place: dict[str, Any], summary: dict[str, Any], markdown: str, cha
             for at, (name, panels) in enumerate(sections(summary, markdown, chart, trained=trained).items())
         ],
         "runset_settings": ws.RunsetSettings(
-            filters=[Config("sweep") == place["group"]],
+            filters=And(Config(SWEEP) == place["group"]),
             pinned_columns=["summary:accuracy", "summary:thinking_tokens", "summary:best.accuracy"],
         ),
     }
@@ -81,7 +82,7 @@ def workspace(place: dict[str, Any], summary: dict[str, Any], markdown: str, cha
 
 def report(place: dict[str, Any], summary: dict[str, Any], markdown: str, chart: str, *, trained: bool) -> dict[str, Any]:
     """What a `wr.Report` of the sweep has: title, description, blocks."""
-    runs = {"entity": place["entity"], "project": place["project"], "filters": [Config("sweep") == place["group"]]}
+    runs = {"entity": place["entity"], "project": place["project"], "filters": And(Config(SWEEP) == place["group"])}
     git = (summary.get("git") or {}).get("commit")
     about = [f"Command: {summary['command']}"] if summary.get("command") else []
     about += [f"Commit: {git}"] if git else []

@@ -1,5 +1,5 @@
-"""A stand-in for W&B's servers on loopback. It answers GraphQL documents of the installed packages alone, keeps what it is sent,
-and can refuse, hang, or answer 500: `standin.fault = "hang"`, from then on or from an operation on (`("hang", "UpsertBucket")`).
+"""A stand-in for W&B's servers on loopback. It answers GraphQL documents of the installed packages alone, and keeps what it is
+sent. It can refuse, hang, or answer 500: `fault = "hang"`, or from an operation on, `("hang", "CreateRunFiles")`.
 
 It shows what we send; whether W&B accepts it, it cannot.
 """
@@ -130,8 +130,8 @@ class Standin:
     # --- projects
     def _project(self, name: str) -> dict:
         return {
-            "id": _id("Project", name), "internalId": "1", "name": name, "entityName": ENTITY, "entity": {"id": "e1", "name": ENTITY},
-            "description": None, "createdAt": DAY, "isBenchmark": False, "user": VIEWER,
+            "id": _id("Project", name), "internalId": "1", "name": name, "entityName": ENTITY,
+            "entity": {"id": "e1", "name": ENTITY}, "description": None, "createdAt": DAY, "isBenchmark": False, "user": VIEWER,
         }  # fmt: skip
 
     def GetProjects(self, given: dict) -> dict:
@@ -179,14 +179,14 @@ class Standin:
         name, project = given["name"], given.get("project") or "s1x"
         old = self.runs.get(name)
         self.projects.add(project)
-        self.runs[name] = (old or {}) | {
-            "id": _id("Run", name), "name": name, "displayName": given.get("displayName") or name, "description": None,
-            "config": given.get("config") or (old or {}).get("config") or "{}", "sweepName": None, "project": self._project(project),
+        sent = {"displayName": "displayName", "config": "config", "tags": "tags", "jobType": "jobType", "group": "groupName"}
+        told = {key: given[where] for key, where in sent.items() if given.get(where)}
+        fixed = {
+            "id": _id("Run", name), "name": name, "description": None, "sweepName": None, "project": self._project(project),
             "historyLineCount": 0, "logLineCount": 0, "eventsLineCount": 0, "historyTail": "[]", "eventsTail": "[]",
-            "summaryMetrics": given.get("summaryMetrics") or "{}", "tags": given.get("tags") or (old or {}).get("tags") or [],
-            "notes": "", "wandbConfig": "{}", "jobType": given.get("jobType") or (old or {}).get("jobType"),
-            "group": given.get("groupName") or (old or {}).get("group"),
+            "summaryMetrics": "{}", "notes": "", "wandbConfig": "{}",
         }  # fmt: skip
+        self.runs[name] = {"displayName": name, "config": "{}", "tags": []} | (old or {}) | fixed | told
         return {"upsertBucket": {"bucket": self.runs[name], "inserted": old is None}}
 
     def CreateRunFiles(self, given: dict) -> dict:

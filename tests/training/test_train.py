@@ -11,7 +11,7 @@ import signal
 import pytest
 
 pytest.importorskip("trl")
-from ..test_tracking import read_run  # noqa: E402
+from ..tracking.reading import read_run  # noqa: E402
 from .runs import LORA, ROOT, checkpoint, command, facts, furthest, losses, model, run, start, wait_for, weights  # noqa: E402
 
 pytestmark = pytest.mark.deepspeed  # of the same slow family: each starts trl
