@@ -134,7 +134,7 @@ def aggregate(directory: Path, config: DictConfig) -> dict[str, Any] | None:
         from .report.render import show
 
         paper, report = made.published(config.name), config.report
-        asked = {"paper": paper, "x": report.x or made.X[0], "compat": report.compat}
+        asked = {"paper": paper, "x": report.x or made.X[0], "compat": report.compat, "target": report.target}
         try:
             summary = make(directory, **asked, baseline=report.baseline)
         except UnknownSeries as error:  # it was to be there, but its jobs have not finished

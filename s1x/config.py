@@ -91,12 +91,14 @@ class Report:
     `compat: s1` computes as s1 does: close pairs stay in Scaling, votes are those of a pool's first k samples; `paper`
     computes as the paper says. `of` (stage=report): the finished directory whose report is made again, or a list of
     directories that are merged into a new one; `compare`: two that are compared there. `baseline`: the series that all others
-    are compared with at equal cost; empty: none. What is null is thinking_tokens, paper and none, or what `of` was made with.
+    are compared with at equal cost; empty: none. `target`: an accuracy such as 0.8, to find the cheapest cell that reaches it.
+    What is null is thinking_tokens, paper and none, or what `of` was made with.
     """
 
     x: str | None = None
     compat: str | None = None
     baseline: str | None = None
+    target: float | None = None
     of: Any = None
     compare: list[str] | None = None
 
@@ -256,6 +258,7 @@ RANGES: dict[str, tuple[Check, str]] = {
     "answer.max_tokens": (lambda v: v is None or _whole(1)(v), "a whole number, 1 or more, or null (what fits)"),
     "answer.reserve": (_whole(0), "a whole number, 0 or more"),
     "report.compat": (lambda v: v in (None, "paper", "s1"), "null, paper or s1"),
+    "report.target": (lambda v: v is None or 0 < v < 1, "null or an accuracy between 0 and 1, such as 0.8"),
     "report.x": (lambda v: v in (None, *REPORT_X), f"null or one of {', '.join(REPORT_X)}"),
 }
 

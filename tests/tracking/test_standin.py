@@ -44,13 +44,13 @@ def command(place: Path, url: str | None, *arguments: str, **environment: str) -
 
 
 def results(place: Path) -> dict[str, Any]:
-    """The result files of a sweep, without what this very run took, and what was typed of tracking."""
+    """The result files of a sweep, without what this very run took, and where it was done and tracked."""
     found: dict[str, Any] = {}
     for path in (place / "out").rglob("*"):
         if path.name in ("cell.json", "results.json"):
             found[str(path.relative_to(place))] = _untracked(json.loads(path.read_text()))
         elif path.name in ("cells.csv", "summary.md"):
-            found[path.name] = re.sub(r"decoded now.*| tracking[.=][^ ,]*", "", path.read_text())
+            found[path.name] = re.sub(r"decoded now.*| (tracking|store.dir)[.=][^ ,]*", "", path.read_text())
     assert len(found) == 6
     return found
 
@@ -58,7 +58,9 @@ def results(place: Path) -> dict[str, Any]:
 def _untracked(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _untracked(value) for key, value in node.items()}
-    return [value for value in node if not str(value).startswith("tracking")] if isinstance(node, list) else node
+    return (
+        [value for value in node if not str(value).startswith(("tracking", "store.dir="))] if isinstance(node, list) else node
+    )
 
 
 @pytest.fixture(scope="module")
