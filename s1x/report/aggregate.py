@@ -53,12 +53,13 @@ def aggregate(
     """Write everything a sweep directory holds and return its summary.
 
     of: the directories whose cells these are, where they are not `directory`'s own; compare: they are two runs, compared
-    question by question. paper: published numbers to draw beside (paper.py). x: the figure's axis; "path_tokens" counts all tokens decoded for a question, for comparing sequential with
-    parallel methods; "flops" operations, those of the model that scores included. compat: "s1" keeps close pairs in Scaling,
-    and votes are those of a pool's first k samples; None and "paper" do neither. baseline: the series, as tables call it, that
-    the others are compared with at equal cost. target: an accuracy in (0, 1), to find the cheapest cell that reaches it. Jobs
-    that are missing or cut short are named under `problems`, not raised;
-    ValueError only when nothing was measured or a setting is wrong (UnknownSeries: there is no such baseline).
+    question by question. paper: published numbers to draw beside (paper.py). x: the figure's axis; "path_tokens" counts all
+    tokens decoded for a question, for comparing sequential with parallel methods; "flops" operations, those of the model that
+    scores included. compat: "s1" keeps close pairs in Scaling, and votes are those of a pool's first k samples; None and
+    "paper" do neither. baseline: the series, as tables call it, that the others are compared with at equal cost. target: an
+    accuracy in (0, 1), to find the cheapest cell that reaches it. Jobs that are missing or cut short are named under
+    `problems`, not raised; ValueError only when nothing was measured or a setting is wrong (UnknownSeries: there is no such
+    baseline).
     """
     if x not in made.X:
         raise ValueError(f"report: x={x!r} is not known; valid are {', '.join(made.X)}")

@@ -38,8 +38,8 @@ def write(
 
 
 def read(directory: Path) -> dict[str, Any]:
-    """`{x, compat, baseline, target, of, published}` of the report in `directory`, and `compare` where `of` are two runs; of one
-    that is not there yet (its sweep was stopped) what its first job's configuration says."""
+    """`{x, compat, baseline, target, of, published}` of the report in `directory`, and `compare` where `of` are two runs; where
+    there is none yet (a sweep that was stopped), what its first job's configuration says."""
     try:
         made = json.loads((directory / "report.json").read_text(encoding="utf-8"))
         if isinstance(made, dict) and made.keys() >= {"x", "compat", "of", "published"}:

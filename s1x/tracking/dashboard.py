@@ -15,12 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import DashboardFailed, SettingError
 from ..files import read_json
 from . import runs
+from .settings import INSTALL
 from .thread import warn
 
 log = logging.getLogger(__name__)
 
 TIMEOUT = 15  # seconds for an answer
-INSTALL = "wandb-workspaces is not installed; pip install -e '.[wandb]'"
 
 
 def build(cfg: DictConfig, directory: Path) -> str:

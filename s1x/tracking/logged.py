@@ -34,7 +34,7 @@ def cell_run(cell: Cell, record: dict[str, Any]) -> None:
     except Exception as error:
         warn(error)
     finally:
-        runs.finish(run, sweep, rank=2 if alone else 0)
+        runs.finish(run, sweep, "cell" if alone else "part")
 
 
 def sweep_run(run: Any, cfg: DictConfig, summary: dict[str, Any], directory: Path) -> None:
@@ -44,7 +44,7 @@ def sweep_run(run: Any, cfg: DictConfig, summary: dict[str, Any], directory: Pat
     except Exception as error:
         warn(error)
     finally:
-        runs.finish(run, directory, rank=3)
+        runs.finish(run, directory, "run")
 
 
 def _log_sweep(run: Any, summary: dict[str, Any], directory: Path, *, with_samples: bool) -> None:

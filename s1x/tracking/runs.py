@@ -1,7 +1,7 @@
 """W&B runs: opened (online, or as files), closed, and where they are found afterwards.
 
-`<directory>/wandb.json` says where the runs of a directory are in W&B: `{entity, project, group, run, url, mode}`, and what
-stage=dashboard has made of them. wandb is imported at the first run.
+`<directory>/wandb.json` says where the runs of a directory are in W&B: `{entity, project, group, run, url, mode}` (`cell` in
+place of `run` where one ran alone), and what stage=dashboard has made of them. wandb is imported at the first run.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from .thread import beside, failed, has_failed, settle, used, warn
 log = logging.getLogger(__name__)
 
 PLACE = "wandb.json"
+ROLES = ("part", "training", "cell", "run")  # of a run: one of many cells, a training, a cell alone, a whole sweep
+KEPT = ROLES[2:]
 
 
 class _Told:
@@ -119,23 +121,25 @@ def _init(cfg: DictConfig, sweep: Path, **identity: Any) -> Any:
     )
 
 
-def finish(run: Any, directory: Path, rank: int) -> None:
-    """Close a run, and keep in mind where it is.
+def finish(run: Any, directory: Path, role: str) -> None:
+    """Close a run, and keep in mind where it is: the address that is said is that of the highest role (ROLES).
 
-    directory: whose wandb.json says so, for the run of highest `rank` (a sweep's before its cells').
+    directory: whose wandb.json names it, where it is that of the sweep or of a cell that ran alone.
     """
-    online = not run.offline
+    online, files = not run.offline, Path(run.dir).parent
     try:
         run.finish()
     except TimeoutError as error:
         failed(error)
     else:
         if online:
-            _Told.unsent.remove(Path(run.dir).parent)
+            _Told.unsent.remove(files)
+    url, rank = run.url if online else None, ROLES.index(role)
     if rank >= _Told.rank:
-        _Told.rank, _Told.url = rank, run.url if online else None
-        place = {"entity": run.entity or None, "project": run.project, "group": run.group, "run": run.id}
-        remember(directory, **place, url=run.url if online else None, mode="online" if online else "offline")
+        _Told.rank, _Told.url = rank, url
+    if role in KEPT:
+        place = {"entity": run.entity or None, "project": run.project, "group": run.group, role: run.id}
+        remember(directory, **place, url=url, mode="online" if online else "offline")
 
 
 def remember(directory: Path, **facts: Any) -> None:
@@ -229,4 +233,4 @@ class Training:
                 self.run.log_artifact(made)
         except Exception as error:
             warn(error)
-        finish(self.run, self.directory, rank=1)
+        finish(self.run, self.directory, "training")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 from ..errors import SettingError, printable
 from .names import LONGEST, REFUSED
 
+INSTALL = "wandb-workspaces is not installed; pip install -e '.[wandb]'"
 MODES = ("auto", "online", "offline", "disabled")
 
 
@@ -37,6 +39,8 @@ def check_tracking(tracking: Mapping[str, Any]) -> None:
         raise SettingError(f"tracking.samples={tracking['samples']}: must be a whole number, 0 (none) or more")
     if not tracking["patience"] > 0:
         raise SettingError(f"tracking.patience={tracking['patience']:g}: must be more than 0 seconds")
+    if tracking["dashboard"] and tracking["mode"] != "disabled" and find_spec("wandb_workspaces") is None:
+        raise SettingError(f"tracking.dashboard=true: {INSTALL}")
     for key in ("project", "entity"):
         value = tracking[key]
         if value is None:
