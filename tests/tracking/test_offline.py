@@ -26,13 +26,14 @@ from tests.report.sweep import write_sweep
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 from s1x import tracking
+from s1x.composition import BASE
 from s1x.cell import Cell
 from s1x.report.aggregate import aggregate
 sweep = write_sweep(Path(sys.argv[1]), questions=20)
 trained = Path("trained/mine-1")
 trained.mkdir(parents=True)
 (trained / "training.json").write_text("{}")
-with initialize_config_dir(str(CONF), version_base="1.3"):
+with initialize_config_dir(str(CONF), **BASE):
     cfg = compose("config", [*NO_LOCAL, "name=a:b", "seed=3", "tracking.samples=7", f"model.path={trained}",
                              "tracking.tags=[x:y,' ',x:y," + 70 * "z" + "]"])
 for job in range(2):
