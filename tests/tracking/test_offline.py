@@ -46,16 +46,48 @@ tracking.finish_sweep(cfg, aggregate(sweep), sweep)
 tracking.end(cfg, sweep)
 """
 
+AGENT = """
+import sys
+from pathlib import Path
+from tests.conftest import CONF, NO_LOCAL
+from hydra import compose, initialize_config_dir
+from s1x import tracking
+from s1x.cell import Cell
+from s1x.composition import BASE
+with initialize_config_dir(str(CONF), **BASE):
+    cfg = compose("config", [*NO_LOCAL, "name=mine"])
+place = Path(sys.argv[1])
+training = tracking.Training(cfg, place, "tiny:1", {})
+training.log({"step": 1, "steps": 1, "loss": 0.5})
+training.finish()
+tracking.log_cell(Cell(cfg, place, place), {"cell_id": "a", "accuracy": 0.5, "thinking_tokens": {"mean": 3.0}})
+tracking.end(cfg, place)
+"""
+
+
+def script(text, place, directory, **environment):
+    """Run a script at home in `place`, without a login."""
+    home = {"HOME": str(place), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)} | environment
+    done = subprocess.run([sys.executable, "-c", text, str(directory)], env=home, cwd=place, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")  # quiet, and no host was looked up
+
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory):
-    """A sweep of test data, two of its cells logged, and what the process said."""
+    """A sweep of test data, two of its cells logged."""
     place = tmp_path_factory.mktemp("offline")
     sweep = place / "2026-01-01_00-00-00"
-    home = {"HOME": str(place), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}  # a home without a login
-    done = subprocess.run([sys.executable, "-c", SCRIPT, str(sweep)], env=home, cwd=place, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")  # quiet, and no host was looked up
+    script(SCRIPT, place, sweep)
     return sweep, runs_of(sweep)
+
+
+@pytest.mark.long
+def test_an_agents_run_is_its_cell_and_a_training_before_that_one_of_its_own(tmp_path):
+    script(AGENT, tmp_path, tmp_path, WANDB_SWEEP_ID="sweep1", WANDB_RUN_ID="given")
+    found = {run["type"]: run for run in runs_of(tmp_path)}
+    assert (found["eval"]["id"], found["train"]["id"]) == ("given", "tiny-1")
+    assert {run["group"] for run in found.values()} == {"mine-sweep1"}
+    assert runs.recall(tmp_path)["cell"] == "given" and "run" not in runs.recall(tmp_path)
 
 
 @pytest.mark.long

@@ -1,7 +1,6 @@
 """Workspace and report: sound by wandb-workspaces' own models, and what their panels name is what runs log."""
 
 import json
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -85,13 +84,10 @@ def test_they_show_the_runs_of_this_sweep_alone(made):
         assert filters and all(names.SWEEP in text and PLACE["group"] in text for text in filters)
 
 
+@pytest.mark.long
 def test_what_a_sweep_has_not_has_no_panel(sweep):
     from s1x.tracking import views
 
     bare = sweep[1] | {"pools": [], "cells": [cell | {"flops": None} for cell in sweep[1]["cells"]]}
     found = views.sections(bare, "", "someone/chart", trained=False)
     assert "Votes" not in found and "Training" not in found and len(found["Cost"]) == 1
-
-
-def test_the_extra_names_the_package():
-    assert "wandb-workspaces" in (Path(__file__).parents[2] / "pyproject.toml").read_text()
