@@ -107,7 +107,7 @@ def _init(cfg: DictConfig, sweep: Path, **identity: Any) -> Any:
         disable_git=True,
         x_disable_stats=identity["job_type"] == "eval",
         init_timeout=cfg.tracking.patience / 2,
-        finish_timeout=cfg.tracking.patience,
+        finish_timeout=cfg.tracking.patience / 2,  # after one failure there is time for the others' files
         finish_timeout_raises=True,
     )
     return wandb().init(
@@ -174,7 +174,8 @@ def end(cfg: DictConfig, directory: Path) -> None:
     whole = settle(cfg.tracking.patience)
     if not whole:
         log.warning(
-            f"W&B: did not take everything within {cfg.tracking.patience:g} s (tracking.patience), and is waited for no longer"
+            f"W&B: did not take everything within {cfg.tracking.patience:g} s (tracking.patience), and is waited for no longer; "
+            "tracking=none turns W&B off"
         )
     if _Told.url:
         log.info(f"W&B: {_Told.url}")
