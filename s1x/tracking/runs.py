@@ -174,8 +174,8 @@ def end(cfg: DictConfig, directory: Path) -> None:
     whole = settle(cfg.tracking.patience)
     if not whole:
         log.warning(
-            f"W&B: did not take everything within {cfg.tracking.patience:g} s (tracking.patience), and is waited for no longer; "
-            "tracking=none turns W&B off"
+            f"W&B: did not take everything within {cfg.tracking.patience:g} s (tracking.patience), and is waited for no "
+            "longer; tracking=none turns W&B off"
         )
     if _Told.url:
         log.info(f"W&B: {_Told.url}")
