@@ -28,8 +28,9 @@ def records(file: Path) -> Iterator[Any]:
 
 
 def read_run(file: Path) -> dict[str, Any]:
-    """`{id, name, group, type, tags, config, summary, logged, artifacts: {name: files}, used: [names]}`."""
-    run: dict[str, Any] = {"summary": {}, "logged": [], "artifacts": {}, "used": [], "config": {}}
+    """`{id, name, group, type, tags, config, summary, logged, artifacts: {name: files}, used: [names], digests}`; digests are those
+    of both kinds of artifacts."""
+    run: dict[str, Any] = {"summary": {}, "logged": [], "artifacts": {}, "used": [], "digests": {}, "config": {}}
     for record in records(file):
         kind = record.WhichOneof("record_type")
         if kind == "run":
@@ -42,10 +43,13 @@ def read_run(file: Path) -> dict[str, Any]:
             run["summary"] |= values(record.summary.update)
         elif kind == "history":
             run["logged"].append(values(record.history.item))
-        elif kind == "artifact" and record.artifact.use_after_commit:
-            run["used"].append(record.artifact.name)
         elif kind == "artifact" and record.artifact.type != "run_table":
-            run["artifacts"][record.artifact.name] = [entry.path for entry in record.artifact.manifest.contents]
+            made = record.artifact
+            run["digests"][made.name] = made.digest
+            if made.use_after_commit:
+                run["used"].append(made.name)
+            else:
+                run["artifacts"][made.name] = [entry.path for entry in made.manifest.contents]
     return run
 
 

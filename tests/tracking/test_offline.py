@@ -115,6 +115,8 @@ def test_a_cell_has_its_configuration_its_point_its_samples_and_its_files(logged
         assert run["summary"]["accuracy"] == point["accuracy"] and run["summary"]["n_questions"] == 20
         assert run["artifacts"] == {run["name"]: ["cell.json", "samples_tiny_math.jsonl"]}
         assert run["used"] == ["mine-1"]
+        for other in found:  # what one logs and another uses is the same version
+            assert other["digests"] | run["digests"] == run["digests"] | other["digests"]
         rows = table(sweep, run["id"], "samples")
         assert len(rows) == 7 and rows[0]["question"].startswith("Start at") and "answer" in rows[0]["trace"]
 
