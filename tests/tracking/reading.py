@@ -28,8 +28,8 @@ def records(file: Path) -> Iterator[Any]:
 
 
 def read_run(file: Path) -> dict[str, Any]:
-    """`{id, name, group, type, tags, config, summary, logged, artifacts: {name: files}, used: [names], digests}`; digests are those
-    of both kinds of artifacts."""
+    """`{id, name, group, type, tags, config, summary, logged, artifacts: {name: files}, used: [names], digests}`; digests are
+    those of both kinds of artifacts."""
     run: dict[str, Any] = {"summary": {}, "logged": [], "artifacts": {}, "used": [], "digests": {}, "config": {}}
     for record in records(file):
         kind = record.WhichOneof("record_type")
