@@ -32,11 +32,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from s1x import claims, interrupts
+from s1x import claims, interrupts, tracking
 from s1x.callbacks import Passed, failures
 from s1x.composition import check_shown, main_settings, register, swept
 from s1x.config import check_typed, validate
-from s1x.errors import FULL, CellFailed, SettingError, TrainingFailed, check_no_keys, explain, printable
+from s1x.errors import FULL, CellFailed, DashboardFailed, SettingError, TrainingFailed, check_no_keys, explain, printable
 from s1x.stages import STAGES, quietly, stages, together
 from s1x.streams.engine import EngineError
 from s1x.streams.store import StoreError
@@ -59,7 +59,7 @@ def run(cfg: DictConfig) -> float | None:
         values = {name: STAGES[name].load().run(cfg) for name in wanted}
     except SettingError as error:
         sys.exit(fail(error, str(error), 2))  # raised on, Hydra would print more than the sentence
-    except (CellFailed, EngineError, StoreError, TrainingFailed) as error:
+    except (CellFailed, DashboardFailed, EngineError, StoreError, TrainingFailed) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         sys.exit(fail(error, str(error), 1))
@@ -126,4 +126,6 @@ def fail(error: BaseException, sentence: str, status: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    tracking.leave(status)
+    sys.exit(status)

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from . import claims, tracking
@@ -100,14 +101,21 @@ def rename(config: DictConfig, setting: str, directory: Path) -> None:
 class Aggregate(Callback):
     """Makes summary, tables, figures and report of everything below the run's directory (s1x.report.aggregate)."""
 
+    def on_job_end(self, config: DictConfig, **_: Any) -> None:
+        if config.hydra.mode == RunMode.MULTIRUN and not tracking.together(config.hydra):  # its process may end with it
+            tracking.settle(config.tracking.patience)
+
     def on_run_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        directory = Path(config.hydra.runtime.output_dir)
         if job_return.status == JobStatus.COMPLETED and evaluates(config):
-            aggregate(Path(config.hydra.runtime.output_dir), config)
+            aggregate(directory, config)
+        tracking.end(config, directory)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         directory = Path(config.hydra.sweep.dir)
         if evaluates(config) and (summary := aggregate(directory, config)):
             tracking.finish_sweep(config, summary, directory)
+        tracking.end(config, directory)
 
 
 def evaluates(config: DictConfig) -> bool:
@@ -126,7 +134,7 @@ def aggregate(directory: Path, config: DictConfig) -> dict[str, Any] | None:
         from .report.render import show
 
         paper, report = made.published(config.name), config.report
-        asked = {"paper": paper, "x": report.x or made.X[0], "compat": report.compat}
+        asked = {"paper": paper, "x": report.x or made.X[0], "compat": report.compat, "target": report.target}
         try:
             summary = make(directory, **asked, baseline=report.baseline)
         except UnknownSeries as error:  # it was to be there, but its jobs have not finished

@@ -29,8 +29,8 @@ from .files import check_name, check_path, check_text, check_writable, is_local
 from .hints import unknown
 from .importing.settings import check_import
 from .stages import stages, together
+from .tracking.settings import Tracking, check_tracking
 
-TRACKING_MODES = ("auto", "online", "offline", "disabled")
 REPORT_X = ("thinking_tokens", "path_tokens", "flops")
 
 
@@ -84,16 +84,6 @@ class Store:
 
 
 @dataclass
-class Tracking:
-    """Weights & Biases. `mode`: auto (online when logged in, else offline), online, offline, disabled."""
-
-    mode: str = "auto"
-    project: str = "s1x"
-    entity: str | None = None
-    tags: list[str] = field(default_factory=list)
-
-
-@dataclass
 class Report:
     """`x` of the figure: thinking_tokens; path_tokens (all decoded tokens, to compare sequential with parallel methods); flops
     (operations, those of the model that scores included).
@@ -101,12 +91,14 @@ class Report:
     `compat: s1` computes as s1 does: close pairs stay in Scaling, votes are those of a pool's first k samples; `paper`
     computes as the paper says. `of` (stage=report): the finished directory whose report is made again, or a list of
     directories that are merged into a new one; `compare`: two that are compared there. `baseline`: the series that all others
-    are compared with at equal cost; empty: none. What is null is thinking_tokens, paper and none, or what `of` was made with.
+    are compared with at equal cost; empty: none. `target`: an accuracy such as 0.8, to find the cheapest cell that reaches it.
+    What is null is thinking_tokens, paper and none, or what `of` was made with.
     """
 
     x: str | None = None
     compat: str | None = None
     baseline: str | None = None
+    target: float | None = None
     of: Any = None
     compare: list[str] | None = None
 
@@ -209,6 +201,7 @@ def validate(cfg: DictConfig, plain: dict[str, Any] | None = None) -> None:
     if together(cfg):
         _check_task(json.dumps(plain["task"]))  # first: `answer` has its default from it
     _check_ranges(plain)
+    check_tracking(plain["tracking"])
     if plain["compat"]["name"] == "s1":
         _check_dtype(plain["engine"])
     for key in NAMES if "train" in names else NAMES[:-1]:
@@ -264,8 +257,8 @@ RANGES: dict[str, tuple[Check, str]] = {
     "sampling.top_k": (_whole(0), "a whole number, 0 (all tokens) or more"),
     "answer.max_tokens": (lambda v: v is None or _whole(1)(v), "a whole number, 1 or more, or null (what fits)"),
     "answer.reserve": (_whole(0), "a whole number, 0 or more"),
-    "tracking.mode": (lambda v: v in TRACKING_MODES, f"one of {', '.join(TRACKING_MODES)}"),
     "report.compat": (lambda v: v in (None, "paper", "s1"), "null, paper or s1"),
+    "report.target": (lambda v: v is None or 0 < v < 1, "null or an accuracy between 0 and 1, such as 0.8"),
     "report.x": (lambda v: v in (None, *REPORT_X), f"null or one of {', '.join(REPORT_X)}"),
 }
 

@@ -45,6 +45,10 @@ class TrainingFailed(RuntimeError):
     """The ranks of a training ended before it did. The message is one sentence: which rank, why, and where its log is."""
 
 
+class DashboardFailed(RuntimeError):
+    """W&B did not do what stage=dashboard asked. The message is one sentence."""
+
+
 @contextmanager
 def sentences() -> Iterator[None]:
     """Errors of other rooms about settings (ValueError, FileNotFoundError with a sentence) become SettingErrors."""

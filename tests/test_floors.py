@@ -39,7 +39,7 @@ BESIDE = {
     ("run", "callbacks"),
     ("plugins", "config"),
 }
-BESIDE |= {("tasks", "tiny"), ("callbacks", "config"), ("plugins", "callbacks")}
+BESIDE |= {("tracking", "report"), ("tasks", "tiny"), ("callbacks", "config"), ("plugins", "callbacks")}
 LINE = [
     "types",
     "engine",

@@ -32,6 +32,7 @@ from .load import Cell, load_cells
 from .pools import pools, variances
 from .render import page
 from .runs import load_runs
+from .target import cheapest
 
 ABOUT = ("experiment", "command", "git", "versions")
 RUN = ("decode_tokens", "prefill_tokens", "prefill_tokens_cached", "engine_starts", "wall_s")
@@ -46,17 +47,19 @@ def aggregate(
     x: str = made.X[0],
     compat: str | None = None,
     baseline: str | None = None,
+    target: float | None = None,
     compare: bool = False,
 ) -> dict[str, Any]:
     """Write everything a sweep directory holds and return its summary.
 
     of: the directories whose cells these are, where they are not `directory`'s own; compare: they are two runs, compared
-    question by question. paper: published numbers to draw beside
-    (paper.py). x: the figure's axis; "path_tokens" counts all tokens decoded for a question, for comparing sequential with
-    parallel methods; "flops" operations, those of the model that scores included. compat: "s1" keeps close pairs in Scaling,
-    and votes are those of a pool's first k samples; None and "paper" do neither. baseline: the series, as tables call it, that
-    the others are compared with at equal cost. Jobs that are missing or cut short are named under `problems`, not raised;
-    ValueError only when nothing was measured or a setting is wrong (UnknownSeries: there is no such baseline).
+    question by question. paper: published numbers to draw beside (paper.py). x: the figure's axis; "path_tokens" counts all
+    tokens decoded for a question, for comparing sequential with parallel methods; "flops" operations, those of the model that
+    scores included. compat: "s1" keeps close pairs in Scaling, and votes are those of a pool's first k samples; None and
+    "paper" do neither. baseline: the series, as tables call it, that the others are compared with at equal cost. target: an
+    accuracy in (0, 1), to find the cheapest cell that reaches it. Jobs that are missing or cut short are named under
+    `problems`, not raised; ValueError only when nothing was measured or a setting is wrong (UnknownSeries: there is no such
+    baseline).
     """
     if x not in made.X:
         raise ValueError(f"report: x={x!r} is not known; valid are {', '.join(made.X)}")
@@ -86,8 +89,9 @@ def aggregate(
         "ablation": ablation(cells),
         "cost": _cost(cells) | {"run": {key: run.get(key) for key in RUN}},
         "problems": problems,
+        **({"target": cheapest(cells, target, x)} if target else {}),
     })  # fmt: skip
-    made.write(directory, of=of, paper=paper, x=x, compat=compat, baseline=baseline, compare=compare)
+    made.write(directory, of=of, paper=paper, x=x, compat=compat, baseline=baseline, target=target, compare=compare)
     write_text(directory / "summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
     write_text(directory / "cells.csv", _csv(summary["cells"]))
     write_text(directory / "summary.md", page(summary, paper))

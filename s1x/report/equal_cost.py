@@ -66,7 +66,7 @@ def _cells(others: list[Cell], baseline: Priced, x: str) -> list[dict[str, Any]]
     for cell in others:
         cheap = [c for cost, c in baseline if cost <= (cost_of(cell.record, x) or 0)] if cell.questions else []
         questions = shared_questions([cell, *cheap]) if cheap else ()
-        batches.setdefault(questions if _splits(questions) else (), []).append((cell, cheap))
+        batches.setdefault(questions if splits(questions) else (), []).append((cell, cheap))
     found: dict[int, dict[str, Any]] = {}
     for questions, batch in batches.items():  # cells on the same questions are resampled together
         if not questions:
@@ -101,7 +101,7 @@ def _budgets(there: Priced) -> list[dict[str, Any]]:
     """
     cells = [cell for _, cell in there]
     questions = shared_questions(cells) if cells else ()
-    if len({cell.group for cell in cells}) < 2 or not _splits(questions):
+    if len({cell.group for cell in cells}) < 2 or not splits(questions):
         return []
     fit = CrossFit(np.stack([scores_on(cell, questions) for cell in cells], 1), halves(questions))
     series = np.array([[cell.group for cell in cells].index(cell.group) for cell in cells])
@@ -128,6 +128,6 @@ def _budgets(there: Priced) -> list[dict[str, Any]]:
     return rows
 
 
-def _splits(questions: tuple) -> bool:
+def splits(questions: tuple) -> bool:
     """Whether there are questions in both halves."""
     return len(set(halves(questions).tolist())) == 2

@@ -23,6 +23,7 @@ def write(
     x: str,
     compat: str | None,
     baseline: str | None,
+    target: float | None = None,
     compare: bool = False,
 ) -> None:
     made = {
@@ -32,20 +33,20 @@ def write(
         "of": [str(Path(path).absolute()) for path in of],
         "published": paper,
     }
-    made |= {"compare": True} if compare else {}
+    made |= ({"target": target} if target else {}) | ({"compare": True} if compare else {})
     write_text(directory / "report.json", json.dumps(made, indent=1) + "\n")
 
 
 def read(directory: Path) -> dict[str, Any]:
-    """`{x, compat, baseline, of, published}` of the report in `directory`, and `compare` where `of` are two runs; where there
-    is none yet (a sweep that was stopped), what its first job's configuration says."""
+    """`{x, compat, baseline, target, of, published}` of the report in `directory`, and `compare` where `of` are two runs; where
+    there is none yet (a sweep that was stopped), what its first job's configuration says."""
     try:
         made = json.loads((directory / "report.json").read_text(encoding="utf-8"))
         if isinstance(made, dict) and made.keys() >= {"x", "compat", "of", "published"}:
-            return {"baseline": None} | made
+            return {"baseline": None, "target": None} | made
     except (FileNotFoundError, ValueError):
         pass
-    x = compat = baseline = name = None
+    x = compat = baseline = target = name = None
     for job in job_directories(directory)[:1]:
         if (config := job / ".hydra" / "config.yaml").is_file():
             from omegaconf import OmegaConf
@@ -54,11 +55,12 @@ def read(directory: Path) -> dict[str, Any]:
 
             try:
                 cfg = OmegaConf.load(config)
-                keys = ("report.x", "report.compat", "report.baseline", "name")
-                x, compat, baseline, name = (OmegaConf.select(cfg, key) for key in keys)
+                keys = ("report.x", "report.compat", "report.baseline", "report.target", "name")
+                x, compat, baseline, target, name = (OmegaConf.select(cfg, key) for key in keys)
             except (YAMLError, OmegaConfBaseException, ValueError):
                 pass  # damaged, like report.json before it
-    return {"x": x or X[0], "compat": compat, "baseline": baseline or None, "of": [], "published": published(name)}
+    asked = {"x": x or X[0], "compat": compat, "baseline": baseline or None, "target": target}
+    return asked | {"of": [], "published": published(name)}
 
 
 def sources(directory: Path) -> list[Path]:

@@ -119,6 +119,10 @@ def of_summary(summary: dict[str, Any]) -> list[Table]:
         ),
         ablation(summary["ablation"]),
     ]
+    if summary.get("target"):
+        from .target import table  # which is made of what is here
+
+        found.append(table(summary["target"], records))
     return [table for table in found if table.rows]
 
 
@@ -241,7 +245,7 @@ COSTS = {"thinking_tokens": "thinking tokens", "path_tokens": "decoded tokens", 
 def equal_cost(found: dict[str, Any], records: list[dict[str, Any]]) -> Table:
     """Cells against the best of the baseline's that cost at most as much."""
     columns = [
-        *WHICH, Column(COSTS[found["x"]], _cost_kind(found), always=True, rank=1),
+        *WHICH, Column(COSTS[found["x"]], cost_kind(found), always=True, rank=1),
         Column(f"best of {found['baseline']}", rank=2), Column("its %", "share", rank=3),
         Column("points [95%]", "difference", always=True), *TESTED,
     ]  # fmt: skip
@@ -249,7 +253,7 @@ def equal_cost(found: dict[str, Any], records: list[dict[str, Any]]) -> Table:
     names = cell_names(records, series=False)
     values = [
         [
-            *which[row["cell_id"]], row["cost"], _both(row["chosen"], names), row["baseline_accuracy"], _difference(row),
+            *which[row["cell_id"]], row["cost"], both(row["chosen"], names), row["baseline_accuracy"], _difference(row),
             *_tested(row),
         ]
         for row in found["cells"]
@@ -261,7 +265,7 @@ def equal_cost(found: dict[str, Any], records: list[dict[str, Any]]) -> Table:
 def budgets(found: dict[str, Any], records: list[dict[str, Any]]) -> Table:
     """The best series at at most a cost."""
     columns = [
-        Column("task"), Column(f"{COSTS[found['x']]}, at most", _cost_kind(found), always=True),
+        Column("task"), Column(f"{COSTS[found['x']]}, at most", cost_kind(found), always=True),
         Column("best series", always=True), Column("cells", rank=3), Column("accuracy % [95%]", "percent", always=True),
         Column("next", rank=2), Column("lead, points [95%]", "difference", always=True), *TESTED,
     ]  # fmt: skip
@@ -269,8 +273,8 @@ def budgets(found: dict[str, Any], records: list[dict[str, Any]]) -> Table:
     of = {r["cell_id"]: series[group(r)] for r in records}
     values = [
         [
-            row["task"], row["budget"], _both(row["cells"], of), _both(row["cells"], names), row["accuracy"],
-            _both(row["others"], of), _difference(row), *_tested(row),
+            row["task"], row["budget"], both(row["cells"], of), both(row["cells"], names), row["accuracy"],
+            both(row["others"], of), _difference(row), *_tested(row),
         ]
         for row in found["budgets"]
     ]  # fmt: skip
@@ -304,12 +308,12 @@ def _range(shares: Sequence[float], digits: int = 0) -> str:
     return " to ".join(dict.fromkeys(f"{100 * share:.{digits}f}" for share in (min(shares), max(shares))))
 
 
-def _both(ids: Sequence[str] | None, names: dict[str, str]) -> str | None:
+def both(ids: Sequence[str] | None, names: dict[str, str]) -> str | None:
     """What was chosen on either half, once where it is the same."""
     return " / ".join(dict.fromkeys(names[cell] for cell in ids)) if ids else None
 
 
-def _cost_kind(found: dict[str, Any]) -> str:
+def cost_kind(found: dict[str, Any]) -> str:
     return "mean" if found["x"] == "flops" else "tokens"
 
 

@@ -32,6 +32,7 @@ STAGES = {
     "evaluate": Stage("s1x.stages.evaluate", together=True),
     "import": Stage("s1x.stages.importing"),
     "report": Stage("s1x.stages.report", reads=True),
+    "dashboard": Stage("s1x.stages.dashboard", reads=True),
     "bench": Stage("s1x.benches.sharing", together=True),
     "bench_sweep": Stage("s1x.benches.sweep"),
     "bench_engine": Stage("s1x.benches.engine"),

@@ -4,7 +4,8 @@
     python run.py stage=report report.of=[A,B]            in a directory of its own; the cells stay in A and B
     python run.py stage=report report.compare=[A,B]       the same, with what B changes, question by question
 
-Settings typed beside it (report.x, report.compat, report.baseline) win over those that the directory's report was made with.
+Settings typed beside it (report.x, report.compat, report.baseline, report.target) win over those that the directory's report
+was made with.
 It reads result files alone: no model, no engine, no store.
 """
 
@@ -57,11 +58,13 @@ def run(cfg: DictConfig) -> None:
         compare, of = True, given if compare else [Path(path) for path in before[0]["of"]]
     x, compat = cfg.report.x or _agreed("x", before), cfg.report.compat or _agreed("compat", before)
     baseline = cfg.report.baseline if cfg.report.baseline is not None else _agreed("baseline", before)
+    target = cfg.report.target or _agreed("target", before)
     papers = [one["published"] for one in before]
     paper = papers[0] if all(one == papers[0] for one in papers) else None  # numbers beside the wrong cells mislead
     try:
         with sentences():
-            summary = aggregate(directory, of=of, paper=paper, x=x, compat=compat, baseline=baseline, compare=compare)
+            asked = {"paper": paper, "x": x, "compat": compat, "baseline": baseline, "target": target}
+            summary = aggregate(directory, of=of, compare=compare, **asked)
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:  # a file that is damaged is still JSON at times
         raise SettingError(
             f"{setting}={named}: the results there cannot be put together ({type(error).__name__}: {error}); the command that "

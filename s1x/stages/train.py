@@ -75,9 +75,9 @@ def _train(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks
         return
     with Watch(cfg, Cell.of_job(cfg).sweep, training, source.facts, ranks.devices) as watch:
         facts = launch.run(task, ranks, watch) if ranks.deepspeed else sft.train(task, watch)
-    facts = {"name": settings.name, "base": source.model["path"], "data": encoded.facts() | {"name": source.data}} | facts
-    card.write(training.folder, source.model["name"], facts, training.content, cfg)
-    training.finish(facts)
+        facts = {"name": settings.name, "base": source.model["path"], "data": encoded.facts() | {"name": source.data}} | facts
+        card.write(training.folder, source.model["name"], facts, training.content, cfg)
+        training.finish(facts)
     log.info(f"{settings.name}: trained in {facts['seconds']:,.0f} s, in {training.folder}")
 
 

@@ -30,7 +30,7 @@ class Watch:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        self.name, self.devices, self.peak = training.id, devices, peak_flops()
+        self.name, self.folder, self.devices, self.peak = training.id, training.folder, devices, peak_flops()
         # 2 per weight forward, 2 for the gradient of its input, 2 for its own, which frozen weights (LoRA) have not; attention
         # adds a few percent, which are left out
         self.flops_per_token = (4 if cfg.train.lora else 6) * multiplied(facts)
@@ -57,7 +57,7 @@ class Watch:
 
     def __exit__(self, *_: Any) -> None:
         self._bar.stop()
-        self.track.finish()
+        self.track.finish(self.folder)
 
     def __call__(self, row: dict[str, Any]) -> None:
         now = row["time"]

@@ -11,7 +11,7 @@ import signal
 import pytest
 
 pytest.importorskip("trl")
-from ..test_tracking import read_run  # noqa: E402
+from ..tracking.reading import read_run  # noqa: E402
 from .runs import LORA, ROOT, checkpoint, command, facts, furthest, losses, model, run, start, wait_for, weights  # noqa: E402
 
 pytestmark = pytest.mark.deepspeed  # of the same slow family: each starts trl
@@ -142,3 +142,7 @@ def test_two_sweeps_that_want_the_same_model_train_it_once_and_evaluate_it(four_
     evaluations = [run for run in runs if run["type"] == "eval"]
     assert len(evaluations) == 4 and all(run["config"]["training"] == training["name"] for run in evaluations)
     assert training["group"] in {run["group"] for run in evaluations}
+    assert "training.json" in training["artifacts"][training["name"]]
+    assert {(tuple(run["used"]), run["digests"][training["name"]]) for run in evaluations} == {
+        ((training["name"],), training["digests"][training["name"]])
+    }
