@@ -29,6 +29,7 @@ from .files import check_name, check_path, check_text, check_writable, is_local
 from .hints import unknown
 from .importing.settings import check_import
 from .stages import stages, together
+from .submit import settings as submitting
 from .tracking.settings import Tracking, check_tracking
 
 REPORT_X = ("thinking_tokens", "path_tokens", "flops")
@@ -125,6 +126,7 @@ class Config:
     seed: int = 0
     store: Store = field(default_factory=Store)
     tracking: Tracking = field(default_factory=Tracking)
+    submit: Any = MISSING
     report: Report = field(default_factory=Report)
     plan: bool = False
     debug: bool = False
@@ -134,6 +136,7 @@ OPEN = (  # where + may make up settings
     "hydra",
     "engine.arguments",
     "chat.arguments",
+    "submit.arguments",
     "scorer.engine",
     "scale.plan",
     "data.sources",
@@ -219,6 +222,7 @@ def validate(cfg: DictConfig, plain: dict[str, Any] | None = None) -> None:
             check_writable("store.dir", plain["store"]["dir"])
     elif plain["store"]["accept"]:
         raise SettingError(f"store.accept={plain['store']['accept']}: store.dir=null keeps no streams to read; set store.dir")
+    submitting.check(plain["submit"], names, plain)
     _check_method(plain)
     if "import" in names:
         check_import(plain["import"])

@@ -17,7 +17,7 @@ from .conftest import NO_LOCAL
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
-GROUPS = ("chat", "compat", "data", "distributed", "engine", "method", "model", "scale", "task", "tracking", "train")
+GROUPS = ("chat", "compat", "data", "distributed", "engine", "method", "model", "scale", "submit", "task", "tracking", "train")
 SCALES = sorted(file.stem for file in (CONF / "scale").glob("*.yaml"))
 MEMBERS = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 NEEDS = {"task=lm_eval": ["task.lm_eval=gsm8k"]}

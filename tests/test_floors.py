@@ -20,7 +20,7 @@ FLOORS = [
     {"tasks", "tiny"},
     {"data"},
     {"report", "tracking"},
-    {"training", "importing"},
+    {"training", "importing", "submit"},
     {"evaluation"},
     {"stages"},
     {"benches"},

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cell import SUBMITTED
 from ..metrics.intervals import question_means
 from ..metrics.obedience import line_obedience
 from . import traces
@@ -74,10 +75,11 @@ def job_directories(directory: Path) -> list[Path]:
 
     A job that made several cells (an import) is its cells.
     """
-    cells, jobs = ({path.parent for path in directory.rglob(pattern)} for pattern in ("cell.json", ".hydra"))
-    found = cells | jobs - {above for cell in cells for above in cell.parents}
-    below = found - {directory}
-    return sorted(below or found, key=lambda path: _natural(path.relative_to(directory).as_posix()))
+    found = {pattern: {path.parent for path in directory.rglob(pattern)} for pattern in ("cell.json", ".hydra")}
+    cells, jobs = ({job for job in paths if SUBMITTED not in job.relative_to(directory).parts} for paths in found.values())
+    all_jobs = cells | jobs - {above for cell in cells for above in cell.parents}
+    below = all_jobs - {directory}
+    return sorted(below or all_jobs, key=lambda path: _natural(path.relative_to(directory).as_posix()))
 
 
 def _read_samples(cell: Cell, job: Path) -> list[str]:
