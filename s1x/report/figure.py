@@ -23,6 +23,7 @@ COLOURS = (
     "#4d7a1f",
 )  # readable on white and black
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+MANY = 12  # names of a legend that then stands beside the axes
 SIDES = (
     ((6, -5), "left", "top"), ((-6, 5), "right", "bottom"), ((6, 5), "left", "bottom"), ((-6, -5), "right", "top"),
     ((0, 8), "center", "bottom"), ((0, -8), "center", "top"),
@@ -87,7 +88,7 @@ def draw(
 def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[str, int], x: str, pooled: set[str]) -> None:
     for own, name in names.items():
         series = [r for r in records if group(r) == own]
-        colour, marker = COLOURS[styles[name] % len(COLOURS)], MARKERS[styles[name] % len(MARKERS)]
+        colour, marker = COLOURS[styles[name] % len(COLOURS)], _marker(styles[name])
         series = [r for r in series if x != "flops" or r.get("flops")]  # sizes of some models are not known
         placed = [r for r in series if _at(r, x)]
         for r in series:
@@ -105,6 +106,11 @@ def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[s
             axis.plot([_at(r, x) for r in way], [100 * r["accuracy"] for r in way], color=colour, lw=1.4, ls="--", zorder=2)
         _annotate(axis, capped if len(capped) > 1 else [], x, colour, below=True)
         _annotate(axis, extended, x, colour, below=False)
+
+
+def _marker(number: int) -> str:
+    """A mark for each series; where colours begin anew they get other ones."""
+    return MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
 
 
 def _votes(
@@ -178,7 +184,8 @@ def _finish(axis: Any, title: str, x: str) -> None:
     low, high = axis.get_ylim()
     axis.set_ylim(max(low, -3), min(high, 103))
     if names := axis.get_legend_handles_labels()[1]:
-        axis.legend(loc="best", fontsize=9 if len(names) <= 6 else 7.5)
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if len(names) > MANY else {"loc": "best"}
+        axis.legend(**beside, fontsize=9 if len(names) <= 6 else 7.5)
 
 
 def _part_labels(axis: Any) -> None:
