@@ -1,6 +1,8 @@
 """What a method costs is what it had decoded: the tokens of its trace against the engine's own counter, and against what the
 trace holds."""
 
+from functools import partial
+
 import pytest
 
 from s1x.evaluation.naming import method_of
@@ -13,23 +15,32 @@ from s1x.streams.types import GREEDY, Sampling
 
 from .conftest import Tokenizer, make_chat, make_engine
 from .test_configs import NAMES, settings
-from .test_sequential_promises import SHORT
 
 CHAT = make_chat()
-ALONE = {"early_exit": ["method.ahead=1"], "rejection_sampling": ["method.ahead=1"]}  # nothing runs ahead of what counts
-ALONE |= {"pdr": ["method.rounds=1"]}  # in so small a context two of its prompts may be the same
-SMALL = {
-    "method.n": 6, "method.window": 4, "method.warmup": 3, "method.every": 8, "method.k": 4, "method.m": 2, "method.rounds": 2,
-}  # fmt: skip
+SMALL = {"n": 6, "window": 4, "warmup": 3, "every": 8, "k": 4, "m": 2, "rounds": 2}  # within the small context
+OWN = {
+    "early_exit": {"ahead": 1},  # nothing runs ahead of what counts
+    "rejection_sampling": {"ahead": 1},
+    "pdr": {"rounds": 1},  # in so small a context two of its prompts may be the same
+    "self_refine": {"critique": "?", "revision": "so", "satisfied": "7", "least_room": 20},
+    "budget_reminder": {"max_thinking_tokens": 100},
+    "alpha_one": {"mark": "\n", "alpha": 1.0},
+    "deer": {"threshold": 0.6, "marks": ["Wait", "="]},
+}
 BESIDE = ("tried_tokens", "probe_tokens", "trial_tokens", "cut_tokens")  # decoded, and not in the trace
 ELSE = {"none", "step_conditional", "step_conditional_forced"}  # the model itself writes delimiters
-ELSE |= {"beam_search", "dvts", "rebase", "particle_filtering"}  # what was given up stands in `nodes`, what is shared in many leaves
+ELSE |= {
+    "beam_search",
+    "dvts",
+    "rebase",
+    "particle_filtering",
+}  # leaves share what they grew from
 
 
 def small(name):
-    """Settings by which a method does its work within the small context."""
-    fewer = [f"{key}={value}" for key, value in SMALL.items() if key.partition(".")[2] in settings(name).method]
-    return method_of(settings(name, *fewer, *SHORT.get(name, ()), *ALONE.get(name, ())))
+    method = method_of(settings(name))
+    fewer = {key: value for key, value in SMALL.items() if key in method.keywords}
+    return partial(method.func, **method.keywords | fewer | OWN.get(name, {}))
 
 
 def run(method, seed):
