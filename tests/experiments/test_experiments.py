@@ -169,9 +169,10 @@ def test_a_list_that_is_the_default_is_not_part_of_a_series_name(planned):
     assert {naming.identity(cell)["series"] for cell in planned("early_exit")} == {"budget_forcing", "early_exit"}
 
 
+@pytest.mark.long
 def test_controls_that_models_bring_along_are_cells(planned):
     """Each is another prompt or another end, at paper scale; a model of thinking that is switched off answers at once."""
-    rows = plan.estimate(planned("native_controls", "scale=paper", "task.limit=3"))
+    rows = plan.estimate(planned("native_controls", "scale=paper", "task.limit=3", "scale.budgets=[1000]"))
     told = [(plan.model_of(r.cell.cfg), OmegaConf.to_container(r.cell.cfg.chat.arguments), r) for r in rows]
     for model, key, values in (
         ("Qwen3-8B", "enable_thinking", [True, False]),
@@ -187,12 +188,13 @@ def test_controls_that_models_bring_along_are_cells(planned):
     assert len(rows) == len({naming.identity(r.cell)["cell_id"] for r in rows})
 
 
+@pytest.mark.long
 def test_sizes_are_compared_at_equal_operations(planned):
-    found = planned("model_size", "scale=paper", "task.limit=3", "method=budget_forcing", "method.ignore_end=0,2")
+    found = planned("model_size", "scale=paper", "task.limit=3", "scale.budgets=[1000]", "scale.waits=[2]")
     models = list(dict.fromkeys(plan.model_of(cell.cfg) for cell in found))
     assert models == [f"s1.1-{size}B" for size in ("32", "14", "7", "3", "1.5")]
     assert {cell.cfg.report.x for cell in found} == {"flops"}
-    assert len(plan.estimate(found)) == len(found) == 10
+    assert len(plan.estimate(found)) == len(found) == 15
 
 
 @pytest.mark.parametrize("name", ON_GPUS)

@@ -64,6 +64,7 @@ def test_a_traces_tokens_are_those_that_the_engine_decoded(name):
         assert trace.path_tokens == decoded > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ELSE])
 def test_a_traces_tokens_are_those_in_it_and_those_it_tells_of(name):
     """And one for each stop that was read behind them."""

@@ -47,9 +47,9 @@ def test_a_series_that_rises_does_not_fall(tmp_path):
 def test_equal_points_are_no_fall():
     """The longest of points that are all alike lies above what half of the questions choose as often as below."""
     rng = np.random.default_rng(1)
-    found = [against_best((rng.random((100, 6)) < 0.5).astype(float), halves(range(100)), 5) for _ in range(40)]
-    assert abs(np.mean([row["difference"] for row in found])) < 0.03
-    assert sum(row["p"] < 0.05 for row in found) <= 4
+    found = [against_best((rng.random((100, 6)) < 0.5).astype(float), halves(range(100)), 5) for _ in range(16)]
+    assert abs(np.mean([row["difference"] for row in found])) < 0.05
+    assert sum(row["p"] < 0.05 for row in found) <= 2
     assert against_best(np.ones((3, 2)), np.ones(3, dtype=bool), 1) is None
 
 
