@@ -116,12 +116,17 @@ def _marker(number: int) -> str:
 def _votes(
     axis: Any, records: list[dict[str, Any]], pools: list[dict[str, Any]], names: dict, styles: dict[str, int], x: str
 ) -> None:
-    """The curve of a pool whose most frequent answer counts: expected maj@k at the tokens of k samples."""
-    for r in records:
+    """The curve of a pool whose most frequent answer counts: expected maj@k at the tokens of k samples. Smaller pools that are
+    part of a larger one are points on its curve."""
+    sizes = {row["cell_id"]: max(other["k"] for other in pools if other["cell_id"] == row["cell_id"]) for row in pools}
+    largest: dict[tuple, str] = {}
+    for r in sorted(records, key=lambda r: sizes.get(r["cell_id"], 0)):
+        largest[group(r), r.get("budget"), ignored_ends(r)] = r["cell_id"]
+    for r in (r for r in records if r["cell_id"] in largest.values()):
         curve = [row for row in pools if row["cell_id"] == r["cell_id"]]
         if not curve or not math.isclose(curve[-1]["maj"]["value"], r["accuracy"]):
             continue
-        most = max(row["k"] for row in curve)
+        most = sizes[r["cell_id"]]
         at, height = [_at(r, x) * row["k"] / most for row in curve], [100 * row["maj"]["value"] for row in curve]
         colour = COLOURS[styles[names[group(r)]] % len(COLOURS)]
         axis.plot(at, height, color=colour, lw=1.4, marker=".", ms=7, zorder=2)
