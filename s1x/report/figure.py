@@ -62,7 +62,8 @@ def draw(
     rows = -(-len(panels) // columns)
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a name may have signs that the font lacks
-        figure = Figure(figsize=(max(8, 5.2 * columns), 5.2 * rows), layout="constrained")
+        many = len(set(series_names(records).values())) > MANY
+        figure = Figure(figsize=(max(8, 5.2 * columns) + 5 * many, 5.2 * rows), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         styles = {name: i for i, name in enumerate(dict.fromkeys(series_names(records).values()))}
@@ -78,7 +79,7 @@ def draw(
         figure.set_layout_engine("none")  # laid out once for both files
         for axis in axes[: len(panels)]:
             _part_labels(axis)
-        dpi = 1600 / figure.get_figwidth() if columns == 1 else 150
+        dpi = (2000 if many else 1600) / figure.get_figwidth() if columns == 1 else 150
         with beside(png) as part:
             figure.savefig(part, format="png", dpi=dpi, metadata={"Software": None})
         with beside(svg) as part:
