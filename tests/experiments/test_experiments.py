@@ -207,7 +207,7 @@ def test_a_study_that_has_no_tiny_models_says_so(planned, name):
 def test_methods_at_equal_tokens_share_and_their_page_counts_what_was_decoded(command, tmp_path):
     """On the scripted engine, one token at a time: the tokens of the page's cells are the engine's own count."""
     few = ("engine=scripted", "engine.tokens_per_poll=1", "engine.end_chance=90", "task.limit=3", "tracking=none")
-    assert command("+experiment=equal_tokens", *few, "hydra.sweep.dir=out", "store.dir=null")[0] == 0
+    assert command("+experiment=equal_tokens", *few, "hydra.sweep.dir=out", "store.dir=store")[0] == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     cost = summary["cost"]
     assert not summary["problems"] and cost["path_tokens_union"] == cost["run"]["decode_tokens"]
