@@ -162,7 +162,7 @@ def _words(key: str, value: Any, default: Any) -> list[str]:
         return [word for k, v in vars(value).items() for word in _words(k, v, getattr(default, k))]
     if _number(value) or _number(default) or _plain(value) == _plain(default):
         return []
-    return [value if isinstance(value, str) else f"{key}={json.dumps(value, default=str)}"]
+    return [value if isinstance(value, str) and value.isprintable() else f"{key}={json.dumps(value, default=str)}"]
 
 
 def _plain(value: Any) -> Any:

@@ -161,7 +161,9 @@ class First:
 
     `accept` sees the results of members 0..i, for i = 0, 1, 2, ...; the value is the list of results up to and including the
     accepted one (all results when none was). Members may come from a lazy iterable; at most `ahead` of them are begun
-    beyond the results already seen.
+    beyond the results already seen. The trace's cost is that of these results, as with ahead=1: how far the others came is a
+    matter of batches and of what is stored, and stands in the engine's counters. Who means to run several at a time and to cut
+    some of them reads all to the same position (`All` in rounds) or up to a condition (`Until`): that counts.
     """
 
     accept: Callable[[list[Any]], bool]
