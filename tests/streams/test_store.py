@@ -45,8 +45,8 @@ def test_what_was_flushed_is_read_back(tmp_path):
         store.flush()
         assert store.bytes_written == files(tmp_path)[0].stat().st_size > 0
     with Store(tmp_path, "model") as store:
-        assert store.load(A) == ((1, 2, 3, 4), half([-0.1, -1.0, -30000.0, -65504.0]))
-        assert store.load(B) == (tuple(range(5000)), None)
+        assert store.load(A)[:2] == ((1, 2, 3, 4), half([-0.1, -1.0, -30000.0, -65504.0]))
+        assert store.load(B)[:2] == (tuple(range(5000)), None)
         assert store.bytes_written == 0
     assert Store(tmp_path, "another model").load(A) is None
     assert len(files(tmp_path)) == 1
@@ -67,7 +67,7 @@ def test_a_stream_goes_on_from_its_last_stored_token(tmp_path):
         with Store(tmp_path, "model") as store:
             assert ids_of(store, A) == tuple(range(10 * i))
             store.append(A, range(10 * i, 10 * i + 10), [-0.5] * 10)
-    assert Store(tmp_path, "model").load(A) == (tuple(range(50)), [-0.5] * 50)
+    assert Store(tmp_path, "model").load(A)[:2] == (tuple(range(50)), [-0.5] * 50)
 
 
 def test_one_token_at_a_time_makes_one_frame_per_flush_and_large_buffers_flush_themselves(tmp_path):
@@ -117,7 +117,7 @@ def test_writers_that_agree_continue_each_other(tmp_path):
     for store, n in zip(stores, (3, 7, 5), strict=True):
         store.append(A, range(n), [-float(i) for i in range(n)])
         store.flush()
-    assert Store(tmp_path, "model").load(A) == (tuple(range(7)), [-float(i) for i in range(7)])
+    assert Store(tmp_path, "model").load(A)[:2] == (tuple(range(7)), [-float(i) for i in range(7)])
 
 
 def test_all_readers_follow_the_same_writer_whichever_file_they_saw_first(tmp_path):
@@ -138,17 +138,17 @@ def test_missing_logprobs_make_none_and_restart_fills_them_in(tmp_path):
         store.append(A, [1, 2], [-1.0, -2.0])
         store.append(A, [3])
         store.append(B, [7, 8])
-        assert store.load(A) == ((1, 2, 3), None)
+        assert store.load(A)[:2] == ((1, 2, 3), None)
     with Store(tmp_path, "model") as store:
-        assert store.load(A) == ((1, 2, 3), None)
+        assert store.load(A)[:2] == ((1, 2, 3), None)
         store.restart(A)
         store.append(A, [1, 2, 3, 4], [-1.0, -2.0, -3.0, -4.0])
         store.load(B)
         store.restart(B)
         store.append(B, [7, 6], [-1.0, -1.0])  # a tie fell the other way: these belong to other ids
     store = Store(tmp_path, "model")
-    assert store.load(A) == ((1, 2, 3, 4), [-1.0, -2.0, -3.0, -4.0])
-    assert store.load(B) == ((7, 8), None)
+    assert store.load(A)[:2] == ((1, 2, 3, 4), [-1.0, -2.0, -3.0, -4.0])
+    assert store.load(B)[:2] == ((7, 8), None)
 
 
 def test_wrong_number_of_logprobs(tmp_path):
