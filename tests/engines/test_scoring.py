@@ -232,6 +232,12 @@ def test_replicas_pass_scorings_on():
     assert engine.scores == {"labels", "next", "head", "top20", "kl"}
     streams = written(engine)
     agree(engine, streams, abs=0)
+    assert engine.confidences == {"top20", "kl"}
+    engine.open(Open(PREFIX, 9, confidences=frozenset({"kl"})))
+    chunks = [chunk for chunks in iter(engine.poll, []) for chunk in chunks if chunk.ids]
+    ids = [i for chunk in chunks for i in chunk.ids]
+    expected = [make().confidence("kl", (*PREFIX, *ids[:n])) for n in range(9)]
+    assert [value for chunk in chunks for value in chunk.confidences["kl"]] == expected
     engine.close()
     assert engine.counters.scored > 0
 

@@ -131,7 +131,7 @@ def test_several_servers_can_what_all_of_them_can(model):  # noqa: F811
         homes = [{len(r["prompt"]) for r in server.streams} for server in (one, two)]
         assert min(len(server.streams) for server in (one, two)) > 60 and all(homes)
         with Loopback(model, SETTINGS, labels=None) as three, Loopback(model, SETTINGS, head="raw") as four:
-            for other, scores in ((three, {"next"}), (four, set())):
+            for other, scores in ((three, {"next", "top20"}), (four, set())):
                 engine = connect(model, [one.url, other.url])
                 assert engine.scores == scores
                 engine.close()
