@@ -1,6 +1,7 @@
 """DeepConf and self-certainty, written a second time and plainly from their papers: each group summed anew, numpy percentiles.
 
-`naive` is parallel.Plain, `sure(ids)` the confidence of what follows ids: of the 20 likeliest tokens, or of all.
+`naive` is parallel.Plain, `sure(prefix, written)` the confidences at each token written behind a prefix: of the 20 likeliest
+tokens, or of all.
 """
 
 import numpy as np

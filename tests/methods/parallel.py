@@ -43,12 +43,11 @@ class Plain:
         return reference.stops_of(self.encode)
 
     def confidences(self, text, i, sure):
-        """Of each token of thinking and answer what `sure(ids)` says of the ids that stand before it."""
+        """Of each token of thinking and answer what `sure(prefix, written)` says, a list for all that is written there."""
         out, reason = self.thought(text, i)
         thought, answer = (list(ids) for ids in self.close(text, i, out, reason))
         head = self.prompt(text) + self.encode(reference.THINK)
-        before = [(head, thought), (head + thought + self.closing(thought, reason), answer)]
-        return [sure((*ids, *written[:n])) for ids, written in before for n in range(len(written))]
+        return sure(head, thought) + sure(head + thought + self.closing(thought, reason), answer)
 
     def closing(self, thought, reason):
         closing = self.encode(reference.ANSWER)

@@ -21,7 +21,9 @@ from .test_parallel import CHAT, CONTEXT, ask, engine, everywhere, plain, schedu
 
 
 def sure(seed, measure="top20"):
-    return partial(engine(seed).confidence, measure)
+    """The model's confidence at each token that is written behind a prefix."""
+    model = engine(seed)
+    return lambda prefix, ids: [model.confidence(measure, (*prefix, *ids[:n])) for n in range(len(ids))]
 
 
 @pytest.mark.parametrize("by", ["bottom", "lowest", "tail", "mean"])

@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s1x.engines.scripted import ScriptedEngine
-from s1x.streams.frames import HEAD, MAGIC
+from s1x.streams.frames import HEAD, MAGIC, id_hash
 from s1x.streams.memory import MemoryStore
 from s1x.streams.scheduler import Job, Scheduler
 from s1x.streams.store import Store
 from s1x.streams.types import GREEDY, Read, Sampling, Score, Until, digest
 
+A, B = digest("stream a"), digest("stream b")
 WARM = Sampling(1.0, noise=77)
 PREFIX = (5, 6)
 
@@ -177,7 +178,7 @@ def test_a_store_of_before_is_read_and_gets_them(tmp_path):
     folder = tmp_path / digest(model.fingerprint).hex()[:16]
     folder.mkdir()
     body = struct.pack("<12i12e", *ids, *(-(i % 7) / 4 for i in ids))
-    head = struct.pack("<4s16s16sIII", MAGIC, key, __import__("hashlib").blake2b(digest_size=16).digest(), 0, 12, 1)
+    head = struct.pack("<4s16s16sIII", MAGIC, key, id_hash().digest(), 0, 12, 1)
     assert len(head) + 4 == HEAD.size
     (folder / "20260101T000000.0-old-1-a.streams").write_bytes(head + struct.pack("<I", crc32(body, crc32(head))) + body)
     with Store(tmp_path, model.fingerprint) as store:
@@ -198,3 +199,25 @@ def test_what_some_tokens_lack_is_computed_for_these_alone(tmp_path):
     assert scheduler.progress.generated == 10 and scheduler.progress.scored == 30
     with Store(tmp_path, model.fingerprint) as store:
         assert not any(map(math.isnan, store.load(Read(PREFIX).key(model.fingerprint)).confidences["top20"]))
+
+
+def test_confidences_stand_beside_the_tokens_that_have_them(tmp_path):
+    with Store(tmp_path, "model") as store:
+        store.append(A, [1, 2], [-1.0, -2.0], {"top20": [3.1, 4.2]})
+        store.append(A, [3], None, {"kl": [0.5]})
+        store.append(B, [7])
+        with pytest.raises(ValueError, match=r"2 ids came with 1 confidences \(kl\); give one for each id, or none"):
+            store.append(A, [4, 5], None, {"kl": [1.0]})
+    with Store(tmp_path, "model") as store:
+        ids, logprobs, there = store.load(A)
+        assert (ids, logprobs, store.load(B).confidences) == ((1, 2, 3), None, {})
+        assert there["top20"][:2] == pytest.approx((3.1, 4.2), rel=1e-7) and math.isnan(there["top20"][2])
+        assert [*map(math.isnan, there["kl"])] == [True, True, False] and there["kl"][2] == 0.5
+        store.restart(A)  # all of it is known now
+        store.append(A, [1, 2, 3], [-1.0, -2.0, -3.0], {"top20": [3.1, 4.2, 5.3], "kl": [0.25, 0.25, 0.5]})
+    ids, logprobs, there = Store(tmp_path, "model").load(A)
+    assert (ids, logprobs, there["kl"]) == ((1, 2, 3), [-1.0, -2.0, -3.0], (0.25, 0.25, 0.5))
+    assert there["top20"] == pytest.approx((3.1, 4.2, 5.3), rel=1e-7)
+    assert (
+        min(tmp_path.glob("*/*.streams")).stat().st_size == 2 * HEAD.size + 3 * (4 + 2 + 4 + 4) + 4
+    )  # float16, float32, float32

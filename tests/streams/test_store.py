@@ -245,17 +245,30 @@ def logprob(token_id: int) -> float:
     return -token_id / 8  # exact in float16
 
 
+def confidence(name: str, token_id: int) -> float:
+    return token_id / {"top20": 8, "kl": 16}[name]  # exact in float32
+
+
 writer, key_of = st.integers(0, 2), st.sampled_from([A, A, A, B])
+numbers = st.frozensets(st.sampled_from(["logprob", "top20", "kl"]))
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("append"), writer, key_of, st.integers(1, 3), st.integers(0, 1), st.booleans(), st.booleans()),
-        st.tuples(st.just("append"), writer, key_of, st.integers(1, 3), st.just(0), st.just(True), st.just(True)),
+        st.tuples(st.just("append"), writer, key_of, st.integers(1, 3), st.integers(0, 1), numbers, st.booleans()),
+        st.tuples(st.just("append"), writer, key_of, st.integers(1, 3), st.just(0), numbers, st.just(True)),
         st.tuples(st.sampled_from(["load", "load", "restart"]), writer, key_of),
         st.tuples(st.sampled_from(["refresh", "refresh", "flush", "reopen"]), writer),
     ),
     min_size=10,
     max_size=50,
 )
+
+
+def believed(stored) -> None:
+    """Numbers are those of their tokens, or not there."""
+    assert stored.logprobs is None or stored.logprobs == [logprob(t) for t in stored.ids]
+    for name, values in stored.confidences.items():
+        assert len(values) == len(stored.ids)
+        assert all(math.isnan(v) or v == confidence(name, t) for v, t in zip(values, stored.ids, strict=True))
 
 
 @settings(max_examples=120, deadline=None)
@@ -275,8 +288,8 @@ def test_any_interleaving_of_writers(steps, rng, damage):
             ids = stored.ids if stored else ()
             assert ids[: len(views[i][key])] == views[i][key]
             assert any(view[: len(ids)] == ids for view in seen[key]) or not ids
-            if stored and stored.logprobs:
-                assert stored.logprobs == [logprob(t) for t in ids]
+            if stored:
+                believed(stored)
             views[i][key] = ids
 
         def flush(i):
@@ -286,10 +299,11 @@ def test_any_interleaving_of_writers(steps, rng, damage):
 
         for step, i, *rest in steps:
             if step == "append":
-                key, n, variant, scored, now = rest
+                key, n, variant, beside, now = rest
                 start = len(views[i][key])
                 ids = tuple(token(key, start + j, variant) for j in range(n))
-                writers[i].append(key, ids, [logprob(t) for t in ids] if scored else None)
+                given = {name: [confidence(name, t) for t in ids] for name in beside - {"logprob"}}
+                writers[i].append(key, ids, [logprob(t) for t in ids] if "logprob" in beside else None, given)
                 views[i][key] += ids
                 seen[key].add(views[i][key])
                 if now:
@@ -321,6 +335,8 @@ def test_any_interleaving_of_writers(steps, rng, damage):
         for key in (A, B):
             ids = ids_of(Store(directory, "model"), key)
             assert ids == ids_of(Store(directory, "model"), key)
+            if ids:
+                believed(Store(directory, "model").load(key))
             assert any(view[: len(ids)] == ids for view in seen[key]) or not ids
             if damage == "none":
                 assert not any(len(view) > len(ids) and view[: len(ids)] == ids for view in flushed[key])
@@ -365,7 +381,8 @@ while True:
     for key in keys:
         n = rng.choice([1, 5, 50, 30000])
         v = variant if key == keys[3] else 0
-        store.append(key, [p + (v * 10**6 if p >= 50 else 0) for p in range(known[key], known[key] + n)], [-0.5] * n)
+        ids = [p + (v * 10**6 if p >= 50 else 0) for p in range(known[key], known[key] + n)]
+        store.append(key, ids, [-0.5] * n, {"top20": [i / 2 for i in ids]} if key == keys[0] else {})
         known[key] += n
     store.flush()
     os.write(1, (" ".join(str(known[key]) for key in keys) + "\\n").encode())
@@ -403,6 +420,7 @@ def test_sigkill_at_random_instants_loses_nothing_that_was_flushed(tmp_path):
             stored = store.load(key)
             assert stored.ids == tuple(range(len(stored.ids)))
             assert len(stored.ids) >= least and stored.logprobs == [-0.5] * len(stored.ids)
+            assert stored.confidences == ({"top20": tuple(i / 2 for i in stored.ids)} if key == keys[0] else {})
         branch = ids_of(store, keys[3])
         assert len(branch) > 50
         v = branch[50] // 10**6
