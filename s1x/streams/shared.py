@@ -87,9 +87,10 @@ class Streams:
         self, read: Read, owner: Owner, index: int, priority: tuple[int, ...], until: Until | None = None
     ) -> Reader | None:
         """Attach a read to its stream; delivers at once (and returns None) when the tokens are already there."""
-        for name in CONFIDENCES.keys() & needs(read, until) if read.confidence or until else ():
-            if not can_say(self.engine, name):
-                owner.fail(index, ValueError(f"this engine does not say the {CONFIDENCES[name]}; choose engine=transformers"))
+        for name in needs(read, until) - SAMPLED if read.confidence or until else ():
+            if name not in CONFIDENCES or not can_say(self.engine, name):
+                known = f"this engine does not say the {CONFIDENCES[name]}" if name in CONFIDENCES else "must be top20 or kl"
+                owner.fail(index, ValueError(f'confidence="{name}": {known}'))
                 return None
         key = read.key(self.engine.fingerprint)
         stream = self._streams.get(key)

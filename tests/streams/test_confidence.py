@@ -135,7 +135,8 @@ def test_an_engine_that_cannot_says_so_before_the_first_token():
     for step in (Read(PREFIX, limit=20, confidence="kl"), Until(Read(PREFIX, limit=20), lambda *_: (None, False), of="kl")):
         (error,), _ = run(model, MemoryStore(), step)
         assert "does not say the log-probabilities of the whole vocabulary" in str(error)
-    assert model.counters.decoded == 0
+    (error,), _ = run(model, MemoryStore(), Read(PREFIX, limit=20, confidence="top5"))
+    assert str(error) == 'confidence="top5": must be top20 or kl' and model.counters.decoded == 0
     model.confidences, store = frozenset({"top20"}), MemoryStore()  # with what it writes, and no more
     (span,), _ = run(model, store, Read(PREFIX, limit=20, confidence="top20"))
     assert span.confidence == expected("top20", span.ids)
