@@ -16,6 +16,7 @@ from zlib import crc32
 HEAD = struct.Struct("<4s16s16sIIII")  # magic, key, parent, offset, count, flags, crc32 of the rest of the frame
 MAGIC = b"s1x1"
 LOWEST = -65504.0  # of float16
+_ONE = struct.Struct("<e")
 
 
 class Kind(NamedTuple):
@@ -44,7 +45,9 @@ def unpack_ids(data: bytes | bytearray) -> tuple[int, ...]:
 
 
 def pack_half(values: Sequence[float]) -> bytes:
-    return struct.pack(f"<{len(values)}e", *(max(value, LOWEST) for value in values))
+    if values and min(values) < LOWEST:
+        values = [max(value, LOWEST) for value in values]
+    return struct.pack(f"<{len(values)}e", *values)
 
 
 def unpack_half(data: bytes | bytearray) -> list[float]:
@@ -53,6 +56,8 @@ def unpack_half(data: bytes | bytearray) -> list[float]:
 
 def half(logprobs: Sequence[float]) -> list[float]:
     """The values as the store gives them back: rounded to float16, no lower than its smallest number."""
+    if len(logprobs) == 1:  # as most come
+        return [*_ONE.unpack(_ONE.pack(max(logprobs[0], LOWEST)))]
     return unpack_half(pack_half(logprobs))
 
 

@@ -12,6 +12,7 @@ from .types import Read, Span, Stops, Until, first_stop
 
 Decode = Callable[[tuple[int, ...]], str]
 Reads = dict[Any, int]
+NOTHING: frozenset[str] = frozenset()
 SAMPLED: frozenset[str] = frozenset({"logprob"})  # what sampled streams are always asked for
 
 
@@ -37,13 +38,10 @@ class Column:
         self.gap: int | None = 0
         self.gap = next(iter(self.gaps()), None)
 
-    def keep(self, count: int, values: Sequence[float] | None) -> None:
-        """Those of the `count` newest tokens."""
-        if values:
-            self.values.extend(half(values) if self.rounded else values)
-        else:
-            self.gap = len(self.values) if self.gap is None else self.gap
-            self.values.extend([nan] * count)
+    def lack(self, count: int) -> None:
+        """Those of the `count` newest tokens are not known."""
+        self.gap = len(self.values) if self.gap is None else self.gap
+        self.values.extend([nan] * count)
 
     def gaps(self) -> list[int]:
         """Positions whose numbers are not known."""
@@ -66,7 +64,7 @@ class Stream:
         self.key, self.room, self.decode = key, room, decode
         self.prefix, self.sampling, self.forbid = read.prefix, read.sampling, read.forbid
         self.tokens = array("i", stored.ids if stored else ())
-        self.wanted: frozenset[str] = SAMPLED if read.sampling.noise is not None else frozenset()
+        self.wanted = NOTHING if read.sampling.noise is None else SAMPLED
         self.columns: dict[str, Column] = {}
         if stored:
             given = stored.confidences if stored.logprobs is None else {"logprob": stored.logprobs, **stored.confidences}
@@ -75,14 +73,18 @@ class Stream:
             self.columns = {"logprob": Column("logprob", ())}
         self.saved = len(self.tokens)
         self.handle: int | None = None
-        self.reported: frozenset[str] = frozenset()  # by the engine, with the handle that is open
+        self.reported = NOTHING  # by the engine, with the handle that is open
         self.readers: list[Reader] = []
         self._refresh()
 
     def keep(self, count: int, logprobs: Sequence[float] | None, confidences: Mapping[str, Sequence[float]] | None) -> None:
-        """The numbers of the `count` newest tokens that the engine has reported."""
+        """The numbers of the `count` newest tokens that the engine has reported. This runs once per token."""
         for name, column in self.columns.items():
-            column.keep(count, logprobs if name == "logprob" else confidences.get(name) if confidences else None)
+            values = logprobs if name == "logprob" else confidences.get(name) if confidences else None
+            if values:
+                column.values.extend(half(values) if column.rounded else values)
+            else:
+                column.lack(count)
 
     def known(self, names: Iterable[str]) -> int:
         """So many first tokens have all of these numbers."""
@@ -97,9 +99,10 @@ class Stream:
     def add(self, reader: Reader) -> None:
         """From now on every token has the numbers that the reader asks for, those that are there already included."""
         self.readers.append(reader)
-        self.wanted |= reader.needs
-        for name in reader.needs - self.columns.keys():
-            self.columns[name] = Column(name, [nan] * len(self.tokens))
+        if reader.needs:
+            self.wanted |= reader.needs
+            for name in reader.needs - self.columns.keys():
+                self.columns[name] = Column(name, [nan] * len(self.tokens))
         self._refresh()
 
     def remove(self, reader: Reader) -> None:
@@ -255,5 +258,7 @@ class Reader:
 
 def needs(read: Read, until: Until | None) -> frozenset[str]:
     """The numbers (types.Number) that a read must have beside its tokens."""
+    if not (read.logprobs or read.confidence or until):
+        return NOTHING
     asked = (read.logprobs and "logprob", read.confidence, until and until.of)
     return frozenset(name for name in asked if isinstance(name, str))
