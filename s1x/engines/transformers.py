@@ -17,7 +17,6 @@ import numpy as np
 from ..models.device import free_memory, resolve_device, resolve_dtype, resolve_threads
 from ..models.files import locate
 from ..streams.engine import Chunk, Open, Rows, Scoring
-from ..streams.types import CONFIDENCES
 from . import heads
 from .common import ModelEngine, alive, at_least_one, no_room
 from .heads import head_layers, refuse_to_write
@@ -41,12 +40,11 @@ class TransformersEngine(ModelEngine):
     weights load at the first poll.
 
     Sampled streams depend on (sampling.noise, absolute position) alone, not on batching. Ids beyond the tokenizer's are never
-    drawn; log-probabilities and confidences are of the raw logits over the tokenizer's ids, before temperature and `forbid`,
-    whether a token is drawn or scored.
+    drawn; log-probabilities and confidences, with a token or scored, are of the raw logits over the others, before `forbid`.
     """
 
     name, packages = "transformers", ("transformers",)
-    confidences = frozenset(CONFIDENCES)
+    confidences = frozenset({"top20", "kl"})
 
     def __init__(
         self,

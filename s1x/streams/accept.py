@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import isnan
 from pathlib import Path
 
 from .memory import MemoryStore
@@ -100,6 +99,5 @@ def _inherit(into: Store | MemoryStore, sources: Mapping[str, Store], key: bytes
     found = [stored for source, store in sources.items() if (stored := store.load(read.key(source)))]
     longest = max(found, key=lambda stored: len(stored.ids), default=None)
     if longest is not None:
-        whole = {name: column for name, column in longest.confidences.items() if not any(map(isnan, column))}
-        into.append(key, longest.ids, longest.logprobs, whole)
+        into.append(key, longest.ids, longest.logprobs, longest.confidences)
     return longest

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from math import isnan
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -25,13 +26,14 @@ class Kind(NamedTuple):
     flag: int
     code: str  # of struct
     width: int  # bytes
-
-    @property
-    def missing(self) -> bytes:
-        return b"\xff" * self.width
+    missing: bytes
 
 
-KINDS = {"logprob": Kind(1, "e", 2), "top20": Kind(2, "f", 4), "kl": Kind(4, "f", 4)}  # types.Number
+KINDS = {  # types.Number
+    "logprob": Kind(1, "e", 2, b"\xff\xff"),
+    "top20": Kind(2, "f", 4, b"\xff\xff\xff\xff"),
+    "kl": Kind(4, "f", 4, b"\xff\xff\xff\xff"),
+}
 _WIDTHS = [4 + sum(kind.width for kind in KINDS.values() if flags & kind.flag) for flags in range(8)]  # bytes of a token
 Packed = Mapping[str, bytes | bytearray]  # numbers by kind
 
@@ -50,6 +52,13 @@ def pack_half(values: Sequence[float]) -> bytes:
     return struct.pack(f"<{len(values)}e", *values)
 
 
+def pack_single(values: Sequence[float]) -> bytes:
+    """float32; not-a-number where one is missing."""
+    if any(map(isnan, values)):
+        return b"".join(b"\xff\xff\xff\xff" if isnan(value) else struct.pack("<f", value) for value in values)
+    return struct.pack(f"<{len(values)}f", *values)
+
+
 def unpack_half(data: bytes | bytearray) -> list[float]:
     return list(struct.unpack(f"<{len(data) // 2}e", data))
 
@@ -63,10 +72,7 @@ def half(logprobs: Sequence[float]) -> list[float]:
 
 def pack(values: Mapping[str, Sequence[float]]) -> Packed:
     """Numbers of each kind."""
-    return {
-        name: pack_half(column) if name == "logprob" else struct.pack(f"<{len(column)}{KINDS[name].code}", *column)
-        for name, column in values.items()
-    }
+    return {name: pack_half(column) if name == "logprob" else pack_single(column) for name, column in values.items()}
 
 
 def unpack(name: str, data: bytes | bytearray) -> tuple[float, ...]:
@@ -119,13 +125,14 @@ class Draft:
 
     def add(self, ids: bytes, numbers: Packed) -> None:
         """What comes next, with the numbers that are known of all of it."""
-        before, count = len(self.ids) // 4, len(ids) // 4
-        self.ids += ids
-        for name in numbers:
+        for name, given in numbers.items():
             if name not in self.numbers:
-                self.numbers[name] = bytearray(KINDS[name].missing * before)
-        for name, column in self.numbers.items():
-            column += numbers[name] if name in numbers else KINDS[name].missing * count
+                self.numbers[name] = bytearray(KINDS[name].missing * (len(self.ids) // 4))
+            self.numbers[name] += given
+        if len(numbers) < len(self.numbers):
+            for name in self.numbers.keys() - numbers.keys():
+                self.numbers[name] += KINDS[name].missing * (len(ids) // 4)
+        self.ids += ids
 
     def pack(self, key: bytes) -> bytes:
         body, flags = bytes(self.ids), 0
@@ -151,7 +158,7 @@ class Chain:
     def take(self, frame: Frame) -> bool:
         """Add what the frame adds: ids behind ours, or numbers that we lack. False if nothing, or it does not fit."""
         start, end = 4 * frame.offset, 4 * frame.offset + len(frame.ids)
-        fills = {name for name in frame.numbers if self._lacks(name, frame)}
+        fills = [name for name in frame.numbers if self._lacks(name, frame)] if start < len(self.ids) else []
         if start > len(self.ids) or (end <= len(self.ids) and not fills):
             return False
         parent = self.hash if start == len(self.ids) else id_hash(self.ids[:start])
@@ -161,19 +168,21 @@ class Chain:
         before, new = len(self.ids) // 4, frame.ids[len(shared) :]
         self.ids += new
         self.hash.update(new)
-        for name in self.numbers.keys() | frame.numbers.keys():
-            width, given = KINDS[name].width, frame.numbers.get(name, KINDS[name].missing * (len(frame.ids) // 4))
-            column = self.numbers.setdefault(name, bytearray(KINDS[name].missing * before))
+        for name, given in frame.numbers.items():
+            width = KINDS[name].width
+            if name not in self.numbers:
+                self.numbers[name] = bytearray(KINDS[name].missing * before)
             if name in fills:
-                column[width * frame.offset : width * frame.offset + len(given)] = given
+                self.numbers[name][width * frame.offset : width * frame.offset + len(given)] = given
             else:
-                column += given[width * len(shared) // 4 :]
+                self.numbers[name] += given[width * len(shared) // 4 :]
+        for name in self.numbers.keys() - frame.numbers.keys():
+            self.numbers[name] += KINDS[name].missing * (len(new) // 4)
         return True
 
     def _lacks(self, name: str, frame: Frame) -> bool:
-        """Whether a number of some id that both have is not known here."""
-        both = len(self.ids) // 4 - frame.offset
+        """Whether a number is not known here of some id that both have."""
         if name not in self.numbers:
-            return both > 0
-        kind = KINDS[name]
-        return kind.missing in self.numbers[name][kind.width * frame.offset : kind.width * (frame.offset + len(frame.ids) // 4)]
+            return True
+        width, first = KINDS[name].width, KINDS[name].width * frame.offset
+        return KINDS[name].missing in self.numbers[name][first : first + width * len(frame.ids) // 4]

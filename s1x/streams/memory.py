@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 from math import nan
-from types import MappingProxyType
 
 from .store import Stored
 from .types import Read
@@ -29,8 +28,8 @@ class MemoryStore:
         """What other stores have of a stream that this one has not."""
         return None
 
-    def append(self, key: bytes, ids, logprobs=None, confidences=MappingProxyType({})) -> None:
-        kept = self.streams.setdefault(key, Kept(array("i"), []))
+    def append(self, key: bytes, ids, logprobs=None, confidences=None) -> None:
+        confidences, kept = confidences or {}, self.streams.setdefault(key, Kept(array("i"), []))
         for name in confidences:
             kept.confidences.setdefault(name, array("f", [nan]) * len(kept.ids))
         for name, column in kept.confidences.items():

@@ -92,9 +92,13 @@ class Stream:
         return min((gap for gap in gaps if gap is not None), default=len(self.tokens))
 
     def unsaved(self) -> dict[str, array]:
-        """Numbers of the tokens that are not in the store, of those kinds that all of them have."""
+        """Numbers of the tokens that are not in the store: log-probabilities if all of them have one, confidences if any has."""
         new = {name: column.values[self.saved :] for name, column in self.columns.items()}
-        return {name: v for name, v in new.items() if self.columns[name].gap is None or not any(map(isnan, v))}
+        return {
+            name: values
+            for name, values in new.items()
+            if self.columns[name].gap is None or not (any if self.columns[name].rounded else all)(map(isnan, values))
+        }
 
     def add(self, reader: Reader) -> None:
         """From now on every token has the numbers that the reader asks for, those that are there already included."""

@@ -131,11 +131,14 @@ class Store:
         key: bytes,
         ids: Sequence[int],
         logprobs: Sequence[float] | None = None,
-        confidences: Mapping[str, Sequence[float]] = MappingProxyType({}),
+        confidences: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         """Continue a stream behind what this process knows of it: what `load` returned (nothing if it was not asked), then
-        its own appends. Buffered until `flush`, or until about 1 MiB is waiting. Numbers: one for each id, or none."""
-        values = {**({} if logprobs is None else {"logprob": logprobs}), **confidences}
+        its own appends. Buffered until `flush`, or until about 1 MiB is waiting. Numbers: one for each id, or none; a
+        confidence that is not known may be not-a-number."""
+        values = {} if logprobs is None else {"logprob": logprobs}
+        if confidences:
+            values.update(confidences)
         for name, column in values.items():
             if len(column) != len(ids):
                 what = "log-probabilities" if name == "logprob" else f"confidences ({name})"

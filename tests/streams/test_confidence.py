@@ -9,7 +9,7 @@ from pathlib import Path
 from zlib import crc32
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from s1x.engines.scripted import ScriptedEngine
@@ -57,6 +57,7 @@ READ = st.tuples(st.integers(1, 60), st.sampled_from([None, "top20", "kl"]), st.
 
 
 @settings(max_examples=30, deadline=None)
+@example([[(1, "top20", False)], [(2, None, False)], [(1, "top20", False), (1, "kl", False)]], False, 1, False)
 @given(
     st.lists(st.lists(READ, min_size=1, max_size=3), min_size=1, max_size=4), st.booleans(), st.integers(1, 8), st.booleans()
 )
@@ -214,8 +215,13 @@ def test_confidences_stand_beside_the_tokens_that_have_them(tmp_path):
         assert (ids, logprobs, store.load(B).confidences) == ((1, 2, 3), None, {})
         assert there["top20"][:2] == pytest.approx((3.1, 4.2), rel=1e-7) and math.isnan(there["top20"][2])
         assert [*map(math.isnan, there["kl"])] == [True, True, False] and there["kl"][2] == 0.5
+        store.append(B, [8, 9], None, {"kl": [math.nan, 0.75]})
+        assert [*map(math.isnan, store.load(B).confidences["kl"])] == [True, True, False]
+        store.restart(B)
+        store.append(B, [7, 8, 9], None, {"kl": [0.25, 0.5, 0.75]})
         store.restart(A)  # all of it is known now
         store.append(A, [1, 2, 3], [-1.0, -2.0, -3.0], {"top20": [3.1, 4.2, 5.3], "kl": [0.25, 0.25, 0.5]})
+    assert Store(tmp_path, "model").load(B).confidences == {"kl": (0.25, 0.5, 0.75)}
     ids, logprobs, there = Store(tmp_path, "model").load(A)
     assert (ids, logprobs, there["kl"]) == ((1, 2, 3), [-1.0, -2.0, -3.0], (0.25, 0.25, 0.5))
     assert there["top20"] == pytest.approx((3.1, 4.2, 5.3), rel=1e-7)
