@@ -92,7 +92,7 @@ class Stream:
         return min((gap for gap in gaps if gap is not None), default=len(self.tokens))
 
     def unsaved(self) -> dict[str, array]:
-        """Numbers of the tokens that are not in the store: log-probabilities if all of them have one, confidences if any has."""
+        """Numbers of the tokens that are not in the store: log-probabilities if all have one, confidences if any has."""
         new = {name: column.values[self.saved :] for name, column in self.columns.items()}
         return {
             name: values
