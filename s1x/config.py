@@ -290,6 +290,7 @@ def _check_dtype(engine: dict[str, Any]) -> None:
 
 def _check_method(plain: dict[str, Any]) -> None:
     """Every method knows its own settings (and the methods it is composed of); the model's context bounds its budgets."""
+    from .engines.build import check_confidences
     from .evaluation.naming import method_of
     from .evaluation.scorers import beside, format_of
     from .methods.facts import check, facts
@@ -309,7 +310,9 @@ def _check_method(plain: dict[str, Any]) -> None:
             chat=None,
             reserve=plain["answer"]["reserve"],
         )
-        if scorer is None and (known := facts(method)).needs_scorer:
+        known = facts(method)
+        check_confidences(plain["engine"], known.confidences)
+        if scorer is None and known.needs_scorer:
             raise SettingError(
                 f"method={known.name} needs a model that scores, and scorer=none; add scorer=... (--help lists them)"
             )

@@ -52,6 +52,15 @@ def test_a_method_that_asks_a_scorer_needs_one(composed):
     validate(composed("method=best_of_n", "sampling.temperature=1", "scorer=math_shepherd"))
 
 
+def test_a_method_that_looks_at_confidence_needs_an_engine_that_says_it(composed):
+    with pytest.raises(
+        SettingError, match="^engine=vllm: it does not say the log-probabilities of the whole vocabulary at each"
+    ):
+        validate(composed("method=self_certainty", "engine=vllm", "sampling.temperature=1"))
+    for method in ("deepconf", "deepconf_online"):
+        validate(composed(f"method={method}", "engine=vllm", "sampling.temperature=1"))
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [

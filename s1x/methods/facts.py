@@ -31,6 +31,7 @@ class Facts:
     free: bool = False
     needs_sampling: str | None = None
     needs_scorer: bool = False
+    confidences: frozenset[str] = frozenset()
     columns: tuple[str, ...] | None = None
 
 
@@ -58,6 +59,7 @@ def facts(run: Any, at: str = "method") -> Facts:
         free=bool(own("free")),
         needs_sampling=own("needs_sampling") or next((f.needs_sampling for f in inner.values() if f.needs_sampling), None),
         needs_scorer=bool(opened.declared.needs_scorer) or any(f.needs_scorer for f in inner.values()),
+        confidences=frozenset(filter(None, [opened.declared.confidence])).union(*(f.confidences for f in inner.values())),
         columns=None if columns is None else tuple(columns),
     )
 

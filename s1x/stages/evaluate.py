@@ -24,11 +24,13 @@ from ..cell import Cell
 from ..errors import CellFailed, sentences
 from ..evaluation import plan
 from ..evaluation.cells import Grader, OnDone, Opened, chat_of, jobs, open_cells
+from ..evaluation.naming import method_of
 from ..evaluation.progress import Meter
 from ..evaluation.provenance import about
 from ..evaluation.scorers import beside, open_scorer
 from ..evaluation.share import Filler, share_out
 from ..files import read_json, write_text
+from ..methods.facts import facts
 from ..models.tokenizer import load_tokenizer
 from ..streams.scheduler import Scheduler
 
@@ -85,7 +87,7 @@ def engine_groups(cells: list[Cell]) -> list[list[Cell]]:
 
 
 def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: dict[str, int]) -> None:
-    from ..engines.build import build
+    from ..engines.build import build, check_confidences
     from ..streams.accept import open_store
     from ..streams.memory import MemoryStore
     from ..streams.store import Store
@@ -98,6 +100,7 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
     with sentences():
         chat = chat_of(cfg, tokenizer, 0)
         engine = build(beside(settings, plain_scorer), model, tuple(sorted((chat.thinking_stops | chat.answer_stops).ids)))
+        check_confidences(settings, frozenset().union(*(facts(method_of(cell.cfg)).confidences for cell in cells)), engine)
         directory = Path(cfg.store.dir).expanduser() if cfg.store.dir else None
         store = open_store(directory, engine.fingerprint, cfg.store.accept, cfg.store.fsync) if directory else MemoryStore()
         writable, path = isinstance(store, Store), model["path"]
