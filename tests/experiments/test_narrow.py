@@ -50,9 +50,8 @@ def test_plans(planned, name, scale):  # noqa: F811
 )
 def test_reports(command, tmp_path, name):
     """On invented tokens; those that train first have their tables in test_ablation.py."""
-    few = ("task.limit=6", "scale.max_tries=3", "scale.samples=4", "method.n=4") if name in ("search",) else ("task.limit=6",)
+    few = ("task.limit=4", "scale.max_tries=3", "scale.samples=4")
     own = ("engine=scripted", "tracking=none", "store.dir=null", "hydra.sweep.dir=out", "stage=evaluate")
-    few += ("scale.max_tries=3", "scale.samples=4") if "search" not in name else ()
     assert command(f"+experiment={name}", *few, *own, "report.baseline=")[0] == 0
     check(tables.of_summary(json.loads((tmp_path / "out" / "summary.json").read_text())))
 
