@@ -36,10 +36,9 @@ def planned_table(found):
     return listings.plan(records, costs, "two CPU cores")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize(
-    "name", [name if name == "wait_sweep" else pytest.param(name, marks=pytest.mark.long) for name in PLANNED]
-)
+@pytest.mark.parametrize("name", PLANNED)
 def test_plans(planned, name, scale):  # noqa: F811
     check([planned_table(planned(name, f"scale={scale}"))])
 

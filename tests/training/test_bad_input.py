@@ -126,6 +126,7 @@ def test_nothing_heavy_is_imported_for_a_sentence(tmp_path):
     assert (done.returncode, done.stdout) == (2, "[]\n"), done.stderr
 
 
+@pytest.mark.long
 def test_a_missing_package_is_said_once_and_first(command, tmp_path, monkeypatch):
     monkeypatch.setattr("s1x.training.extras.find_spec", lambda name: None)
     words = ("tracking=none", "store.dir=store", "train.dir=models")
