@@ -33,10 +33,21 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from s1x import claims, interrupts, tracking
-from s1x.callbacks import Passed, failures
+from s1x.callbacks import Passed, failures, problems
+from s1x.cell import Cell
 from s1x.composition import check_shown, main_settings, register, swept
 from s1x.config import check_typed, validate
-from s1x.errors import FULL, CellFailed, DashboardFailed, SettingError, TrainingFailed, check_no_keys, explain, printable
+from s1x.errors import (
+    FULL,
+    CellFailed,
+    DashboardFailed,
+    NotReady,
+    SettingError,
+    TrainingFailed,
+    check_no_keys,
+    explain,
+    printable,
+)
 from s1x.stages import STAGES, quietly, stages, together
 from s1x.streams.engine import EngineError
 from s1x.streams.store import StoreError
@@ -55,6 +66,8 @@ def run(cfg: DictConfig) -> float | None:
     interrupts.begin()
     job = HydraConfig.get()
     try:
+        if cfg.plan == "doctor":
+            return STAGES["doctor"].load().examine([Cell.of_job(cfg)], problems(cfg))
         if job.mode == RunMode.MULTIRUN:  # a single job was checked before its directory was made
             check_typed(job)
             validate(cfg)
@@ -66,7 +79,7 @@ def run(cfg: DictConfig) -> float | None:
         values = {name: STAGES[name].load().run(cfg) for name in wanted}
     except SettingError as error:
         sys.exit(fail(error, str(error), 2))  # raised on, Hydra would print more than the sentence
-    except (CellFailed, DashboardFailed, EngineError, StoreError, TrainingFailed) as error:
+    except (CellFailed, DashboardFailed, EngineError, NotReady, StoreError, TrainingFailed) as error:
         if job.mode == RunMode.MULTIRUN:
             raise
         sys.exit(fail(error, str(error), 1))
@@ -101,7 +114,7 @@ def attempt() -> int:
             raise
         typed = next((a for a in sys.argv[1:] if a.endswith("=null")), str(error))
         return fail(error, f"{typed}: a group takes the name of one of its members (--help lists them), or is left out", 2)
-    except (TrainingFailed, EngineError, StoreError) as error:
+    except (TrainingFailed, EngineError, StoreError, NotReady) as error:
         return fail(error, str(error), 1)
     except OSError as error:
         if error.errno in (*FULL, errno.EROFS, errno.EMFILE, errno.ENFILE):  # of the machine: no fault in s1x

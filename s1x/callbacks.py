@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from . import claims, tracking
 from .config import check_typed, validate
+from .errors import SettingError
 from .files import check_path, check_text
 from .stages import STAGES, stages, together
 from .submit.settings import makes_results
@@ -49,7 +50,8 @@ class Claim(Callback):
             task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
             OmegaConf.set_struct(task, True)
             check_typed(config.hydra)
-            validate(task)
+            if task.plan != "doctor":  # which says all that is wrong
+                validate(task)
             if together(task):
                 from .evaluation.naming import check_baseline
 
@@ -60,10 +62,20 @@ class Claim(Callback):
             raise Passed(error) from error
 
 
+def problems(task: DictConfig) -> list[str]:
+    """What `validate` finds wrong, as sentences."""
+    try:
+        validate(task)
+    except SettingError as error:
+        return [str(error)]
+    return []
+
+
 def writes(task: DictConfig) -> bool:
     """Whether a job has an output directory of its own: not where it only plans, or reads one directory, and not on the further
     nodes of a training, which share that of the first."""
-    if task.plan or all(STAGES[name].reads for name in stages(task)) and isinstance(task.report.of, str):
+    alone = "report" not in stages(task) or isinstance(task.report.of, str)
+    if task.plan or all(STAGES[name].reads for name in stages(task)) and alone:
         return False
     if "train" in stages(task) and task.distributed and "recipe" not in task.train:
         from .training.ranks import Ranks

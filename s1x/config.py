@@ -28,7 +28,7 @@ from .errors import SettingError, one_experiment, sentences
 from .files import check_name, check_path, check_text, check_writable, is_local
 from .hints import unknown
 from .importing.settings import check_import
-from .stages import stages, together
+from .stages import check_installed, stages, together
 from .submit import settings as submitting
 from .tracking.settings import Tracking, check_tracking
 
@@ -128,7 +128,7 @@ class Config:
     tracking: Tracking = field(default_factory=Tracking)
     submit: Any = MISSING
     report: Report = field(default_factory=Report)
-    plan: bool = False
+    plan: Any = False  # or true; stage=doctor becomes plan=doctor
     debug: bool = False
 
 
@@ -224,6 +224,8 @@ def validate(cfg: DictConfig, plain: dict[str, Any] | None = None) -> None:
         raise SettingError(f"store.accept={plain['store']['accept']}: store.dir=null keeps no streams to read; set store.dir")
     submitting.check(plain["submit"], names, plain)
     _check_method(plain)
+    if not plain["plan"] and not submitting.submits(cfg):  # there the jobs say so
+        check_installed(plain)
     if "import" in names:
         check_import(plain["import"])
 
@@ -261,6 +263,7 @@ RANGES: dict[str, tuple[Check, str]] = {
     "sampling.top_k": (_whole(0), "a whole number, 0 (all tokens) or more"),
     "answer.max_tokens": (lambda v: v is None or _whole(1)(v), "a whole number, 1 or more, or null (what fits)"),
     "answer.reserve": (_whole(0), "a whole number, 0 or more"),
+    "plan": (lambda v: v is True or v is False or v == "doctor", "true or false"),
     "report.compat": (lambda v: v in (None, "paper", "s1"), "null, paper or s1"),
     "report.target": (lambda v: v is None or 0 < v < 1, "null or an accuracy between 0 and 1, such as 0.8"),
     "report.x": (lambda v: v in (None, *REPORT_X), f"null or one of {', '.join(REPORT_X)}"),

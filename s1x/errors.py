@@ -49,6 +49,10 @@ class DashboardFailed(RuntimeError):
     """W&B did not do what stage=dashboard asked. The message is one sentence."""
 
 
+class NotReady(RuntimeError):
+    """A check before the start has found what would stop a command. The message is one sentence."""
+
+
 @contextmanager
 def sentences() -> Iterator[None]:
     """Errors of other rooms about settings (ValueError, FileNotFoundError with a sentence) become SettingErrors."""

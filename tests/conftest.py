@@ -33,7 +33,8 @@ def composed():
 
 @pytest.fixture
 def command(monkeypatch, capsys, tmp_path):
-    """Runs `python run.py ...` in this process, in an empty directory; returns (exit status, what it printed to stderr)."""
+    """Runs `python run.py ...` in this process, in an empty directory; returns (exit status, what it printed to stderr).
+    `command.out` is what it printed to stdout."""
 
     def call(*arguments: str) -> tuple[int, str]:
         monkeypatch.chdir(tmp_path)
@@ -45,7 +46,9 @@ def command(monkeypatch, capsys, tmp_path):
             status = run.main()
         except SystemExit as exit:
             status = exit.code
-        return status, capsys.readouterr().err
+        printed = capsys.readouterr()
+        call.out = printed.out
+        return status, printed.err
 
     return call
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from s1x.stages import STAGES, quietly
+from s1x.errors import SettingError
+from s1x.stages import STAGES, quietly, stages
 
 from .report.sweep import write_sweep
 
@@ -140,12 +141,20 @@ QUIET = ["hydra/job_logging=stdout", "hydra.output_subdir=null"]
         (["method=none", "plan=true"], [*QUIET, "hydra.run.dir=."]),
         (["-m", "seed=0,1", "plan=True"], [*QUIET, "hydra.run.dir=."]),
         (["plan=false"], []),
+        (["stage=list"], [*QUIET, "hydra.run.dir=."]),
+        (["stage=list", "report.of=[A,B]"], [*QUIET, "hydra.run.dir=."]),
         (["report.of=[A,B]", "stage=report"], ["hydra/job_logging=stdout", "hydra.output_subdir=null", "name=report"]),
     ],
 )
 def test_stages_that_only_read_make_no_directory(typed, added):
     found = quietly(typed)
     assert [a for a in found if a not in typed] == added and [a for a in found if a in typed] == typed
+
+
+def test_the_doctor_looks_at_the_stages_that_a_job_has():
+    assert quietly(["+experiment=data_ablation", "stage=doctor"])[-1] == "plan=doctor"
+    with pytest.raises(SettingError, match="stage=doctor: stands alone"):
+        stages({"stage": ["doctor", "evaluate"]})
 
 
 def test_a_report_needs_no_model(tmp_path):

@@ -165,18 +165,20 @@ def resident() -> int:
 
 def show(figures: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
+
+    from ..report import listings
+    from ..report.render import terminal
 
     console = Console()
-    table = Table("tokens per poll", "streams", "tokens/CPU s", "bytes per token", title="The scheduler alone")
-    for row in figures["scheduler"]:
-        table.add_row(
-            str(row["tokens_per_poll"]), f"{row['streams']:,}", f"{row['tokens_per_s']:,.0f}", f"{row['bytes_per_token']:.1f}"
-        )
-    console.print(table)
+    rows = [
+        [str(r["tokens_per_poll"]), f"{r['streams']:,}", f"{r['tokens_per_s']:,.0f}", f"{r['bytes_per_token']:.1f}"]
+        for r in figures["scheduler"]
+    ]
+    heads = ("tokens per poll", "streams", "tokens/CPU s", "bytes per token")
+    terminal(listings.plain(heads, rows, "The scheduler alone."), console)
     if "vllm" in figures:
-        table = Table("", "tokens/s (median)", "s1x's share of it (median)", title="s1x and bare vLLM")
+        rows = []
         for side, speeds in figures["vllm"]["tokens_per_s"].items():
             ratio = figures["vllm"]["ratio"].get(side)
-            table.add_row(side, f"{statistics.median(speeds):,.0f}", "" if ratio is None else f"{ratio:.3f}")
-        console.print(table)
+            rows.append([side, f"{statistics.median(speeds):,.0f}", "" if ratio is None else f"{ratio:.3f}"])
+        terminal(listings.plain(("by", "tokens/s (median)", "s1x's share of it (median)"), rows, "s1x and bare vLLM."), console)

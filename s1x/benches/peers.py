@@ -118,15 +118,18 @@ def summarise(cfg: DictConfig, seconds: dict[str, list[float]], found: dict[str,
 
 def show(figures: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("", "seconds, each turn", "median", "accuracy %", title=figures["cell"], title_justify="left")
+    from ..report import listings
+    from ..report.render import say, terminal
+
+    rows = []
     for name, some in figures["seconds"].items():
         each, middle = ", ".join(f"{s:.1f}" for s in some), figures["median_s"][name]
-        table.add_row(name, each, f"{middle:.1f}", f"{100 * figures['accuracy'][name]:.1f}")
+        rows.append([name, each, f"{middle:.1f}", f"{100 * figures['accuracy'][name]:.1f}"])
     console = Console()
-    console.print(table)
-    console.print(
+    terminal(listings.plain(("by", "seconds, each turn", "median", "accuracy %"), rows, f"{figures['cell']}."), console)
+    say(
         f"{figures['ratio']:.1f}x less time; "
-        f"{100 * figures['same_answers']:.1f}% of {figures['questions']} answers are the same"
+        f"{100 * figures['same_answers']:.1f}% of {figures['questions']} answers are the same",
+        console,
     )

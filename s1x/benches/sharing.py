@@ -128,24 +128,23 @@ def _union(sweep: Path) -> int:
 
 def show(figures: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("", "decoded", "prefilled", "of it cached", "engine starts", "seconds", title="Sharing", title_justify="left")
-    for way in ("alone", "shared"):
-        f = figures[way]
-        table.add_row(
-            way,
-            *(f"{f[k]:,}" for k in ("decode_tokens", "prefill_tokens", "prefill_tokens_cached", "engine_starts")),
-            f"{f['wall_s']:.1f}",
-        )
+    from ..report import listings
+    from ..report.render import say, terminal
+
+    keys = ("decode_tokens", "prefill_tokens", "prefill_tokens_cached", "engine_starts")
+    ways = {way: figures[way] for way in ("alone", "shared")}
+    rows = [[way, *(f"{f[k]:,}" for k in keys), f"{f['wall_s']:.1f}"] for way, f in ways.items()]
     console = Console()
-    console.print(table)
-    console.print(
+    terminal(listings.plain(("sharing", "decoded", "prefilled", "of it cached", "engine starts", "seconds"), rows), console)
+    say(
         f"{figures['fewer_tokens']:.1f}x fewer tokens, {figures['less_time']:.1f}x less time; decoded "
         f"{figures['decoded_over_union']:.3f}x the union of the cells' token paths; "
-        f"{100 * figures['identical']:.2f}% of {figures['traces']:,} traces identical"
+        f"{100 * figures['identical']:.2f}% of {figures['traces']:,} traces identical",
+        console,
     )
     for tie in figures["ties"]:
-        console.print(
-            f"  job {tie['job']} question {tie['doc_id']}: differ from token {tie['at']} on, logits {tie['logit_gap']} apart"
+        say(
+            f"job {tie['job']} question {tie['doc_id']}: differ from token {tie['at']} on, logits {tie['logit_gap']} apart",
+            console,
         )

@@ -227,23 +227,26 @@ def summarise(ways: dict[str, dict[str, Any]], cells: int) -> dict[str, Any]:
 
 def show(figures: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    heads = ("", "commands", "decoded", "prefilled", "cached", "prepare s", "start s", "generate s", "close s", "sum s")
-    table = Table(*heads, title=f"One sweep of {figures['cells']} cells, {figures['traces']:,} traces, three ways")
+    from ..report import listings
+    from ..report.render import say, terminal
+
+    heads = ("way", "commands", "decoded", "prefilled", "cached", "prepare s", "start s", "generate s", "close s", "sum s")
+    rows = []
     for name in ("s1", "alone", "shared"):
         way = figures["ways"][name]
         numbers = [f"{way[key]:,}" for key in ("commands", "decoded", "prefill", "prefill_cached")]
-        table.add_row(name, *numbers, *(f"{way[key]:.1f}" for key in (*SECONDS, "wall_s")))
-    console = Console(width=None if Console().is_terminal else 120)
-    console.print(table)
-    console.print(f"shared: decoded {figures['decoded_over_union']:.3f}x the union of token paths")
+        rows.append([name, *numbers, *(f"{way[key]:.1f}" for key in (*SECONDS, "wall_s"))])
+    console, note = Console(), f"One sweep of {figures['cells']} cells, {figures['traces']:,} traces, three ways."
+    terminal(listings.plain(heads, rows, note), console)
+    say(f"shared: decoded {figures['decoded_over_union']:.3f}x the union of token paths", console)
     if "answer_prefix_hits" in figures:
         hits = 100 * figures["answer_prefix_hits"]
-        console.print(f"{hits:.0f}% of the tokens in prefixes of answers and continuations were cached")
+        say(f"{hits:.0f}% of the tokens in prefixes of answers and continuations were cached", console)
     for name, faster in figures["faster"].items():
         same = 100 * figures["identical_to_shared"][name]
-        console.print(
+        say(
             f"{faster['wall']:.1f}x faster than {name} ({faster['engine']:.1f}x starting and generating, "
-            f"{faster['generating']:.1f}x generating); {same:.1f}% of its traces are the same"
+            f"{faster['generating']:.1f}x generating); {same:.1f}% of its traces are the same",
+            console,
         )

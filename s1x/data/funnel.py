@@ -39,21 +39,6 @@ def as_json(name: str, key: str, rows: list[Row], **more: Any) -> str:
     return json.dumps({"name": name, "key": key, **more, "steps": [asdict(r) for r in rows]}, indent=1, ensure_ascii=False)
 
 
-def as_table(rows: list[Row], name: str):
-    """A rich table for the terminal."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    shown = Table(title=f"data={name}", title_justify="left")
-    for title in ("step", "in", "out", "why dropped", "for example"):
-        shown.add_column(title, justify="right" if title in ("in", "out") else "left", overflow="fold")
-    for r in rows:
-        why = "\n".join(f"{count:,} {reason}" for reason, count in r.dropped.items()) or "-"
-        example = "\n".join(e[0] for e in r.examples.values() if e)
-        shown.add_row(r.step, f"{r.before:,}", f"{r.after:,}", escape(why), escape(example))
-    return shown
-
-
 def as_markdown(rows: list[Row]) -> str:
     lines = ["| step | in | out | why dropped |", "|---|---:|---:|---|"]
     for r in rows:

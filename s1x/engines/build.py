@@ -50,6 +50,13 @@ def needs_model(engine: Mapping[str, Any]) -> bool:
     return "model" in inspect.signature(_class(engine)).parameters
 
 
+def check_installed(engine: Mapping[str, Any]) -> None:
+    """Raises ValueError where the package that the engine runs on is not installed."""
+    needs = getattr(_class(engine), "check_installed", None)
+    if needs is not None:
+        needs()
+
+
 def takes(engine: Mapping[str, Any], setting: str) -> bool:
     """Whether the engine of the group `engine` has such a setting. Raises ValueError where there is no such engine."""
     parameters = inspect.signature(_class(engine)).parameters

@@ -16,13 +16,16 @@ import numpy as np
 
 from ..models.device import free_memory, resolve_device, resolve_dtype, resolve_threads
 from ..models.files import locate
+from ..models.loading import causal_lm, quiet
 from ..streams.engine import Chunk, Open, Rows, Scoring
 from . import heads
 from .common import ModelEngine, alive, at_least_one, no_room
 from .heads import head_layers, refuse_to_write
 from .slots import Match, SlotTable, Stream
 
-_WORTH_A_BAR = 1e9  # parameters whose loading is shown
+log = logging.getLogger(__name__)
+
+_WORTH_A_LINE = 1e9  # parameters whose loading is said
 _FIRST_LENGTH = 256  # positions per slot at the start; grown by doubling
 _WORTH_WAITING = 16  # a queued stream waits for a running prefill that gives it this many cached tokens more
 _PREFILL_PER_STEP = {"cpu": 2048, "cuda": 8192}  # tokens; bounds how long decoding streams wait for a prefill
@@ -75,7 +78,7 @@ class TransformersEngine(ModelEngine):
         self._head = head_layers(locate(model, revision).folder)
         self.scores = frozenset({"head"}) if self._head else frozenset({"labels", "next"}) | self.confidences
         if "dynamic" in self.facts["rope"] or "longrope" in self.facts["rope"]:
-            logging.getLogger(__name__).warning(
+            log.warning(
                 "%s scales its positions by the longest stream of a batch (%s): what one stream gets behind the trained length "
                 "depends on its neighbours; engine=vllm does not.", model, ", ".join(self.facts["rope"]),
             )  # fmt: skip
@@ -155,8 +158,7 @@ class TransformersEngine(ModelEngine):
 
     def _load(self) -> None:
         import torch
-        from transformers import AttentionInterface, AutoModelForCausalLM
-        from transformers.utils.logging import disable_progress_bar
+        from transformers import AttentionInterface
 
         from .kv_cache import NAME, KVCache, attention
         from .packing import Packer
@@ -173,12 +175,10 @@ class TransformersEngine(ModelEngine):
             "attn_implementation": NAME,
             "trust_remote_code": self.trust_remote_code,
         }
-        if self.facts["parameters"] < _WORTH_A_BAR:
-            disable_progress_bar()
-        if self._head:
-            model = heads.load(source, files.folder, self._head, **settings)
-        else:
-            model = AutoModelForCausalLM.from_pretrained(source, **settings)
+        if self.facts["parameters"] >= _WORTH_A_LINE:
+            log.info("loading %s: %s billion parameters", self.model, f"{self.facts['parameters'] / 1e9:,.1f}")
+        quiet()
+        model = heads.load(source, files.folder, self._head, **settings) if self._head else causal_lm(source, **settings)
         if not getattr(model, "_supports_attention_backend", False):
             raise ValueError(
                 f"model.path={source}: {type(model).__name__} does not use transformers' attention interface, "

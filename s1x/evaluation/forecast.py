@@ -6,6 +6,7 @@ new method needs nothing here. The assumptions are `scale.plan` and two of the t
 - thinking ends by itself after `task.thinking` tokens on average, log-normally spread over questions and over samples of one
   question (`spread`: two standard deviations of log(tokens)); a greedy sample is its question's mean, an instruction in the
   prompt changes nothing, and a forced countdown ends where the method's limit is (its tokens per step);
+- where the chat format switches thinking off (`CLOSED`, "/no_think" in the system prompt), it ends in the prompt;
 - an ignored end adds `wait` tokens, other words put into the thinking change nothing; an answer has `answer` tokens, after a
   forced end `forced_answer`; forced answers never agree and are never sure, so early exits are counted at their dearest;
 - every turn of a conversation is thought about as long as the question, and never says that all is well;
@@ -27,7 +28,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ..cell import Cell
-from ..chat import OURS, Chat, ChatFormat
+from ..chat import OURS, Chat, ChatFormat, ThinkingClosed
 from ..errors import SettingError
 from ..methods.base import Ask
 from ..methods.checks import BadLimit
@@ -40,6 +41,8 @@ from .scorers import format_of
 SIMULATED, FEWEST = 30, 4  # questions
 READS = 60_000  # by which their number is lowered, so that a plan takes seconds
 UNSURE = 9.0  # confidence at every token, and its log-probability below 0
+# arguments of chat templates that then end the thinking
+CLOSED = {"enable_thinking": False, "thinking": False, "thinking_budget": 0}
 NORMAL = NormalDist()
 Reads = dict[Any, float]  # tokens by stream key and by (model, row of scores), times the questions that they stand for
 
@@ -159,10 +162,11 @@ def forecast(cell: Cell, tried: int = SIMULATED) -> Reads:
     for key in ("questions", "thinking"):
         if cfg.task[key] is None:
             raise SettingError(f"task.{key}=null: plan=true needs to know it of {cfg.task.name}; add task.{key}=NUMBER")
-    for key in ("context", "wait", "answer", "forced_answer", "tokens_per_second"):
+    for key in ("context", "wait", "answer", "forced_answer"):
         if not isinstance(plan.get(key), int | float):
             raise SettingError(f"scale.plan.{key}={plan.get(key)}: must be a number; plan=true reckons with it")
-    chat = Chat(ChatFormat(**_plain(cfg.chat)), Words(), plan["context"])
+    format = ChatFormat(**_plain(cfg.chat))
+    chat = Chat(format, Words(format), plan["context"])
     method = method_of(cfg)
     most = facts(method).limits[1]
     questions = questions_of(cell)
@@ -183,6 +187,8 @@ def forecast(cell: Cell, tried: int = SIMULATED) -> Reads:
                 world.run(method(Ask(prompt, chat, drawn, scorer=scorer, **limits)))
             except BadLimit as bad:
                 raise SettingError(f"method={facts(method).name}: {bad}") from None
+            except ThinkingClosed as closed:
+                raise SettingError(f"method={facts(method).name}: {closed}; method=none answers at once") from None
             for key, tokens in world.reads.items():
                 reads[key] = max(reads.get(key, 0), tokens * questions / tried)
     return reads
@@ -193,10 +199,14 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 
 
 class Words:
-    """A tokenizer of words, which stands in for the model's: it needs no files, and delimiters are single tokens in it."""
+    """A tokenizer of words, which stands in for the model's: it needs no files, and delimiters are single tokens in it. format:
+    of the chat, which may switch thinking off."""
 
     words: list[str] = []  # of all instances: what cells share depends on it
     places: dict[str, int] = {}
+
+    def __init__(self, format: ChatFormat | None = None) -> None:
+        self.format = format
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         found = re.findall(r"<[^<>\s]+>|\[/?[A-Z_]+\]|\n| ?\w+| ?[^\w\s]", text)
@@ -214,4 +224,11 @@ class Words:
         """Other arguments make another prompt, whatever a model's own template makes of them."""
         arguments = (f"{key}={value}\n" for key, value in sorted(told.items()) if key not in OURS)
         turns = (f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
-        return "".join((*arguments, *turns)) + "<|im_start|>assistant\n"
+        return "".join((*arguments, *turns)) + "<|im_start|>assistant\n" + self._closed(told)
+
+    def _closed(self, told: Mapping[str, Any]) -> str:
+        """Thinking that the chat template ends before it began, as those of all families do it."""
+        off = any(key in told and told[key] == value for key, value in CLOSED.items())
+        if self.format is None or not (off or "/no_think" in (self.format.system or "")):
+            return ""
+        return f"{self.format.thinking_start}\n\n{self.format.thinking_end}"

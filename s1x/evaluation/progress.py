@@ -88,7 +88,8 @@ class Meter:
             tracking.progress(traces=self.traces, cells_done=self.done, decode_tokens=self.tokens)
         if self._bar.disable and now - self._logged >= LOG_SECONDS:
             self._logged = now
-            log.info(f"{self.traces}/{self.total} traces  {rate}")
+            phase = "grading" if self.traces == self.total else "generating"
+            log.info(f"{phase}: {self.traces:,}/{self.total:,} traces  {rate}")
 
     def arrived(self) -> None:
         self.traces += 1

@@ -40,8 +40,9 @@ def vote(members: Sequence[dict[str, Any]], rule: str = "majority", weights: Seq
         "pass": by_size(lambda k: voting.expected_pass_at_k(correct, k)),
         "first_maj": by_size(lambda k: voting.first_k_majority(groups, correct, k)),
         "first_pass": by_size(lambda k: voting.first_k_pass(correct, k)),
-        "shortest": voting.shortest_majority(groups, correct, [m["thinking_tokens"] for m in members]),
     }
+    if None not in (lengths := [m["thinking_tokens"] for m in members]):  # results from elsewhere may not say them
+        votes["shortest"] = voting.shortest_majority(groups, correct, lengths)
     logprobs = [m["info"].get("logprob_mean") for m in members]
     if all(p is not None for p in logprobs):
         votes["best"] = by_size(lambda k: voting.expected_best_of_k(logprobs, correct, k))
@@ -71,10 +72,16 @@ def _fields(
         "no_answer": winner is None,
         "votes": votes,
         "classes": groups,
-        "thinking_tokens": sum(m["thinking_tokens"] for m in members),
-        "answer_tokens": sum(m["answer_tokens"] for m in members),
-        "waits": sum(m["waits"] for m in members) / len(members),
+        "thinking_tokens": _sum(members, "thinking_tokens"),
+        "answer_tokens": _sum(members, "answer_tokens"),
+        "waits": None if (waits := _sum(members, "waits")) is None else waits / len(members),
     }
+
+
+def _sum(members: Sequence[dict[str, Any]], key: str) -> Any:
+    """None where that of a member is not known."""
+    values = [m[key] for m in members]
+    return None if None in values else sum(values)
 
 
 def _heaviest(groups: Sequence[int | None], weights: Sequence[float]) -> int | None:

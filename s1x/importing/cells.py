@@ -15,7 +15,7 @@ from ..cell import write_files
 from ..errors import SettingError
 from ..metrics.cell import cell_record
 from ..metrics.harness import aggregated
-from . import files
+from . import files, pools
 from .rows import Point, Read, Row
 
 SHOWN = 200  # characters of an answer
@@ -88,10 +88,15 @@ def _silent(verdicts: Iterable, total: int) -> Iterable:
 
 
 def write(
-    cells: Sequence[Found], directory: Path, settings: Mapping[str, Any], shown: Callable[[Iterable, int], Iterable] = _silent
+    cells: Sequence[Found],
+    directory: Path,
+    settings: Mapping[str, Any],
+    shown: Callable[[Iterable, int], Iterable] = _silent,
+    vote: pools.Vote | None = None,
 ) -> list[dict[str, Any]]:
     """Write each cell into a directory of its own, `directory`/0 and so on; returns their records.
 
+    vote: of the samples of a question, where they are a pool (evaluation.votes).
     shown: passes on verdicts one by one as they are reached, of so many, and shows how far it is.
     """
     rows = [row for cell in cells for row in cell.rows]
@@ -103,7 +108,9 @@ def write(
         for row in cell.rows:
             lines.append(_line(row, next(verdicts), repeats[row.question], cell.metric))
             repeats[row.question] += 1
-        records.append(_write(cell, lines, directory / str(number), number, settings))
+        regraded = _regraded(lines)
+        lines = pools.pooled(lines, cell.metric, vote) if vote else lines
+        records.append(_write(cell, lines, directory / str(number), number, settings, regraded))
     return records
 
 
@@ -159,13 +166,18 @@ def _regraded(lines: Sequence[dict[str, Any]]) -> dict[str, int] | None:
 
 
 def _write(
-    cell: Found, lines: list[dict[str, Any]], directory: Path, number: int, settings: Mapping[str, Any]
+    cell: Found,
+    lines: list[dict[str, Any]],
+    directory: Path,
+    number: int,
+    settings: Mapping[str, Any],
+    regraded: dict[str, int] | None,
 ) -> dict[str, Any]:
     at = cell.point
     limits = [None, at.budget]
     own = dict(at.settings)
     told = {"model.name": at.model, "task.name": at.task, "series": at.series, "budget": at.budget, "wait": at.wait, **own}
-    source = {"format": settings["format"], "files": cell.sources, "regraded": _regraded(lines), "notes": cell.notes}
+    source = {"format": settings["format"], "files": cell.sources, "regraded": regraded, "notes": cell.notes}
     identity = {
         "cell_id": "-".join(re.sub(r"[^\w.+]+", "_", name) for name in (at.model, at.task, at.series)) + f"-{cell.key}",
         "job": number,

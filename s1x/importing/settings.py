@@ -35,6 +35,7 @@ class Import:
 
     `files`: names, directories, patterns, one or a list. `names`: what their names say, such as {model}_{task}_budget{budget}.
     `right`, `no_answer`: grades that mean so, where they are words or letters. `filter`, `metric`: which of a harness's.
+    `votes`: the samples of a question are a pool, and the answer of their majority counts.
     """
 
     files: Any = None
@@ -48,10 +49,14 @@ class Import:
     model: str | None = None
     task: str | None = None
     regrade: bool = False
+    votes: bool = False
 
 
 def check_import(typed: dict[str, Any]) -> None:
     """Read all files, before anything is written. Raises SettingError with one sentence."""
+    from . import pools
     from .reading import read
 
-    read(typed)
+    found = read(typed)
+    for cell in found if typed["votes"] else ():
+        pools.check(cell.rows)

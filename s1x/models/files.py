@@ -27,8 +27,8 @@ class ModelFiles(NamedTuple):
     commit: str | None = None
 
 
-def locate(model: str, revision: str | None = None) -> ModelFiles:
-    """The folder of a local model, or of a hub model's cached config and tokenizer (fetched when not cached yet).
+def locate(model: str, revision: str | None = None, fetch: bool = True) -> ModelFiles:
+    """The folder of a local model, or of a hub model's cached config and tokenizer (fetched when not cached yet, with `fetch`).
 
     Raises FileNotFoundError with one sentence when the path does not exist, lacks files, or the hub cannot be reached.
     """
@@ -45,17 +45,21 @@ def locate(model: str, revision: str | None = None) -> ModelFiles:
         return ModelFiles(folder)
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", model):
         raise FileNotFoundError(f"model.path={model} does not exist; give an existing folder or a hub id such as org/name.")
-    return _hub(model, revision)
+    return _hub(model, revision, fetch=fetch)
 
 
 def _hub(
-    model: str, revision: str | None, setting: str = "model.path", needs: tuple[str, ...] = ("config.json",)
+    model: str,
+    revision: str | None,
+    setting: str = "model.path",
+    needs: tuple[str, ...] = ("config.json",),
+    fetch: bool = True,
 ) -> ModelFiles:
     """The cached small files of a hub id, which have one of `needs`; `setting` named it."""
     from huggingface_hub import snapshot_download
 
     wanted = ["config.json", GENERATION, *TOKENIZER_FILES, "*.jinja"]
-    for offline in (True, False):
+    for offline in (True, False) if fetch else (True,):
         try:
             folder = Path(
                 snapshot_download(
@@ -69,6 +73,8 @@ def _hub(
             return ModelFiles(folder, model, folder.name)
         reason = f"no {needs[0]} in it"
     at = f" at revision {revision}" if revision else ""
+    if not fetch:
+        raise FileNotFoundError(f"{setting}={model}{at} is no local folder and not in the hub's local cache; fetch it first.")
     raise FileNotFoundError(
         f"{setting}={model}{at} is no local folder, is not in the hub's local cache and could not be fetched ({reason}); "
         "give an existing folder, or a hub id while the network is up."

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import SettingError
 from .facts import model_facts
 from .files import locate, locate_tokenizer
+from .loading import quiet
 
 
 def load_tokenizer(model: Mapping[str, Any], setting: str | None = None) -> Any:
@@ -20,6 +21,7 @@ def load_tokenizer(model: Mapping[str, Any], setting: str | None = None) -> Any:
     """
     from transformers import AutoTokenizer
 
+    quiet()
     other = model.get("tokenizer")
     path, revision = (other, None) if other and other != model["path"] else (model["path"], model.get("revision"))
     folder = Path(path).expanduser()

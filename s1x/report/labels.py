@@ -177,6 +177,21 @@ def cost_line(cost: dict[str, Any]) -> str:
     return text + (f" in {run['wall_s']:.1f} s" if run["wall_s"] is not None else "")
 
 
+def duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:,.1f} h"
+
+
+def size_text(size: float) -> str:
+    """Bytes as people say them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.{0 if size >= 10 or unit == 'bytes' else 1}f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
 def _differs(settings: dict[str, Any], first: dict[str, Any], key: str) -> bool:
     return (key in settings) != (key in first) or settings.get(key) != first.get(key)
 

@@ -16,18 +16,25 @@ if TYPE_CHECKING:
 
 GAP = 2  # between columns
 EXTRA = 4  # columns of this rank and higher are not worth folding text for
-FEW = 2  # rows: a table of so few is rather turned on its side than cut
+FEW = 2  # rows: a table of so few is rather turned on its side than parted
+PICTURES = ("png", "svg", "pdf")
+SPACES = r"\s*\S+\s*"
+# a line may also end after a parenthesis that opens, or a sign between names and values
+SIGNS = r"[^\s(=/]*[(=/]|[^\s(=/]+\s*|\s+"
 
 
 def show(summary: dict[str, Any], paper: dict[str, Any] | None, directory: Path, console: Console) -> None:
-    """Print what `aggregate` returned, and where its page is. Accuracies are percent for people, fractions in files."""
+    """Print what `aggregate` returned, and where page and figure are. Accuracies are percent for people, fractions in files."""
     for table in tables.of_summary(summary):
         terminal(table, console)
     if paper and paper["table"]:
         terminal(tables.published(paper, summary["metrics"]), console)
     for sentence in (cost_line(summary["cost"]) + ".", *(f"Not whole: {problem}" for problem in summary["problems"])):
-        _say(sentence, console)
+        say(sentence, console)
     _print(f"Report: {directory / 'report.html'}", console)
+    if pictures := [path for ending in PICTURES if (path := directory / f"scaling.{ending}").is_file()]:
+        beside = f" (and {', '.join(path.suffix for path in pictures[1:])})" if pictures[1:] else ""
+        _print(f"Figure: {pictures[0]}{beside}", console)
 
 
 def page(summary: dict[str, Any], paper: dict[str, Any] | None) -> str:
@@ -52,42 +59,42 @@ def _plain(text: str) -> str:
 
 
 def terminal(table: Table, console: Console) -> None:
-    """Print the table as wide as it wants to be; else with titles and text folded between words and without its least important
-    columns, or, with few rows, one row below the other. No word is ever broken."""
-    from rich.table import Table as Grid
-    from rich.text import Text
-
-    shown, left_out, few = table.shown, [], len(table.rows) <= FEW
-    while True:
-        rank = max(table.columns[at].rank for at in shown)
-        widths = _widths(table, shown, console.width, fold=few or rank < EXTRA)
-        if widths or few or not rank:
+    """Print the table as wide as it wants to be; else with titles and text folded between words; else in parts, one below
+    the other, each with the columns that say which row it is; or, with few rows, one row below the other. No column is left
+    out, and no word broken but after the signs of SIGNS, where it would not fit otherwise."""
+    for words in (SPACES, SIGNS):
+        parts = _parts(table, console.width, words)
+        if parts:
             break
-        left_out += [at for at in shown if table.columns[at].rank == rank]
-        shown = [at for at in shown if table.columns[at].rank < rank]
-    texts = _texts(table, shown)
-    if widths is None:
-        _print_turned(table, shown, texts, console)
+    if not parts or len(parts) > 1 and len(table.rows) <= FEW:
+        _print_turned(table, console)
     else:
-        grid = Grid(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
-        for at, width in zip(shown, widths, strict=True):
-            column = table.columns[at]
-            title = Text(_safe(_fold(column.title, width), console))
-            grid.add_column(title, width=width, justify="left" if column.left else "right", vertical="top")
-        for row, line in zip(table.rows, texts, strict=True):
-            tones = (STYLES[table.columns[at].tone(row[at])] for at in shown)
-            cells = zip(line, widths, tones, strict=True)
-            grid.add_row(*(Text(_safe(_fold(text, width), console), style=tone) for text, width, tone in cells))
-        console.print(grid)
+        for number, (shown, widths) in enumerate(parts):
+            if number:
+                console.print()
+            _print_grid(table, shown, widths, words, console)
     for remark in table.remarks():
-        _say(remark, console)
-    if left_out:
-        names = ", ".join(dict.fromkeys(table.columns[at].title for at in sorted(left_out)))
-        _say(f"Not shown at this width: {names}.", console)
+        say(remark, console)
     console.print()
 
 
 STYLES = {"": "", "up": "green", "down": "red"}
+
+
+def _print_grid(table: Table, shown: list[int], widths: list[int], words: str, console: Console) -> None:
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
+    for at, width in zip(shown, widths, strict=True):
+        column = table.columns[at]
+        title = Text(_safe(_fold(column.title, width, words), console))
+        grid.add_column(title, width=width, justify="left" if column.left else "right", vertical="top")
+    for row, line in zip(table.rows, _texts(table, shown), strict=True):
+        tones = (STYLES[table.columns[at].tone(row[at])] for at in shown)
+        cells = zip(line, widths, tones, strict=True)
+        grid.add_row(*(Text(_safe(_fold(text, width, words), console), style=tone) for text, width, tone in cells))
+    console.print(grid)
 
 
 def _texts(table: Table, shown: list[int] | None = None) -> list[list[str]]:
@@ -99,14 +106,50 @@ def _line(text: str) -> str:
     return printable(text.replace("\n", " "))
 
 
-def _widths(table: Table, shown: list[int], room: int, fold: bool) -> list[int] | None:
+def _parts(table: Table, room: int, words: str) -> list[tuple[list[int], list[int]]] | None:
+    """The parts in which a table is printed: which columns, and how wide. What does not fit goes into the next one, the highest
+    `rank` first. None where one column beside those that say which row it is does not fit."""
+    keys = [at for at in table.shown if table.columns[at].key] or table.shown[:1]
+    left, parts = [at for at in table.shown if at not in keys], []
+    again = _telling(table, keys)
+    while left or not parts:
+        part = left
+        while True:
+            shown = sorted([*(again if parts else keys), *part])
+            rank = max((table.columns[at].rank for at in part), default=0)
+            fold = len(table.rows) <= FEW or rank < EXTRA or bool(parts)
+            widths = _widths(table, shown, room, words, fold)
+            if widths:
+                break
+            if len(part) < 2:
+                return None
+            first = [at for at in part if table.columns[at].rank < rank]
+            part = first or part[:-1]
+        parts.append((shown, widths))
+        left = [at for at in left if at not in part]
+    return parts
+
+
+def _telling(table: Table, keys: list[int]) -> list[int]:
+    """As many of the columns that say which row it is as tell the rows apart."""
+    kept: list[int] = []
+    for at in keys:
+        if len({tuple(line) for line in _texts(table, [*kept, at])}) > len({tuple(line) for line in _texts(table, kept)}):
+            kept.append(at)
+    return kept or keys[:1]
+
+
+def _widths(table: Table, shown: list[int], room: int, words: str, fold: bool) -> list[int] | None:
     """Widths of the columns that together fit into `room`: titles are folded, and with `fold` text is, too. None where not even
     the longest words fit."""
     texts = [
         [table.columns[at].title, *column] for at, column in zip(shown, zip(*_texts(table, shown), strict=True), strict=True)
     ]
     least = [
-        max(_longest_word(text) if at == 0 or fold and table.columns[c].left else len(text) for at, text in enumerate(column))
+        max(
+            _longest_word(text, words) if at == 0 or fold and table.columns[c].left else len(text)
+            for at, text in enumerate(column)
+        )
         for c, column in zip(shown, texts, strict=True)
     ]
     widths = [max(map(len, column)) for column in texts]
@@ -118,37 +161,34 @@ def _widths(table: Table, shown: list[int], room: int, fold: bool) -> list[int] 
     return widths
 
 
-def _words(text: str) -> list[str]:
-    """Where a line may end: after a space, a parenthesis that opens, and a sign between names and values."""
-    return re.findall(r"[^\s(=/]*[(=/]|[^\s(=/]+\s*|\s+", text)
+def _longest_word(text: str, words: str) -> int:
+    return max((len(word.strip()) for word in re.findall(words, text)), default=0)
 
 
-def _longest_word(text: str) -> int:
-    return max((len(word.rstrip()) for word in _words(text)), default=0)
-
-
-def _fold(text: str, width: int) -> str:
-    """Lines of at most `width`, no word broken."""
+def _fold(text: str, width: int, words: str = SPACES) -> str:
+    """Lines of at most `width`, ended as `words` allows."""
     lines = [""]
-    for word in _words(text):
+    for word in re.findall(words, text):
         if lines[-1] and len(lines[-1] + word.rstrip()) > width:
             lines.append("")
-        lines[-1] += word
+        lines[-1] += word if lines[-1] else word.lstrip()
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _print_turned(table: Table, shown: list[int], texts: list[list[str]], console: Console) -> None:
-    titles = [table.columns[at].title for at in shown]
+def _print_turned(table: Table, console: Console) -> None:
+    titles = [table.columns[at].title for at in table.shown]
     wide = max(map(len, titles)) + GAP
-    for number, line in enumerate(texts):
+    for number, line in enumerate(_texts(table)):
         if number:
             console.print()
         for title, text in zip(titles, line, strict=True):
-            folded = _fold(text, console.width - wide).replace("\n", "\n" + " " * wide)
+            words = SPACES if _longest_word(text, SPACES) <= console.width - wide else SIGNS
+            folded = _fold(text, console.width - wide, words).replace("\n", "\n" + " " * wide)
             _print(f"{title:<{wide}}{folded}", console)
 
 
-def _say(text: str, console: Console) -> None:
+def say(text: str, console: Console) -> None:
+    """Print a sentence, folded between words."""
     _print(_fold(text, console.width), console)
 
 

@@ -43,6 +43,7 @@ WRITTEN: dict[str, Callable[[Any], str]] = {  # how a column's values are writte
     "tokens": lambda v: f"{v:,.0f}",
     "mean": lambda v: f"{v:,.4g}",
     "millions": lambda v: f"{v / 1e6:.2f}M",
+    "gigabytes": lambda v: f"{v:,.1f}",
     "share": lambda v: f"{100 * v:.1f}",
     "p": lambda v: "<0.001" if v < 0.001 else f"{v:.3f}",
     "hours": lambda v: f"{v:.2f}",
@@ -55,13 +56,14 @@ WRITTEN: dict[str, Callable[[Any], str]] = {  # how a column's values are writte
 
 @dataclass(frozen=True)
 class Column:
-    """`kind` is one of WRITTEN. `always`: shown even where it does not vary. A terminal that is too narrow leaves out the
-    columns of the highest `rank` first; those of rank 0 stay."""
+    """`kind` is one of WRITTEN. `always`: shown even where it does not vary. `key`: says which row it is. On a terminal that is
+    too narrow the columns of the highest `rank` are the first to stand in a part of their own, beside the keys again."""
 
     title: str
     kind: str = "text"
     always: bool = False
     rank: int = 0
+    key: bool = False
 
     @property
     def left(self) -> bool:
@@ -144,17 +146,18 @@ def cells(records: list[dict[str, Any]]) -> Table:
             *((r.get("graded_by") or {}).get(key) or None for key in READERS), r["path_tokens"],
             r.get("scored_tokens") or None, *((r.get("info") or {}).get(key) for key in counted),
         ]
-        for r, which in zip(records, _which(records), strict=True)
+        for r, which in zip(records, which_cell(records), strict=True)
     ]  # fmt: skip
     return Table("cells", columns, rows)
 
 
 WHICH = (
-    Column("task"), Column("cell", always=True), Column("settings"), Column("budget", "count"), Column("Wait", "count"),
+    Column("task", key=True), Column("cell", always=True, key=True), Column("settings", key=True),
+    Column("budget", "count", key=True), Column("Wait", "count", key=True),
 )  # fmt: skip
 
 
-def _which(records: list[dict[str, Any]]) -> list[list[Any]]:
+def which_cell(records: list[dict[str, Any]]) -> list[list[Any]]:
     """The values of WHICH: what tells a cell from the others."""
     names, labels = series_names(records), cell_labels(records)
     return [
@@ -167,7 +170,7 @@ def metrics(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:
     """Control, Scaling and Performance of the series that have several points; of one point they say nothing new. Beside them
     the errors of an instructed length, where there is one."""
     columns = [
-        Column("series", always=True), Column("task"), Column("points", "count", rank=3),
+        Column("series", always=True, key=True), Column("task", key=True), Column("points", "count", rank=3),
         Column("Control %", "whole percent", always=True), Column("Scaling", "points", always=True),
         Column("least squares", "points", rank=2), Column("Theil-Sen", "points", rank=3),
         Column("pairs left out", "count", rank=4),
@@ -209,7 +212,7 @@ def _longest(row: dict[str, Any]) -> list[Any]:
 
 def pools(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:
     names = pool_names(records)
-    columns = [Column("pool"), Column("k", "count", always=True)]
+    columns = [Column("pool", key=True), Column("k", "count", always=True, key=True)]
     columns += [Column(f"{title} %", "percent", always=rank < 2, rank=rank) for rank, title in enumerate(POOL.values())]
     columns.append(Column("wrong longer by, tokens", "points", rank=len(POOL)))
     told = [[names[row["cell_id"]], row["k"], *(row[name] for name in POOL), row.get("wrong_longer")] for row in rows]
@@ -260,7 +263,7 @@ def equal_cost(found: dict[str, Any], records: list[dict[str, Any]]) -> Table:
         Column(f"best of {found['baseline']}", rank=2), Column("its %", "share", rank=3),
         Column("points [95%]", "difference", always=True), *TESTED,
     ]  # fmt: skip
-    which = {r["cell_id"]: values for r, values in zip(records, _which(records), strict=True)}
+    which = {r["cell_id"]: values for r, values in zip(records, which_cell(records), strict=True)}
     names = cell_names(records, series=False)
     values = [
         [
@@ -276,7 +279,7 @@ def equal_cost(found: dict[str, Any], records: list[dict[str, Any]]) -> Table:
 def budgets(found: dict[str, Any], records: list[dict[str, Any]]) -> Table:
     """The best series at at most a cost."""
     columns = [
-        Column("task"), Column(f"{COSTS[found['x']]}, at most", cost_kind(found), always=True),
+        Column("task", key=True), Column(f"{COSTS[found['x']]}, at most", cost_kind(found), always=True, key=True),
         Column("best series", always=True), Column("cells", rank=3), Column("accuracy % [95%]", "percent", always=True),
         Column("next", rank=2), Column("lead, points [95%]", "difference", always=True), *TESTED,
     ]  # fmt: skip
@@ -376,23 +379,12 @@ METRICS = ("control", "scaling", "performance")
 def published_points(rows: list[dict[str, Any]]) -> Table:
     """Control, Scaling and Performance from the published points (paper.published_metrics)."""
     columns = [
-        Column("task"), Column("series", always=True), Column("points", "count"),
+        Column("task", key=True), Column("series", always=True, key=True), Column("points", "count"),
         Column("Control %", "whole percent", always=True), Column("Scaling", "points", always=True),
         Column("Performance %", "percent", always=True),
     ]  # fmt: skip
     values = [[row["task"], row["series"], row["n_points"], *({"value": row[name]} for name in METRICS)] for row in rows]
     return Table("published points", columns, values)
-
-
-def plan(records: list[dict[str, Any]], costs: list[Sequence[Any]], device: str) -> Table:
-    """What a command would run. costs: per cell (streams, tokens alone, tokens here, time as text)."""
-    columns = [
-        Column("job", "count", always=True, rank=2), *WHICH, Column("streams", "count", always=True, rank=1),
-        Column("tokens alone", "tokens", always=True), Column("tokens here", "tokens", always=True),
-        Column("time", "value", always=True),
-    ]  # fmt: skip
-    rows = [[r["job"], *which, *cost] for r, which, cost in zip(records, _which(records), costs, strict=True)]
-    return Table("plan", columns, rows, [f"Time: on {device}."])
 
 
 def _difference(row: dict[str, Any]) -> dict[str, Any] | None:

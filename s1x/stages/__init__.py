@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..cell import stage_names
-from ..errors import SettingError
+from ..errors import SettingError, sentences
 
 
 class Stage(NamedTuple):
@@ -26,6 +26,7 @@ class Stage(NamedTuple):
         return importlib.import_module(self.module)
 
 
+DOCTOR = "plan=doctor"
 STAGES = {
     "data": Stage("s1x.stages.data"),
     "train": Stage("s1x.stages.train"),
@@ -34,6 +35,8 @@ STAGES = {
     "report": Stage("s1x.stages.report", reads=True),
     "dashboard": Stage("s1x.stages.dashboard", reads=True),
     "status": Stage("s1x.stages.status", reads=True),
+    "list": Stage("s1x.stages.history", reads=True),
+    "doctor": Stage("s1x.stages.doctor", reads=True),
     "bench": Stage("s1x.benches.sharing", together=True),
     "bench_sweep": Stage("s1x.benches.sweep"),
     "bench_engine": Stage("s1x.benches.engine"),
@@ -49,6 +52,8 @@ def stages(cfg: Mapping[str, Any]) -> list[str]:
     wanted = stage_names(cfg)
     if not wanted or any(name not in STAGES for name in wanted):
         raise SettingError(f"stage={cfg['stage']}: must be one of {', '.join(STAGES)}, or a list of them")
+    if "doctor" in wanted and len(wanted) > 1:
+        raise SettingError("stage=doctor: stands alone; it looks at the stages that a job has without it")
     return [name for name in STAGES if name in wanted]
 
 
@@ -57,18 +62,36 @@ def together(cfg: Mapping[str, Any]) -> list[str]:
     return [name for name in stages(cfg) if STAGES[name].together]
 
 
+def check_installed(plain: Mapping[str, Any]) -> None:
+    """Raises SettingError where a stage of a resolved configuration needs a package that is not installed: before anything
+    starts, and once."""
+    names = stages(plain)
+    if "train" in names:
+        from ..training import extras
+
+        extras.check(plain)
+    if any(STAGES[name].together for name in names):
+        from ..engines.build import check_installed as check_engine
+
+        own = (plain["scorer"] or {}).get("engine") or {}
+        for engine in [plain["engine"], *([own] if "_target_" in own else [])]:
+            with sentences():
+                check_engine(engine)
+
+
 def quietly(arguments: Sequence[str]) -> list[str]:
     """A command line, with what keeps Hydra from making an output directory and a log where its stages only read or plan.
 
     Several directories to read (`report.of=[A,B]`, `report.compare=[A,B]`) are put together in a new one: that is made, and
-    holds the result alone.
+    holds the result alone. `stage=doctor` becomes `plan=doctor`: what it looks at are the stages that the job has without it.
     """
+    arguments = [DOCTOR if argument in ("stage=doctor", "stage=[doctor]") else argument for argument in arguments]
     typed = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     names = typed.get("stage", "").strip("[]").split(",")
-    planned = typed.get("plan", "").lower() == "true"
+    planned = typed.get("plan", "").lower() in ("true", "doctor")
     if not (planned or all(name in STAGES and STAGES[name].reads for name in names)):
         return list(arguments)
-    merged = ("report.compare" in typed or typed.get("report.of", "").startswith("[")) and not planned
+    merged = ("report.compare" in typed or typed.get("report.of", "").startswith("[")) and "report" in names and not planned
     place = ("name", "report") if merged else ("hydra.run.dir", ".")
     own = dict([("hydra/job_logging", "stdout"), ("hydra.output_subdir", "null"), place])
     first = "plan" if planned else "stage"

@@ -22,16 +22,19 @@ def run(cfg: DictConfig) -> None:
     from ..data import funnel
     from ..data.build import build
     from ..data.steps import ORDER
+    from ..report import listings
+    from ..report.render import say, terminal
 
     console = Console()
     if cfg.plan:
         names = [name for name, source in cfg.data.sources.items() if source is not None]
         todo = [step for step in ORDER if cfg.data.get(step) is not None]
         words = f"data={cfg.data.name}: would read {', '.join(names)}, then {', '.join(todo)}, into {cfg.data.dir}"
-        console.print(words, soft_wrap=True)
+        say(words, console)
         return
     built = build(cfg)
-    console.print(funnel.as_table(built.rows, built.name))
+    say(f"data={built.name}", console)
+    terminal(listings.funnel(built.rows), console)
     console.print(f"{len(built.table):,} records in {built.path / 'train.parquet'}", soft_wrap=True)
     if HydraConfig.initialized():
         job = Path(HydraConfig.get().runtime.output_dir)

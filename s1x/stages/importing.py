@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..cell import Cell
 from ..evaluation.provenance import about
+from ..evaluation.votes import vote
 from ..files import write_text
 from ..importing.cells import write
 from ..importing.reading import read
@@ -36,7 +37,7 @@ def run(cfg: DictConfig) -> None:
     if cfg.plan:
         return
     job = Cell.of_job(cfg)
-    records = write(found, job.directory, settings, _shown)
+    records = write(found, job.directory, settings, _shown, vote if settings["votes"] else None)
     if changed := [regraded for record in records if (regraded := record["source"]["regraded"])]:
         answers, right, wrong = (sum(one[key] for one in changed) for key in ("answers", "to_right", "to_wrong"))
         log.info(

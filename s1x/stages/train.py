@@ -9,7 +9,6 @@ import logging
 import shutil
 from contextlib import nullcontext
 from functools import cache
-from importlib.util import find_spec
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,7 +16,7 @@ from ..cell import Cell
 from ..errors import SettingError
 from ..files import check_writable
 from ..stages import stages
-from ..training import card, job, launch, memory, plan, pretraining, sft
+from ..training import card, extras, job, launch, memory, plan, pretraining, sft
 from ..training.examples import Encoded
 from ..training.ranks import Ranks
 from ..training.settings import Settings
@@ -68,7 +67,7 @@ def _train(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks
     training.check_space(memory.disk(settings, ranks, source.facts))
     encoded = source.encode()
     _announce(cfg, source, settings, ranks, encoded)
-    _check_installed(settings, ranks)
+    extras.check_installed(ranks.deepspeed is not None, bool(settings.lora))
     task = job.make(source, settings, encoded, ranks.devices, ranks.deepspeed)
     if ranks.node_rank > 0:  # the first node watches, and finishes the model
         launch.run(task, ranks)
@@ -79,12 +78,6 @@ def _train(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks
         card.write(training.folder, source.model["name"], facts, training.content, cfg)
         training.finish(facts)
     log.info(f"{settings.name}: trained in {facts['seconds']:,.0f} s, in {training.folder}")
-
-
-def _check_installed(settings: Settings, ranks: Ranks) -> None:
-    needed = {"trl": True, "deepspeed": ranks.deepspeed, "peft": settings.lora}
-    for package in (name for name, wanted in needed.items() if wanted and find_spec(name) is None):
-        raise SettingError(f"stage=train: {package} is not installed; pip install -e '.[train]'")
 
 
 def _announce(cfg: DictConfig, source: job.Source, settings: Settings, ranks: Ranks, encoded: Encoded) -> None:

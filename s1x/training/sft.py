@@ -18,6 +18,7 @@ from typing import Any
 
 from .. import interrupts
 from ..files import write_text
+from ..models.loading import quiet
 from ..models.tokenizer import load_tokenizer
 from .examples import UNLEARNED, Encoded, order
 from .settings import Settings
@@ -34,9 +35,8 @@ def train(job: Mapping[str, Any], observe: Observe) -> dict[str, Any] | None:
     the others.
     """
     import torch
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # of reading and writing weights; the training's own is in watch.py
+    quiet()  # the training's own bar is in watch.py
     settings = Settings(**job["settings"])
     folder, checkpoints = Path(job["folder"]), Path(job["folder"]) / "checkpoints"
     tokenizer = load_tokenizer({"path": job["model"], **{key: job[key] for key in ("revision", "tokenizer")}})

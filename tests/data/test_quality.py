@@ -176,12 +176,14 @@ def test_the_funnel_prints_hostile_text_as_text(strict, tmp_path):
     from rich.console import Console
 
     from s1x.data import funnel
+    from s1x.report import listings
+    from s1x.report.render import terminal
 
     path = tmp_path / "hostile.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in HOSTILE[:10]))
     built = build(strict(path, "data.select.how=random", "data.select.n=1"))
     out = StringIO()
-    Console(file=out, width=200).print(funnel.as_table(built.rows, built.name))
+    terminal(listings.funnel(built.rows), Console(file=out, width=200))
     assert "\x1b[31m" not in out.getvalue() and "\x07" not in out.getvalue()
     page = funnel.as_html([funnel.Row("<step>", 3, 1, {"<b>": 2}, {"<b>": ["<script>"]})], "<name>")
     assert "<script>" not in page and "<b>" not in page and "&lt;script&gt;" in page

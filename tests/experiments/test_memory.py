@@ -15,16 +15,21 @@ from ..test_sweeper import cells  # noqa: F401
 from .test_experiments import planned  # noqa: F401
 
 
+def said_of(found) -> list[str]:
+    """What plan=true says of the memory of cells that read 6,000 tokens for each of 30 questions."""
+    return plan.memory(plan.groups([plan.Row(cell, 30, 180_000, 30, 180_000, squares=30 * 6000.0**2) for cell in found]))
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ((), "s1-32B, Qwen2.5-32B-Instruct: bfloat16 on 2 of 8 GPUs of 79 GiB (replicas 1 x tensor 2 x pipeline 1), 30.5 GiB"),
+        ((), "s1-32B: bfloat16 on 2 of 8 GPUs of 79 GiB (replicas 1 x tensor 2 x pipeline 1), 30.5 GiB"),
         (("compat=s1",), "float32 on 4 of 8 GPUs"),
         (("engine.replicas=4",), "bfloat16 on 8 of 8 GPUs of 79 GiB (replicas 4 x tensor 2 x pipeline 1)"),
         (("engine.replicas=2", "engine.tensor_parallel_size=4"), "bfloat16 on 8 of 8 GPUs"),
         (
             ("scale.plan.devices=1",),
-            "room for 33,065 tokens. At once: 4 streams of 6,809 tokens, 1 of the whole context. Batches of",
+            "room for 33,065 tokens. At once: 4 streams of 6,809 tokens, 1 of the whole context. About",
         ),
         (("scale.plan.devices=1", "compat=s1"), "the model does not fit on 1 GPU of 79 GiB: it has 122.1 GiB of weights"),
         (("scale.plan.devices=4", "scale.plan.device_gib=139.8"), "on 2 of 4 GPUs of 140 GiB"),
@@ -33,8 +38,8 @@ from .test_experiments import planned  # noqa: F401
     ],
 )
 def test_what_the_papers_command_needs(planned, overrides, said):  # noqa: F811
-    (line,) = plan.memory(planned("budget_sweep", "scale=paper", *overrides))
-    assert said in line
+    lines = said_of(planned("budget_sweep", "scale=paper", *overrides))
+    assert said in " ".join(lines)
 
 
 def test_a_model_of_ones_own_is_measured_by_its_files(planned, tmp_path):  # noqa: F811
@@ -44,16 +49,21 @@ def test_a_model_of_ones_own_is_measured_by_its_files(planned, tmp_path):  # noq
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
-    lines = plan.memory(planned("wait_sweep", "scale=paper", f"model.path={tmp_path}", "model.name=mine"))
+    lines = said_of(planned("wait_sweep", "scale=paper", f"model.path={tmp_path}", "model.name=mine"))
     assert [line.split(", room")[0] for line in lines][0].startswith("mine: bfloat16 on 1 of 8 GPUs")
     # 0.49 billion parameters; 2 x 24 layers x 2 heads x 64 x 2 bytes of keys and values a token
     assert "0.9 GiB of weights" in lines[0] and "256 streams of" in lines[0]
 
 
-def test_what_is_not_known_is_said_and_the_laptop_says_nothing(planned):  # noqa: F811
-    (line,) = plan.memory(planned("wait_sweep", "scale=paper", "model.path=acme/other", "model.name=other"))
+def test_what_is_not_known_is_said(planned):  # noqa: F811
+    (line,) = said_of(planned("wait_sweep", "scale=paper", "model.path=acme/other", "model.name=other"))
     assert line.startswith("other: sizes that are not known here, so neither is whether it fits (a folder with its config.json")
-    assert plan.memory(planned("budget_sweep")) == []
+
+
+def test_a_laptop_says_what_it_holds(planned):  # noqa: F811
+    (tiny, base) = said_of(planned("budget_sweep"))
+    assert tiny.startswith("tiny-s1: float32 in this machine of") and "At once: 64 streams of 390 tokens" in tiny
+    assert base.startswith("tiny-base: ")
 
 
 FAMILIES = [
@@ -67,5 +77,5 @@ def test_every_family_is_planned_and_placed_without_the_network(composed, model)
     cell = Cell(composed(f"model={model}", "scale=paper", "task.limit=3"), Path(), Path())
     (row,) = plan.estimate([cell])
     assert row.tokens > 3 * 1000 and row.streams == 6  # of three questions, thinking and answers
-    (line,) = plan.memory([cell])
+    (line,) = said_of([cell])
     assert "of 8 GPUs of 79 GiB" in line or "the model does not fit on 8 GPUs of 79 GiB" in line

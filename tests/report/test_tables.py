@@ -13,8 +13,11 @@ from s1x.report import html, tables
 from s1x.report.render import markdown, terminal
 from s1x.report.tables import Column, Table
 
+from . import narrow
+
 COLUMNS = (
-    Column("task"), Column("cell", always=True), Column("settings"), Column("budget", "count"),
+    Column("task", key=True), Column("cell", always=True, key=True), Column("settings", key=True),
+    Column("budget", "count", key=True),
     Column("accuracy % [95%]", "percent", always=True), Column("no answer %", "share", rank=1), Column("tries", "mean", rank=4),
 )  # fmt: skip
 
@@ -76,20 +79,21 @@ def test_no_word_is_broken_and_no_line_is_too_long(settings, width):
     whole = [column.title for column in COLUMNS] + [
         column.write(row[at]) for row in made.rows for at, column in enumerate(COLUMNS)
     ]
-    known = set(re.split(SPLIT, " ".join([*whole, *made.remarks(), "Not shown at this width:"])))
+    known = set(re.split(SPLIT, " ".join([*whole, *made.remarks()])))
     assert {word.rstrip(".,") for word in re.split(SPLIT, text)} <= {word.rstrip(".,") for word in known} | {""}
     assert text.count("50.0 [25.0, 75.0]") == len(settings)  # an interval is not folded
 
 
-def test_a_narrow_terminal_loses_the_least_important_columns_first():
+def test_a_narrow_terminal_parts_the_least_important_columns_first():
     made = table("a=1", "b=2", "c=3")
     made = Table(made.name, made.columns, [[*row[:-1], number] for number, row in enumerate(made.rows)])
     assert "tries" in printed(made, 120).splitlines()[0]
-    narrow = printed(made, 80)
-    assert "Not shown at this width: tries." in narrow and "no answer" in narrow
-    assert "Not shown at this width: no answer %, tries." in printed(made, 60)
+    first, second = printed(made, 80).split("\n\n")[:2]
+    assert "tries" not in first and "accuracy" in first and "tries" in second.splitlines()[0]
+    rows = [line.split() for line in second.splitlines()[:4]]  # the columns that tell the rows apart stand there again
+    assert rows == [["settings", "tries"], ["a=1", "0"], ["b=2", "1"], ["c=3", "2"]]
     turned = printed(Table(made.name, made.columns, made.rows[:2]), 60)
-    assert re.search(r"^tries +1$", turned, re.M) and "Not shown" not in turned  # few rows stand one below the other
+    assert re.search(r"^tries +1$", turned, re.M)  # few rows stand one below the other
 
 
 @pytest.mark.parametrize(
@@ -132,3 +136,17 @@ def test_ours_stand_beside_published_rows_of_the_same_series():
     assert "| BF | 100% | 3.0 [1.0, 5.0] | 50.0 [0.0, 100.0] |" in text and "| CC | - | - | - |" in text
     assert text.endswith("Published: s1, Table 3.")
     assert "here" not in markdown(tables.published(paper, []))
+
+
+def test_a_whole_report_fits_80_columns(aggregated):
+    for made in tables.of_summary(aggregated[1]):
+        assert narrow.faults(made, narrow.printed(made)) == []
+
+
+def test_what_is_lost_or_broken_would_be_noticed():
+    made = table("a=1", "b=2", "c=3")
+    text = narrow.printed(made)
+    assert narrow.faults(made, text) == []
+    assert narrow.faults(made, text.replace("11.1", "11.")) == ["1 times missing: 11.1"]
+    assert narrow.faults(made, text.replace("token_conditional", "token_ conditional", 1))
+    assert narrow.faults(made, text + "x" * 81) == [f"81 columns: {'x' * 81}"]

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from s1x.training import extras
+
 from .conftest import BASE
 
 GOOD = [{"question": f"What is {i}+3?", "thinking": f"{i}+3={i + 3}\nSo {i + 3}.", "answer": str(i + 3)} for i in range(32)]
@@ -18,8 +20,9 @@ NO_FILTER = "data.quality.missing=null"
 
 
 @pytest.fixture
-def train(command, tmp_path):
-    """Trains on these records; returns the sentence it ends with."""
+def train(command, tmp_path, monkeypatch):
+    """Trains on these records; returns the sentence it ends with. None of these mistakes needs what trains to be installed."""
+    monkeypatch.setattr("s1x.training.extras.find_spec", lambda name: True)
 
     def call(records: list[dict], *overrides: str) -> str:
         file = tmp_path / "mine.jsonl"
@@ -121,3 +124,15 @@ def test_nothing_heavy_is_imported_for_a_sentence(tmp_path):
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert (done.returncode, done.stdout) == (2, "[]\n"), done.stderr
+
+
+@pytest.mark.long
+def test_a_missing_package_is_said_once_and_first(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("s1x.training.extras.find_spec", lambda name: None)
+    words = ("tracking=none", "store.dir=store", "train.dir=models")
+    said = "stage=train: trl is not installed; pip install -e '.[train]'\n"
+    assert command("+experiment=data_ablation", *words) == (2, said)  # ten cells
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "models" / "tiny-base-mine-0123").mkdir(parents=True)
+    (tmp_path / "models" / "tiny-base-mine-0123" / "DONE").touch()  # a training that is done needs none
+    extras.check({"train": {"dir": str(tmp_path / "models"), "name": "tiny-base-mine"}, "distributed": None})

@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from s1x import interrupts
+from s1x.callbacks import problems
 from s1x.cell import Cell
 from s1x.evaluation import plan
 from s1x.stages import STAGES, stages, together
@@ -53,6 +54,11 @@ class S1xLauncher(Launcher):
         setup_globals()
         sweep = Path(self.config.hydra.sweep.dir).absolute()
         jobs = self.compose_all(job_overrides, initial_job_idx)
+        if self.config.plan == "doctor":
+            cells = [Cell(job.enter().task, sweep, sweep, n, job.overrides) for n, job in jobs.items()]
+            wrong = dict.fromkeys(sentence for job in jobs.values() for sentence in problems(job.enter().task))
+            STAGES["doctor"].load().examine(cells, list(wrong))
+            return []
         if self.config.plan:
             plan.show([Cell(job.enter().task, sweep, sweep, n, job.overrides) for n, job in jobs.items()])
             return []
@@ -88,7 +94,8 @@ class S1xLauncher(Launcher):
                 job = compose(self.hydra_context, self.config, overrides, number)
                 unchecked.append(job)
             jobs[number] = job
-        check(unchecked)
+        if self.config.plan != "doctor":
+            check(unchecked)
         return jobs
 
     def prepare(self, cell: Cell, job: Job, finish: Any) -> bool:

@@ -62,7 +62,8 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         check_writable("hydra.sweep.dir", self.config.hydra.sweep.dir)
         cells = self.cells(arguments)
-        check(cells.values())
+        if self.config.plan != "doctor":  # which says all that is wrong
+            check(cells.values())
         check_baseline(task for job in cells.values() if together(task := job.enter().task))
         if hasattr(self.launcher, "composed"):
             self.launcher.composed.update(cells)
