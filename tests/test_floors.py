@@ -48,6 +48,8 @@ LINE = [
     "store",
     "memory",
     "accept",
+    "presence",
+    "claims",
     "scores",
     "reading",
     "scoring",

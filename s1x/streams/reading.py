@@ -78,6 +78,17 @@ class Stream:
         missing = self.gaps()
         self.gap = missing[0] if missing else None
 
+    def renew(self, stored: Any) -> int:
+        """Take in what the store has by now, where all that was received is. Returns how many tokens are new."""
+        new = stored.ids[len(self.tokens) :]
+        self.tokens.extend(new)
+        if stored.logprobs is not None:
+            self.logprobs, self.gap = list(stored.logprobs), None
+        else:
+            self.keep(len(new), None)
+        self.saved = len(self.tokens)
+        return len(new)
+
     def add(self, reader: Reader) -> None:
         self.readers.append(reader)
         if reader.read.logprobs:
@@ -123,19 +134,21 @@ class Stream:
 class Reader:
     """One read in progress: remembers how far it has looked for stops, and for the end that a condition sets.
 
-    `hit` is the end that stops and limit set, as soon as it is known: (ids kept, position after the stop, reason).
+    `hit` is the end that stops and limit set, as soon as it is known: (ids kept, position after the stop, reason). `root` is
+    what it is claimed under (claims.py), empty where nothing is.
     """
 
     __slots__ = (
-        *("stream", "read", "owner", "index", "priority", "end", "seen", "done"),
+        *("stream", "read", "owner", "index", "priority", "root", "end", "seen", "done"),
         *("hit", "fold", "every", "state", "folded"),
     )
 
     def __init__(
-        self, stream: Stream, read: Read, owner: Owner, index: int, priority: tuple[int, ...],
+        self, stream: Stream, read: Read, owner: Owner, index: int, priority: tuple[int, ...], root: bytes = b"",
         fold: Fold | None = None, every: int = 1,
     ):  # fmt: skip
         self.stream, self.read, self.owner, self.index, self.priority = stream, read, owner, index, priority
+        self.root = root
         self.end = stream.room if read.limit is None else min(read.start + max(0, read.limit), stream.room)
         self.seen, self.done = read.start, False
         self.hit: tuple[int, int, str] | None = None

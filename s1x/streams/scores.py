@@ -53,6 +53,9 @@ class MemoryScores:
         """Keep a row, as float32."""
         self.rows[key] = rounded(row)
 
+    def refresh(self) -> None:
+        pass
+
     def flush(self) -> None:
         pass
 

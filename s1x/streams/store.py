@@ -24,7 +24,7 @@ import mmap
 import os
 from array import array
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -64,6 +64,7 @@ class _Tail:
     tokens: int = 0
     hash: Any = field(default_factory=id_hash)
     path: array[int] = field(default_factory=lambda: array("Q"))
+    known: int = 0  # frames in the index, those that do not fit included
 
 
 class Store:
@@ -81,6 +82,7 @@ class Store:
         self._numbers: dict[str, int] = {}
         self._index: dict[bytes, array[int]] = defaultdict(lambda: array("Q"))  # key -> locations of its frames
         self._tails: dict[bytes, _Tail] = {}
+        self._apart: dict[bytes, tuple[int, bool]] = {}  # as of so many frames
         self._drafts: dict[bytes, Draft] = {}
         self._draft_bytes = 0
         self._file = OwnFile(self.root, fingerprint, SUFFIX, fsync=fsync)
@@ -103,18 +105,26 @@ class Store:
         """
         if key in self._drafts or self._file.pending:
             self.flush()
-        chain, path = Chain(), array("Q")
-        known = self._tails[key].path if key in self._tails else ()
-        others = sorted(self._index.get(key, ()), key=lambda at: (self._files[at >> POSITION].name, at))
-        frames = {at: frame for at in dict.fromkeys([*known, *others]) if (frame := self._frame(at))}
-        while used := [at for at, frame in frames.items() if chain.take(frame)]:
-            path.extend(used)
-            for at in used:
-                del frames[at]
+        chain, path, apart = self._follow(key)
         if not chain.ids:
             return None
-        self._tails[key] = _Tail(len(chain.ids) // 4, chain.hash, path)
+        self._tails[key] = _Tail(len(chain.ids) // 4, chain.hash, path, len(self._index[key]))
+        self._apart[key] = len(self._index[key]), apart
         return Stored(unpack_ids(chain.ids), None if MISSING in chain.logprobs else unpack_half(chain.logprobs))
+
+    def grown(self, key: bytes) -> bool:
+        """Whether a load might say more than the last one and what this process has appended since."""
+        known = self._tails[key].known if key in self._tails else 0
+        return len(self._index.get(key, ())) > known
+
+    def apart(self, keys: Iterable[bytes]) -> int:
+        """How many of the streams have two continuations: writers at the same time whose model (an engine whose numbers depend
+        on what else it computes) went on differently. Each reader keeps to one of them."""
+        if len(self._files) < 2:
+            return 0
+        self.flush()
+        self.refresh()
+        return sum(self._is_apart(key) for key in keys)
 
     def inherit(self, key: bytes, read: Read) -> Stored | None:
         """What other stores have of a stream that this one has not: nothing (accept.py has stores that ask others)."""
@@ -159,6 +169,7 @@ class Store:
             at = number | self._file.append(self._drafts[key].pack(key))
             self._index[key].append(at)
             self._tails[key].path.append(at)
+            self._tails[key].known += 1
             del self._drafts[key]
         self._draft_bytes = 0
         try:
@@ -185,6 +196,25 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _follow(self, key: bytes) -> tuple[Chain, array[int], bool]:
+        """The stream as this process is to see it, the frames it is made of, and whether there are others that contradict it."""
+        chain, path = Chain(), array("Q")
+        known = self._tails[key].path if key in self._tails else ()
+        others = sorted(self._index.get(key, ()), key=lambda at: (self._files[at >> POSITION].name, at))
+        frames = {at: frame for at in dict.fromkeys([*known, *others]) if (frame := self._frame(at))}
+        while used := [at for at, frame in frames.items() if chain.take(frame)]:
+            path.extend(used)
+            for at in used:
+                del frames[at]
+        return chain, path, any(chain.contradicts(frame) for frame in frames.values())
+
+    def _is_apart(self, key: bytes) -> bool:
+        places = self._index.get(key, ())
+        if key not in self._apart or self._apart[key][0] != len(places):
+            several = len({at >> POSITION for at in places}) > 1  # one writer does not contradict itself
+            self._apart[key] = len(places), several and self._follow(key)[2]
+        return self._apart[key][1]
 
     def _register(self, name: str) -> _File:
         self._numbers[name] = len(self._files)
