@@ -126,26 +126,23 @@ class Claims:
             self._leaving.clear()
 
     def look(self) -> set[bytes]:
-        """Begin a new round. Returns roots whose requests are to be stopped: others have them, or have a right to them."""
+        """Begin a new round. Returns roots that are not held any more, whose requests are to be stopped: others have a right to
+        them, or may have had them while this process was stopped."""
         if not self._denied and not self.others and not self._presence.woke.is_set():
             return set()
         with self._lock:
             self._denied.clear()
-            if self._off or self._alone:
-                return set()
             self._share = None
-            lost: set[bytes] = set()
-            if self._presence.woke.is_set():
-                self._presence.woke.clear()
-                lost = {root for root, n in self.held.items() if n == UNWRITTEN or self._path(root, n + 1).exists()}
-            for root in lost:
-                del self.held[root]
             given: list[bytes] = []
-            if len(self.held) > 1.5 * self.share() + 1:  # not for one more or less: a question that moves is read anew
+            if self._presence.woke.is_set():  # others may have had all of it meanwhile, and may be gone again
+                self._presence.woke.clear()
+                self.epoch += 1
+                given = list(self.held)
+            elif not self._alone and len(self.held) > 1.5 * self.share() + 1:  # not for one more or less: what moves is read anew
                 given = list(self.held)[self.share() :]
+                self._denied.update(given)
             self._leaving |= {root: self.held.pop(root) for root in given}
-            self._denied |= lost.union(given)
-            return lost.union(given)
+            return set(given)
 
     def close(self) -> None:
         """Leave: whatever is held is free. The last one takes the files away."""

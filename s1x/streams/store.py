@@ -120,11 +120,9 @@ class Store:
     def apart(self, keys: Iterable[bytes]) -> int:
         """How many of the streams have two continuations: writers at the same time whose model (an engine whose numbers depend
         on what else it computes) went on differently. Each reader keeps to one of them."""
-        if len(self._files) < 2:
-            return 0
         self.flush()
         self.refresh()
-        return sum(self._is_apart(key) for key in keys)
+        return sum(self._is_apart(key) for key in keys) if len(self._files) > 1 else 0
 
     def inherit(self, key: bytes, read: Read) -> Stored | None:
         """What other stores have of a stream that this one has not: nothing (accept.py has stores that ask others)."""
