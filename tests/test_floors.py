@@ -51,6 +51,7 @@ LINE = [
     "presence",
     "claims",
     "scores",
+    "upkeep",
     "reading",
     "scoring",
     "shared",

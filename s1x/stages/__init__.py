@@ -33,6 +33,7 @@ STAGES = {
     "import": Stage("s1x.stages.importing"),
     "report": Stage("s1x.stages.report", reads=True),
     "dashboard": Stage("s1x.stages.dashboard", reads=True),
+    "store": Stage("s1x.stages.store", reads=True),
     "bench": Stage("s1x.benches.sharing", together=True),
     "bench_sweep": Stage("s1x.benches.sweep"),
     "bench_engine": Stage("s1x.benches.engine"),
@@ -67,7 +68,7 @@ def quietly(arguments: Sequence[str]) -> list[str]:
     planned = typed.get("plan", "").lower() == "true"
     if not (planned or all(name in STAGES and STAGES[name].reads for name in names)):
         return list(arguments)
-    merged = ("report.compare" in typed or typed.get("report.of", "").startswith("[")) and not planned
+    merged = "report" in names and ("report.compare" in typed or typed.get("report.of", "").startswith("[")) and not planned
     place = ("name", "report") if merged else ("hydra.run.dir", ".")
     own = dict([("hydra/job_logging", "stdout"), ("hydra.output_subdir", "null"), place])
     first = "plan" if planned else "stage"

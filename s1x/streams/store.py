@@ -105,12 +105,28 @@ class Store:
         """
         if key in self._drafts or self._file.pending:
             self.flush()
-        chain, path, apart = self._follow(key)
+        chain, path, apart = self.follow(key)
         if not chain.ids:
             return None
         self._tails[key] = _Tail(len(chain.ids) // 4, chain.hash, path, len(self._index[key]))
         self._apart[key] = len(self._index[key]), apart
         return Stored(unpack_ids(chain.ids), None if MISSING in chain.logprobs else unpack_half(chain.logprobs))
+
+    def keys(self) -> list[bytes]:
+        """All streams of which anything is stored."""
+        return list(self._index)
+
+    def follow(self, key: bytes) -> tuple[Chain, array[int], bool]:
+        """The stream as this process is to see it, the frames it is made of, and whether there are others that contradict it."""
+        chain, path = Chain(), array("Q")
+        known = self._tails[key].path if key in self._tails else ()
+        others = sorted(self._index.get(key, ()), key=lambda at: (self._files[at >> POSITION].name, at))
+        frames = {at: frame for at in dict.fromkeys([*known, *others]) if (frame := self._frame(at))}
+        while used := [at for at, frame in frames.items() if chain.take(frame)]:
+            path.extend(used)
+            for at in used:
+                del frames[at]
+        return chain, path, any(chain.contradicts(frame) for frame in frames.values())
 
     def grown(self, key: bytes) -> bool:
         """Whether a load might say more than the last one and what this process has appended since."""
@@ -195,23 +211,11 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _follow(self, key: bytes) -> tuple[Chain, array[int], bool]:
-        """The stream as this process is to see it, the frames it is made of, and whether there are others that contradict it."""
-        chain, path = Chain(), array("Q")
-        known = self._tails[key].path if key in self._tails else ()
-        others = sorted(self._index.get(key, ()), key=lambda at: (self._files[at >> POSITION].name, at))
-        frames = {at: frame for at in dict.fromkeys([*known, *others]) if (frame := self._frame(at))}
-        while used := [at for at, frame in frames.items() if chain.take(frame)]:
-            path.extend(used)
-            for at in used:
-                del frames[at]
-        return chain, path, any(chain.contradicts(frame) for frame in frames.values())
-
     def _is_apart(self, key: bytes) -> bool:
         places = self._index.get(key, ())
         if key not in self._apart or self._apart[key][0] != len(places):
             several = len({at >> POSITION for at in places}) > 1  # one writer does not contradict itself
-            self._apart[key] = len(places), several and self._follow(key)[2]
+            self._apart[key] = len(places), several and self.follow(key)[2]
         return self._apart[key][1]
 
     def _register(self, name: str) -> _File:

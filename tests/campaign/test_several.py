@@ -1,0 +1,105 @@
+"""Eight processes run one sweep on one store: undisturbed they share the work, killed again and again they lose nothing."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import time
+
+import pytest
+
+from s1x.streams import upkeep
+
+from .commands import Command, Hang, stored, untrue
+from .study import Place, Study
+
+pytestmark = pytest.mark.campaign
+SEVERAL = 8
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    slow = ("engine._target_=tests.campaign.slow.Slow", "engine.capacity=32")
+    return Study(tmp_path_factory.mktemp("several") / "study", questions=240, more=slow)
+
+
+class Runs:
+    """The same sweep several times on the store of a place, each with a directory of its own."""
+
+    def __init__(self, study: Study, place: Place):
+        self.study, self.place, self.number = study, place, 0
+        self.places = [study.place(f"{place.home.name}/{i}") for i in range(SEVERAL)]
+        self.commands: list[Command | None] = [None] * SEVERAL
+
+    def start(self, i: int) -> None:
+        self.number += 1
+        arguments = [*self.study.settings, f"store.dir={self.place.store}", f"hydra.sweep.dir={self.places[i].out}"]
+        self.commands[i] = Command(arguments, self.place.home / f"{i}-{self.number}.log")
+
+    def end(self) -> list[dict[str, str | None]]:
+        """Wait for all; what is wrong with each."""
+        found = []
+        for i, command in enumerate(self.commands):
+            faults: dict[str, str | None] = {}
+            try:
+                status = command.wait("again")
+                faults["wrong"] = f"it ended with {status}: {command.said()[-1000:]}" if status else self.study.differs(self.places[i].out)
+                faults["traceback"] = command.traceback()
+            except Hang as hang:
+                faults["hang"] = str(hang)
+            found.append(faults)
+        return found
+
+    def stored(self) -> tuple[int, int]:
+        """Tokens as often as they were written, and once each."""
+        found = upkeep.contents(self.place.store, check=True)
+        assert not any(one.damage or one.apart for one in found), found
+        return sum(one.written for one in found), sum(one.tokens for one in found)
+
+
+def test_undisturbed_each_does_its_part(study, count):
+    tally, runs = count("eight processes at once"), Runs(study, study.place("at once"))
+    began = time.monotonic()
+    for i in range(SEVERAL):
+        runs.start(i)
+    for faults in runs.end():
+        tally.trial("process", **faults)
+    seconds = time.monotonic() - began
+    decoded = [place.decoded() for place in runs.places]
+    union = study.place("whole").decoded()
+    tally.measured |= {"decoded by each": decoded, "by one alone": union, "in all, of that": round(sum(decoded) / union, 3)}
+    tally.measured |= {"seconds of all": round(seconds, 1), "of one alone": round(sum(study.seconds.values()), 1)}
+    assert sum(decoded) <= 1.15 * union, decoded
+    assert min(decoded) >= union / SEVERAL / 3, decoded
+    assert untrue(stored(runs.place.store), study.truth) is None
+    tally.check(SEVERAL)
+
+
+def test_killed_at_random_and_started_again(study, size, count):
+    tally, rng, wanted = count("kills among eight processes"), random.Random(3), size(10, 60)
+    rounds = 0
+    while tally.tried < wanted:
+        rounds += 1
+        runs = Runs(study, study.place(f"killed{rounds}"))
+        for i in range(SEVERAL):
+            runs.start(i)
+        while tally.tried < wanted and any(command.poll() is None for command in runs.commands):
+            time.sleep(rng.uniform(0.1, 0.8))
+            i = rng.choice([i for i, command in enumerate(runs.commands) if command.poll() is None] or [0])
+            if runs.commands[i].poll() is None:
+                runs.commands[i].kill()
+                if (status := runs.commands[i].wait("stopping")) == -signal.SIGKILL:
+                    tally.trial("SIGKILL", hang=runs.commands[i].left())
+                elif status:
+                    tally.trial("SIGKILL", other=f"it ended with {status}: {runs.commands[i].said()[-1000:]}")
+                runs.start(i)
+        for faults in runs.end():
+            if any(faults.values()):
+                tally.trial("the same command again", **faults)
+        written, once = runs.stored()
+        tally.measured.setdefault("tokens written, of those that are there", []).append(round(written / once, 3))
+        if told := untrue(stored(runs.place.store), study.truth):
+            tally.trial("the store", wrong=told)
+        shutil.rmtree(runs.place.home)
+    tally.check(wanted)
