@@ -62,8 +62,10 @@ class Claim(Callback):
 def writes(task: DictConfig) -> bool:
     """Whether a job has an output directory of its own: not where it only plans, or reads one directory, and not on the further
     nodes of a training, which share that of the first."""
-    if task.plan or all(STAGES[name].reads for name in stages(task)) and (
-        isinstance(task.report.of, str) or "report" not in stages(task)
+    if (
+        task.plan
+        or all(STAGES[name].reads for name in stages(task))
+        and (isinstance(task.report.of, str) or "report" not in stages(task))
     ):
         return False
     if "train" in stages(task) and task.distributed and "recipe" not in task.train:

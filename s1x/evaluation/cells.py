@@ -264,8 +264,8 @@ def finish(o: Opened, apart: Callable[[set[bytes]], int]) -> dict[str, Any]:
     if several := apart({key for trace, _ in o.traces.values() for key in trace.reads}):
         record["streams_apart"] = several
         log.warning(
-            f"job {o.cell.job}: {several:,} of the streams it has read go on in another way elsewhere in the store: another run "
-            "generated them at the same time, and this engine's numbers depend on what is computed together"
+            f"job {o.cell.job}: {several:,} of the streams it has read go on in another way elsewhere in the store: another "
+            "run generated them at the same time, and this engine's numbers depend on what is computed together"
         )
     results = samples.results(o.task, lines, record)
     write_files(o.cell.directory, o.task.name, lines, results, record)

@@ -1,13 +1,14 @@
 """Claims: which of several runs on one store generates the streams of a question.
 
 They decide who works, never what is right: a run that has lost a claim without knowing generates tokens twice, and the store
-takes them (store.py). A claim is on a root prompt and is held until all methods under way on it have ended. It is taken where the
-first request to an engine would open (what is stored needs none), in the order claim, refresh, load; and let go in the order
-flush, release. Who does not get it reads on from the store once a second. Holders wait for nobody, so there is no cycle.
+takes them (store.py). A claim is on a root prompt and is held until all methods under way on it have ended. It is taken where
+the first request to an engine would open (what is stored needs none), in the order claim, refresh, load; and let go in the
+order flush, release. Who does not get it reads on from the store once a second. Holders wait for nobody: there is no cycle.
 
-A claim is a file `claims/<key>.<n>`, made by whoever can (O_EXCL) and never removed by others; it names its owner (presence.py).
-n + 1 is free once the owner has written " done" or is dead. A run that is alone makes no files: it says that everything is its own,
-and the others wait until it has looked around, which it does once a second. The last run to leave tidies up.
+A claim is a file `claims/<key>.<n>`, made by whoever can (O_EXCL); it names its owner (presence.py). n + 1 is free once the
+owner of n has written " done" or is dead; nobody removes a claim while runs are at work, and the last one to leave tidies up. A
+run that is alone makes no files: it says that everything is its own, and the others wait until it has noticed them, within a
+second.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Claims:
                 self._share = None
 
     def take(self, root: bytes) -> bool:
-        """Whether requests for `root` may open: it is held, or taken now. One that is denied is tried again in the next round."""
+        """Whether requests for `root` may open: it is held, or taken now. What is denied is tried again in the next round."""
         if root in self.held or self._off:
             return True
         with self._lock:
@@ -138,7 +139,7 @@ class Claims:
                 self._presence.woke.clear()
                 self.epoch += 1
                 given = list(self.held)
-            elif not self._alone and len(self.held) > 1.5 * self.share() + 1:  # not for one more or less: what moves is read anew
+            elif not self._alone and len(self.held) > 1.5 * self.share() + 1:  # what moves is read anew: not for one or two
                 given = list(self.held)[self.share() :]
                 self._denied.update(given)
             self._leaving |= {root: self.held.pop(root) for root in given}

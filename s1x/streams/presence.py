@@ -5,9 +5,9 @@
     presence.say("...")              # what they read of this one
     presence.leave()
 
-A thread touches the file and looks at the others once a second, also while the main thread loads a model. Dead is whoever has no
-file, whose process is gone from this host, or whose file is 40 s older than one's own: both times are the file server's. Who was
-stopped that long and goes on is not told that it is dead; nothing here may be relied on for what is right, only for who works.
+A thread touches the file and looks at the others once a second, also while the main thread loads a model. Dead is whoever has
+no file, whose process is gone from this host, or whose file is 40 s older than one's own: both times are the file server's. Who
+was stopped that long may go on, so nothing here may be relied on for what is right, only for who works.
 """
 
 from __future__ import annotations

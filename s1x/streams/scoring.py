@@ -14,9 +14,7 @@ from .types import Row, Score
 class Asked:
     """One `Score` under way: the rows that are there, and who waits for them."""
 
-    def __init__(
-        self, scores: Scores, score: Score, owner: Owner, index: int, priority: tuple[int, ...], root: bytes
-    ) -> None:
+    def __init__(self, scores: Scores, score: Score, owner: Owner, index: int, priority: tuple[int, ...], root: bytes) -> None:
         self.scores, self.score, self.owner, self.index, self.priority = scores, score, owner, index, priority
         self.root = root  # what it is claimed under
         self.keys = score.keys(scores.engine.fingerprint)

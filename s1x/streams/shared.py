@@ -79,7 +79,7 @@ class Streams:
         return any(chunk.done or chunk[1] for chunk in chunks)
 
     def look(self, lost: Set[bytes]) -> None:
-        """Stop what is not this run's any more, read on from the store what others generate, and try again to generate it here."""
+        """Stop what is not this run's any more, read on from the store what others generate, and try again to do so here."""
         for stream in [s for s in self._handles.values() if lost and self._root(s) in lost]:
             self._stop(stream)
             self._parked[stream.key] = stream
@@ -199,8 +199,9 @@ class Streams:
         claims.want(roots.values())
         for key, root in roots.items():
             if not claims.take(root):
-                scored = self._to_score.pop(key, None)
-                self._parked[key] = self._to_open.pop(key, None) or scored
+                for waiting in (self._to_open, self._to_score):
+                    if stream := waiting.pop(key, None):
+                        self._parked[key] = stream
         if claims.epoch != self._epoch:  # somebody else was at these before
             self._epoch = claims.epoch
             self.store.refresh()
@@ -290,7 +291,7 @@ class Streams:
         self._score(stream)
 
     def _score(self, stream: Stream) -> None:
-        """See to the log-probabilities that are missing and somebody reads. Where the engine cannot compute them, that fails."""
+        """See to the log-probabilities that are missing and somebody reads; it fails where the engine cannot compute them."""
         readers = [r for r in stream.readers if r.read.logprobs]
         if not readers or not self._unscored(stream):
             return

@@ -117,7 +117,7 @@ class Store:
         return list(self._index)
 
     def follow(self, key: bytes) -> tuple[Chain, array[int], bool]:
-        """The stream as this process is to see it, the frames it is made of, and whether there are others that contradict it."""
+        """The stream as this process is to see it, the frames it is made of, and whether others contradict it."""
         chain, path = Chain(), array("Q")
         known = self._tails[key].path if key in self._tails else ()
         others = sorted(self._index.get(key, ()), key=lambda at: (self._files[at >> POSITION].name, at))

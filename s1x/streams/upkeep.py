@@ -33,8 +33,8 @@ _MEMBER = re.compile(rf"([0-9a-f]{{16}})/({re.escape(ABOUT)}|[A-Za-z0-9][A-Za-z0
 @dataclass
 class Contents:
     """What lies in the folder of a fingerprint. `written` counts tokens as often as they were written, `tokens` once for each
-    position of a stream. `damage`: sentences; a torn tail, which a kill leaves, is none. `apart`: streams with two continuations.
-    The last three are known after a check only."""
+    position of a stream. `damage`: sentences; a torn tail, which a kill leaves, is none. `apart`: streams with two
+    continuations, which a check alone counts."""
 
     folder: Path
     fingerprint: str
@@ -159,7 +159,9 @@ def load(root: Path, file: Path) -> tuple[list[str], int]:
     except (tarfile.TarError, EOFError, OSError) as error:
         if isinstance(error, StoreError):
             raise
-        raise StoreError(f"store.file={file}: cannot be taken in ({error}); it must be what store.action=export made") from error
+        raise StoreError(
+            f"store.file={file}: cannot be taken in ({error}); it must be what store.action=export made"
+        ) from error
     return new, there
 
 
@@ -196,14 +198,17 @@ def _contents(folder: Path, check: bool) -> Contents:
             chain, _, apart = store.follow(key)
             found.apart += apart
             if len(chain.ids) < 4 * end and not apart:
-                found.damage.append(f"{folder.name}: stream {key.hex()} is whole up to token {len(chain.ids) // 4:,} of {end:,}")
+                found.damage.append(
+                    f"{folder.name}: stream {key.hex()} is whole up to token {len(chain.ids) // 4:,} of {end:,}"
+                )
         store.close()
     return found
 
 
 def _frames(path: Path, found: Contents, check: bool) -> list[tuple[bytes, int]]:
     """Key and end of each frame of a file; what is wrong with it is put into `found`."""
-    frames, position, size = [], 0, path.stat().st_size
+    frames: list[tuple[bytes, int]] = []
+    position, size = 0, path.stat().st_size
     if not size:
         return []
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -283,7 +288,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def matching(root: Path, only: list[str], older: float | None, now: Callable[[], float] = time.time) -> list[Contents]:
-    """Folders that an entry of `only` names (an engine, an engine with a version, a fingerprint or a folder's name; none: all) and
+    """Folders that an entry of `only` names (an engine, with or without its version, a fingerprint, a folder; none: all) and
     in which nothing was written for `older` days. Raises ValueError for an entry that names none."""
     found = contents(root)
     for entry in only:

@@ -1,4 +1,4 @@
-"""The scripted engine with steps that take time, as a GPU's do: what several processes share is seen in tokens and in seconds."""
+"""The scripted engine with steps that take time, as a GPU's do: what processes share is seen in tokens and in seconds."""
 
 import time
 
@@ -7,5 +7,5 @@ from s1x.engines.scripted import ScriptedEngine
 
 class Slow(ScriptedEngine):
     def poll(self, wait: float = 1.0):
-        time.sleep(0.02)
+        time.sleep(0.1)
         return super().poll(wait)

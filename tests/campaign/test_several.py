@@ -16,12 +16,12 @@ from .study import Place, Study
 
 pytestmark = pytest.mark.campaign
 SEVERAL = 8
+SLOW = "engine._target_=tests.campaign.slow.Slow"  # than that of the study, with the same tokens
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    slow = ("engine._target_=tests.campaign.slow.Slow", "engine.capacity=32")
-    return Study(tmp_path_factory.mktemp("several") / "study", questions=240, more=slow)
+    return Study(tmp_path_factory.mktemp("several") / "study", questions=240, more=("engine.capacity=32",))
 
 
 class Runs:
@@ -34,7 +34,7 @@ class Runs:
 
     def start(self, i: int) -> None:
         self.number += 1
-        arguments = [*self.study.settings, f"store.dir={self.place.store}", f"hydra.sweep.dir={self.places[i].out}"]
+        arguments = [*self.study.settings, SLOW, f"store.dir={self.place.store}", f"hydra.sweep.dir={self.places[i].out}"]
         self.commands[i] = Command(arguments, self.place.home / f"{i}-{self.number}.log")
 
     def end(self) -> list[dict[str, str | None]]:
@@ -44,7 +44,9 @@ class Runs:
             faults: dict[str, str | None] = {}
             try:
                 status = command.wait("again")
-                faults["wrong"] = f"it ended with {status}: {command.said()[-1000:]}" if status else self.study.differs(self.places[i].out)
+                faults["wrong"] = (
+                    f"it ended with {status}: {command.said()[-1000:]}" if status else self.study.differs(self.places[i].out)
+                )
                 faults["traceback"] = command.traceback()
             except Hang as hang:
                 faults["hang"] = str(hang)

@@ -9,6 +9,7 @@ import random
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,14 +49,19 @@ def question(number, wanted):
 
 
 def expected(number):
-    model, prompt, noise = ScriptedEngine(), (number, 7), Sampling(1.0, noise=number)
-    spans = [driver.read(Read(prompt, s, limit=n), model.next_token, 1 << 20, None) for s, n in ((Sampling(), 20 + number % 7), (noise, 25))]
-    rest = driver.read(Read(prompt + spans[0].ids, limit=10), model.next_token, 1 << 20, None)
-    return [span.ids for span in (*spans, rest)]
+    def read(prompt, limit, sampling=Sampling()):
+        return driver.read(Read(prompt, sampling, limit=limit), ScriptedEngine().next_token, 1 << 20, None).ids
+
+    prompt = (number, 7)
+    first = read(prompt, 20 + number % 7)
+    return [first, read(prompt, 25, Sampling(1.0, noise=number)), read(prompt + first, 10)]
 
 
-def work(place: Path, name: str, numbers: range, scored: bool = False, capacity: int = 4, pause: float = 0.002, dead: float = 40.0) -> None:
-    """A run: what it found and generated goes to a file `name`."""
+def work(
+    place: Path, name: str, numbers: range, there: Any, scored: bool = False, capacity: int = 4, pause: float = 0.002,
+    dead: float = 40.0,
+) -> None:  # fmt: skip
+    """A run, which begins when all are `there`: what it found and generated goes to a file `name`."""
     presence.BEAT, scheduler.LOOK, presence.DEAD = 0.05, 0.05, dead
     policy, scorer, found = Slow(capacity=capacity), ScriptedEngine(seed=9), {}
     policy.pause = pause
@@ -64,16 +70,19 @@ def work(place: Path, name: str, numbers: range, scored: bool = False, capacity:
         others = {"scorer": Model(scorer, MemoryStore(), scores=scores)} if scored else None
         claims = Claims(place, store.fingerprint)
         run = Scheduler(policy, store, others=others, claims=claims, flush_seconds=0.05)
+        there.wait(60)
         run.run(
             Job((n, cell), question(n, scored), lambda t, n=n: found.setdefault(n, t.info["ids"]), root=(n, 7))
             for n in numbers
             for cell in range(2)
         )
-    (place / name).write_text(json.dumps({"found": found, "decoded": policy.counters.decoded, "rows": scores and run.others and run.others["scorer"].scores.computed}))
+    computed = run.others["scorer"].scores.computed if scored else 0
+    (place / name).write_text(json.dumps({"found": found, "decoded": policy.counters.decoded, "rows": computed}))
 
 
 def start(place, names, **how):
-    runs = [fork.Process(target=work, args=(place, name, range(40)), kwargs=how) for name in names]
+    there = fork.Barrier(len(names))
+    runs = [fork.Process(target=work, args=(place, name, range(40), there), kwargs=how) for name in names]
     for run in runs:
         run.start()
     return runs
@@ -94,7 +103,7 @@ def left(place):
     return [path for name in ("claims", "owners") for path in (place / name).rglob("*")]
 
 
-@pytest.mark.parametrize("scored", [False, True])
+@pytest.mark.parametrize("scored", [pytest.param(False, marks=pytest.mark.long), True])
 def test_runs_at_once_generate_everything_once_and_each_its_part(tmp_path, scored):
     names = ["a", "b", "c"]
     done = end(start(tmp_path, names, scored=scored), tmp_path, names)
@@ -107,6 +116,7 @@ def test_runs_at_once_generate_everything_once_and_each_its_part(tmp_path, score
     assert not left(tmp_path)
 
 
+@pytest.mark.long
 def test_a_run_that_comes_later_gets_its_part(tmp_path):
     (first,) = start(tmp_path, ["a"], capacity=200, pause=0.02)  # all questions at once are its own
     while not list(tmp_path.glob("*/*.streams")):
@@ -128,6 +138,7 @@ def test_what_a_killed_run_held_is_free_at_once(tmp_path):
     assert not left(tmp_path)
 
 
+@pytest.mark.long
 def test_a_run_that_was_stopped_for_long_does_no_harm(tmp_path):
     runs = start(tmp_path, ["a", "b"], dead=0.5)
     while not list((tmp_path / "claims").glob("*")):
@@ -166,23 +177,30 @@ def test_a_disk_without_room_for_claims_costs_no_result(tmp_path, caplog):
     (tmp_path / "owners").write_text("")
     model, traces = ScriptedEngine(), []
     with Store(tmp_path, model.fingerprint) as store:
-        Scheduler(model, store, claims=Claims(tmp_path, store.fingerprint)).run([Job((0,), question(0, False), traces.append, root=(0, 7))])
+        Scheduler(model, store, claims=Claims(tmp_path, store.fingerprint)).run(
+            [Job((0,), question(0, False), traces.append, root=(0, 7))]
+        )
     assert traces[0].info["ids"] == expected(0) and "cannot tell one another" in caplog.text
 
 
 def random_work(place, name, first):
     presence.BEAT, scheduler.LOOK = 0.02, 0.02
     one, found = engine(), {}
-    one.pause = 0.001
     with Store(place, one.fingerprint) as store:
         run = Scheduler(one, store, decode=decode, claims=Claims(place, store.fingerprint), flush_seconds=0.01)
         run.run(
-            Job((s // 3, s % 3), random_method(random.Random(s)), lambda t, s=s: found.__setitem__(s, repr(t.segments)), root=(s // 3,))
+            Job(
+                (s // 3, s % 3),
+                random_method(random.Random(s)),
+                lambda t, s=s: found.update({s: repr(t.segments)}),
+                root=(s // 3,),
+            )
             for s in range(first, first + 30)
         )
     (place / name).write_text(json.dumps(found))
 
 
+@pytest.mark.long
 def test_random_methods_agree_with_the_naive_driver(tmp_path):
     runs = [fork.Process(target=random_work, args=(tmp_path, str(i), 10 * i)) for i in range(3)]
     for run in runs:
