@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from s1x.streams import upkeep
+from s1x.streams.store import Store
+
 SWEEP = ("engine=scripted", "method.max_thinking_tokens=64", "task.limit=6", "tracking=none")
 
 
@@ -22,6 +25,21 @@ def test_what_one_machine_exports_another_one_uses(command, tmp_path, capsys):
     assert set(tmp_path.iterdir()) - before == {tmp_path / "again"}  # stage=store makes no directory of its own
     status, said = command("stage=store", "store.dir=there", "store.action=prune", "store.only=[vllm]")
     assert status == 2 and "store.only=vllm" in said
+
+
+@pytest.mark.long
+def test_a_cell_says_where_another_run_went_on_differently(command, tmp_path):
+    assert command(*SWEEP, "store.dir=store", "hydra.run.dir=one")[0] == 0
+    (folder,) = upkeep.folders(tmp_path / "store")
+    with Store(tmp_path / "store", upkeep.fingerprint_of(folder)) as store:
+        key = max(store.keys(), key=lambda key: len(store.load(key).ids))
+        ids = list(store.load(key).ids)
+        store.restart(key)
+        store.append(key, [*ids[:-1], ids[-1] + 1])
+    assert command(*SWEEP, "store.dir=store", "hydra.run.dir=two")[0] == 0
+    one, two = (json.loads((tmp_path / name / "cell.json").read_text()) for name in ("one", "two"))
+    assert "streams_apart" not in one and two["streams_apart"] == 1
+    assert two["accuracy"] == one["accuracy"] and "go on in another way" in (tmp_path / "two" / "run.log").read_text()
 
 
 @pytest.mark.parametrize(

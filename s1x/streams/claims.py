@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 FOLDER = "claims"
 LOOK = 1.0  # seconds between two looks at what others have generated, and at whether their claims are free
 DONE = b" done"
-EVERYTHING, NOT_SAID = "everything", "?"
+EVERYTHING, NOT_SAID, STARVES = "everything", "?", "starves"  # what a run says of what it wants
+SPARED = 1.5  # times what is fair may be held while nobody starves: a question that moves is read anew
 UNWRITTEN = -1  # the number of a claim that is held without a file
 
 
@@ -139,7 +140,7 @@ class Claims:
                 self._presence.woke.clear()
                 self.epoch += 1
                 given = list(self.held)
-            elif not self._alone and len(self.held) > 1.5 * self.share() + 1:  # what moves is read anew: not for one or two
+            elif not self._alone and len(self.held) > (1 if self._starving() else SPARED) * self.share():
                 given = list(self.held)[self.share() :]
                 self._denied.update(given)
             self._leaving |= {root: self.held.pop(root) for root in given}
@@ -170,6 +171,10 @@ class Claims:
         short = _short(root)
         return sum(wants is None or short in wants for wants in self._interests[1])
 
+    def _starving(self) -> bool:
+        """Whether another run has less than half of what is fair."""
+        return any(words.startswith(STARVES) for words in self._presence.live.values())
+
     def _beat(self) -> None:
         """Called once a second by the thread that keeps this run present."""
         with self._lock:
@@ -184,7 +189,8 @@ class Claims:
                     self._presence.woke.set()
                 self._presence.say(NOT_SAID)
             elif live and not self._off:
-                self._presence.say(" ".join(sorted(map(_short, self._wanted))) or "nothing")
+                starves = len(self.held) < min(len(self._wanted), self.share()) / 2
+                self._presence.say(" ".join([STARVES if starves else "wants", *sorted(map(_short, self._wanted))]))
 
     def _make(self, root: bytes) -> bool:
         n = self._create(root)

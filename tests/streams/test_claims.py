@@ -164,6 +164,18 @@ def test_alone_nothing_is_written_for_claims(tmp_path):
     assert seen and all(names == {"owners"} for names in seen) and not left(tmp_path)
 
 
+def test_whatever_ends_a_run_it_lets_go(tmp_path):
+    def stop(_):
+        assert left(tmp_path)
+        raise KeyboardInterrupt
+
+    model = ScriptedEngine()
+    with Store(tmp_path, model.fingerprint) as store, pytest.raises(KeyboardInterrupt):
+        run = Scheduler(model, store, claims=Claims(tmp_path, store.fingerprint), on_progress=stop, flush_seconds=0)
+        run.run([Job((0,), question(0, False), print, root=(0, 7))])
+    assert not left(tmp_path) and Store(tmp_path, model.fingerprint).keys()
+
+
 def test_files_that_are_being_rewritten_are_nobody_elses(tmp_path):
     keeper = Presence(tmp_path)
     assert keeper.enter(MAINTENANCE) == {}
