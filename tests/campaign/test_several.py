@@ -88,14 +88,17 @@ def test_killed_at_random_and_started_again(study, size, count):
             runs.start(i)
         while tally.tried < wanted and any(command.poll() is None for command in runs.commands):
             time.sleep(rng.uniform(0.1, 0.8))
-            i = rng.choice([i for i, command in enumerate(runs.commands) if command.poll() is None] or [0])
-            if runs.commands[i].poll() is None:
-                runs.commands[i].kill()
-                if (status := runs.commands[i].wait("stopping")) == -signal.SIGKILL:
-                    tally.trial("SIGKILL", hang=runs.commands[i].left())
-                elif status:
-                    tally.trial("SIGKILL", other=f"it ended with {status}: {runs.commands[i].said()[-1000:]}")
-                runs.start(i)
+            there = {i: "-> " in command.said() for i, command in enumerate(runs.commands) if command.poll() is None}
+            begun = [i for i in there if there[i]]
+            if not there or not begun and rng.random() < 0.9:  # starting takes long, and is not what is to be disturbed
+                continue
+            i = rng.choice(begun or list(there))
+            runs.commands[i].kill()
+            if (status := runs.commands[i].wait("stopping")) == -signal.SIGKILL:
+                tally.trial("generating" if there[i] else "starting", hang=runs.commands[i].left())
+            elif status:
+                tally.trial("SIGKILL", other=f"it ended with {status}: {runs.commands[i].said()[-1000:]}")
+            runs.start(i)
         for faults in runs.end():
             if any(faults.values()):
                 tally.trial("the same command again", **faults)
