@@ -36,8 +36,8 @@ UNWRITTEN = -1  # the number of a claim that is held without a file
 
 
 class Claims:
-    """The claims of one run on the streams of `fingerprint` in the store `root`. `held`: root -> n. `epoch` grows with every
-    claim that somebody had before, whose streams may have grown."""
+    """The claims of one run on the streams of `fingerprint` in the store `root`. `held`: root -> n. `epoch` grows whenever what
+    is held now may have been somebody else's, who wrote: the store is to be looked at before anything of it is asked for."""
 
     def __init__(self, root: Path, fingerprint: str) -> None:
         self.root, self.fingerprint = Path(root), fingerprint
@@ -47,6 +47,7 @@ class Claims:
         self._presence = Presence(self.root, self._beat)
         self._lock = threading.RLock()
         self._alone = False  # everything is ours
+        self._barred = False  # everything is another one's, which has not noticed us yet
         self._off = False  # the disk will not: we do what we need
         self._wanted: set[bytes] = set()  # roots for which requests are to open, those that are held included
         self._denied: set[bytes] = set()  # in this round
@@ -71,7 +72,8 @@ class Claims:
             if MAINTENANCE in others.values():
                 self._presence.leave()
                 raise StoreError(f"store.dir={self.root}: its files are being rewritten (stage=store); wait until that ends")
-            self._alone = not others
+            self.epoch += 1  # others may have been here since the store was opened
+            self._alone, self._barred = not others, EVERYTHING in others.values()
             if others:
                 self._presence.say(NOT_SAID)
         except StoreError:
@@ -98,7 +100,7 @@ class Claims:
                 self.held[root] = self._leaving.pop(root)
             elif self._alone:
                 self.held[root] = UNWRITTEN
-            elif EVERYTHING in self._presence.live.values() or len(self.held) >= self.share() or not self._make(root):
+            elif self._barred or len(self.held) >= self.share() or not self._make(root):
                 if not self._off:
                     self._denied.add(root)
                     return False
@@ -179,6 +181,8 @@ class Claims:
         """Called once a second by the thread that keeps this run present."""
         with self._lock:
             live = self._presence.live
+            barred, self._barred = self._barred, EVERYTHING in live.values()
+            self.epoch += barred and not self._barred  # what it generated meanwhile, it did without claims
             if self._alone and live:  # not any more: write down what is ours, then say that the rest is free
                 for root in [*self.held, *self._leaving]:
                     held = self.held if root in self.held else self._leaving

@@ -164,6 +164,17 @@ def test_alone_nothing_is_written_for_claims(tmp_path):
     assert seen and all(names == {"owners"} for names in seen) and not left(tmp_path)
 
 
+def test_what_another_run_wrote_since_the_store_was_opened_is_not_generated_again(tmp_path):
+    stores = [Store(tmp_path, ScriptedEngine().fingerprint) for _ in range(2)]
+    for store, decoded in zip(stores, (sum(map(len, expected(0))), 0), strict=True):
+        model = ScriptedEngine()
+        Scheduler(model, store, claims=Claims(tmp_path, store.fingerprint)).run(
+            [Job((0,), question(0, False), print, root=(0, 7))]
+        )
+        assert model.counters.decoded == decoded
+        store.close()
+
+
 def test_whatever_ends_a_run_it_lets_go(tmp_path):
     def stop(_):
         assert left(tmp_path)
