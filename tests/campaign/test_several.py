@@ -13,6 +13,7 @@ from s1x.streams import upkeep
 
 from .commands import Command, Hang, stored, untrue
 from .study import Place, Study
+from .tally import Tally
 
 pytestmark = pytest.mark.campaign
 SEVERAL = 8
@@ -31,6 +32,16 @@ class Runs:
         self.study, self.place, self.number = study, place, 0
         self.places = [study.place(f"{place.home.name}/{i}") for i in range(SEVERAL)]
         self.commands: list[Command | None] = [None] * SEVERAL
+
+    def __enter__(self) -> Runs:
+        for i in range(SEVERAL):
+            self.start(i)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for command in self.commands:
+            if command and command.poll() is None:
+                command.kill()
 
     def start(self, i: int) -> None:
         self.number += 1
@@ -61,17 +72,15 @@ class Runs:
 
 
 def test_undisturbed_each_does_its_part(study, count):
-    tally, runs = count("eight processes at once"), Runs(study, study.place("at once"))
-    began = time.monotonic()
-    for i in range(SEVERAL):
-        runs.start(i)
-    for faults in runs.end():
-        tally.trial("process", **faults)
+    tally, began = count("eight processes at once"), time.monotonic()
+    with Runs(study, study.place("at once")) as runs:
+        for faults in runs.end():
+            tally.trial("process", **faults)
     seconds = time.monotonic() - began
     decoded = [place.decoded() for place in runs.places]
     union = study.place("whole").decoded()
     tally.measured |= {"decoded by each": decoded, "by one alone": union, "in all, of that": round(sum(decoded) / union, 3)}
-    tally.measured |= {"seconds of all": round(seconds, 1), "of one alone": round(sum(study.seconds.values()), 1)}
+    tally.measured |= {"seconds of all": round(seconds, 1)}
     assert sum(decoded) <= 1.15 * union, decoded
     assert min(decoded) >= union / SEVERAL / 3, decoded
     assert untrue(stored(runs.place.store), study.truth) is None
@@ -83,28 +92,36 @@ def test_killed_at_random_and_started_again(study, size, count):
     rounds = 0
     while tally.tried < wanted:
         rounds += 1
-        runs = Runs(study, study.place(f"killed{rounds}"))
-        for i in range(SEVERAL):
-            runs.start(i)
-        while tally.tried < wanted and any(command.poll() is None for command in runs.commands):
-            time.sleep(rng.uniform(0.1, 0.8))
-            there = {i: "-> " in command.said() for i, command in enumerate(runs.commands) if command.poll() is None}
-            begun = [i for i in there if there[i]]
-            if not there or not begun and rng.random() < 0.9:  # starting takes long, and is not what is to be disturbed
-                continue
-            i = rng.choice(begun or list(there))
-            runs.commands[i].kill()
-            if (status := runs.commands[i].wait("stopping")) == -signal.SIGKILL:
-                tally.trial("generating" if there[i] else "starting", hang=runs.commands[i].left())
-            elif status:
-                tally.trial("SIGKILL", other=f"it ended with {status}: {runs.commands[i].said()[-1000:]}")
-            runs.start(i)
-        for faults in runs.end():
-            if any(faults.values()):
-                tally.trial("the same command again", **faults)
+        with Runs(study, study.place(f"killed{rounds}")) as runs:
+            while tally.tried < wanted and any(command.poll() is None for command in runs.commands):
+                time.sleep(rng.uniform(0.1, 0.8))
+                _kill(runs, rng, tally)
+            for faults in runs.end():
+                if any(faults.values()):
+                    tally.trial("the same command again", **faults)
         written, once = runs.stored()
         tally.measured.setdefault("tokens written, of those that are there", []).append(round(written / once, 3))
         if told := untrue(stored(runs.place.store), study.truth):
             tally.trial("the store", wrong=told)
         shutil.rmtree(runs.place.home)
     tally.check(wanted)
+
+
+def _kill(runs: Runs, rng: random.Random, tally: Tally) -> None:
+    """One of those that are at work, and start it again. Starting takes long, and is seldom what is disturbed."""
+    there = {i: _begun(command) for i, command in enumerate(runs.commands) if command.poll() is None}
+    begun = [i for i in there if there[i]]
+    if not there or not begun and rng.random() < 0.9:
+        return
+    i = rng.choice(begun or list(there))
+    command = runs.commands[i]
+    command.kill()
+    if (status := command.wait("stopping")) == -signal.SIGKILL:
+        tally.trial("generating" if there[i] else "starting", hang=command.left())
+    elif status:
+        tally.trial("generating", other=f"it ended with {status}: {command.said()[-1000:]}")
+    runs.start(i)
+
+
+def _begun(command: Command) -> bool:
+    return command.log.is_file() and "cells -> " in command.said()
