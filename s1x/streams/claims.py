@@ -55,6 +55,7 @@ class Claims:
         self._next: dict[bytes, int] = {}  # the lowest n that is worth trying
         self._interests: tuple[dict[str, str], list[frozenset[str] | None]] = ({}, [])
         self._share: int | None = None
+        self._last: tuple[Ids, bytes] = ((), digest("root", fingerprint, ()))
 
     @property
     def others(self) -> int:
@@ -62,8 +63,10 @@ class Claims:
         return len(self._presence.live)
 
     def key(self, prompt: Ids) -> bytes:
-        """What claims on a root prompt are made under."""
-        return digest("root", self.fingerprint, prompt)
+        """What claims on a root prompt are made under. (The cells of a question ask one after the other.)"""
+        if prompt != self._last[0]:
+            self._last = prompt, digest("root", self.fingerprint, prompt)
+        return self._last[1]
 
     def open(self) -> None:
         """Join in. Raises StoreError while somebody rewrites the store's files."""

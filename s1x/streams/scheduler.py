@@ -63,9 +63,9 @@ class Scheduler:
         """Run all jobs to the end. Whatever ends it (an error, Ctrl-C), every token received is in the store afterwards."""
         waiting = iter(jobs)
         following = next(waiting, None)
-        if self.claims:
-            self.claims.open()
         try:
+            if self.claims:
+                self.claims.open()
             while True:
                 following = self._admit(waiting, following)
                 self.runs.advance()

@@ -105,6 +105,8 @@ class Store:
         """
         if key in self._drafts or self._file.pending:
             self.flush()
+        if not self._index.get(key):
+            return None
         chain, path, apart = self.follow(key)
         if not chain.ids:
             return None
