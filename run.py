@@ -40,6 +40,8 @@ from s1x.errors import FULL, CellFailed, DashboardFailed, SettingError, Training
 from s1x.stages import STAGES, quietly, stages, together
 from s1x.streams.engine import EngineError
 from s1x.streams.store import StoreError
+from s1x.submit import submission
+from s1x.submit.settings import check_here, submits
 
 register()
 running = False  # set when the first job starts: an operating system's error before that is about the output directory
@@ -51,16 +53,21 @@ def run(cfg: DictConfig) -> float | None:
     global running
     running = True
     interrupts.begin()
+    job = HydraConfig.get()
     try:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # a single job was checked before its directory was made
-            check_typed(HydraConfig.get())
+        if job.mode == RunMode.MULTIRUN:  # a single job was checked before its directory was made
+            check_typed(job)
             validate(cfg)
+            check_here(cfg)
+        elif submits(cfg):
+            submission.submit([(cfg, job.overrides.task)], Path(job.runtime.output_dir), "hydra.run.dir")
+            return None
         wanted = cfg.plan and together(cfg) or stages(cfg)
         values = {name: STAGES[name].load().run(cfg) for name in wanted}
     except SettingError as error:
         sys.exit(fail(error, str(error), 2))  # raised on, Hydra would print more than the sentence
     except (CellFailed, DashboardFailed, EngineError, StoreError, TrainingFailed) as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if job.mode == RunMode.MULTIRUN:
             raise
         sys.exit(fail(error, str(error), 1))
     return values.get("evaluate")

@@ -25,6 +25,7 @@ from . import claims, tracking
 from .config import check_typed, validate
 from .files import check_path, check_text
 from .stages import STAGES, stages, together
+from .submit.settings import makes_results
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ class Aggregate(Callback):
 
 def evaluates(config: DictConfig) -> bool:
     """Whether a run leaves cells to put together."""
-    return bool(together(config) or "import" in stages(config)) and not config.plan
+    return bool(together(config) or "import" in stages(config)) and not config.plan and makes_results(config)
 
 
 def aggregate(directory: Path, config: DictConfig) -> dict[str, Any] | None:

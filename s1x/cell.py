@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +13,18 @@ from omegaconf import DictConfig
 
 from .files import beside, write_text
 
+SUBMITTED = "submit"  # beside the jobs of a directory: the tasks that were submitted for them, which are no jobs of it
+
 
 def stage_names(cfg: Mapping[str, Any]) -> list[str]:
     """What `cfg.stage` names, one or several (stages/__init__.py has the table)."""
     stage = cfg["stage"]
     return [stage] if isinstance(stage, str) or stage is None else list(stage)
+
+
+def telling(overrides: Sequence[str]) -> list[str]:
+    """What was typed for a job, without who does the work (`submit`), which is no part of what it is."""
+    return [override for override in overrides if not re.match(r"[+~]*submit[.=]", override)]
 
 
 @dataclass
@@ -48,7 +56,7 @@ class Cell:
             directory=directory,
             sweep=Path(hydra.sweep.dir).resolve() if multirun else directory,
             job=int(hydra.job.num) if multirun else 0,
-            overrides=list(hydra.overrides.task),
+            overrides=telling(hydra.overrides.task),
         )
 
 

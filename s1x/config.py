@@ -29,6 +29,7 @@ from .files import check_name, check_path, check_text, check_writable, is_local
 from .hints import unknown
 from .importing.settings import check_import
 from .stages import stages, together
+from .submit import settings as submitting
 from .tracking.settings import Tracking, check_tracking
 
 REPORT_X = ("thinking_tokens", "path_tokens", "flops")
@@ -131,6 +132,7 @@ class Config:
     seed: int = 0
     store: Store = field(default_factory=Store)
     tracking: Tracking = field(default_factory=Tracking)
+    submit: Any = MISSING
     report: Report = field(default_factory=Report)
     plan: bool = False
     debug: bool = False
@@ -140,6 +142,7 @@ OPEN = (  # where + may make up settings
     "hydra",
     "engine.arguments",
     "chat.arguments",
+    "submit.arguments",
     "scorer.engine",
     "scale.plan",
     "data.sources",
@@ -225,6 +228,7 @@ def validate(cfg: DictConfig, plain: dict[str, Any] | None = None) -> None:
             check_writable("store.dir", plain["store"]["dir"])
     elif plain["store"]["accept"]:
         raise SettingError(f"store.accept={plain['store']['accept']}: store.dir=null keeps no streams to read; set store.dir")
+    submitting.check(plain["submit"], names, plain)
     _check_method(plain)
     if "import" in names:
         check_import(plain["import"])
@@ -293,6 +297,7 @@ def _check_dtype(engine: dict[str, Any]) -> None:
 
 def _check_method(plain: dict[str, Any]) -> None:
     """Every method knows its own settings (and the methods it is composed of); the model's context bounds its budgets."""
+    from .engines.build import check_confidences
     from .evaluation.naming import method_of
     from .evaluation.scorers import beside, format_of
     from .methods.facts import check, facts
@@ -312,7 +317,9 @@ def _check_method(plain: dict[str, Any]) -> None:
             chat=None,
             reserve=plain["answer"]["reserve"],
         )
-        if scorer is None and (known := facts(method)).needs_scorer:
+        known = facts(method)
+        check_confidences(plain["engine"], known.confidences)
+        if scorer is None and known.needs_scorer:
             raise SettingError(
                 f"method={known.name} needs a model that scores, and scorer=none; add scorer=... (--help lists them)"
             )

@@ -16,6 +16,13 @@ from .errors import SettingError
 PACKAGE = Path(__file__).parent
 
 
+def python_path() -> str:
+    """PYTHONPATH for a process that is started elsewhere: it finds s1x and its Hydra plugins, installed or not."""
+    own = [str(PACKAGE.parent), str(PACKAGE / "plugins")]
+    before = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path not in own]
+    return os.pathsep.join([*own, *before])
+
+
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; renamed to `path` when the block ends, removed when it fails.

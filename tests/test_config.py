@@ -17,7 +17,7 @@ from .conftest import NO_LOCAL
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
-GROUPS = ("chat", "compat", "data", "distributed", "engine", "method", "model", "scale", "task", "tracking", "train")
+GROUPS = ("chat", "compat", "data", "distributed", "engine", "method", "model", "scale", "submit", "task", "tracking", "train")
 SCALES = sorted(file.stem for file in (CONF / "scale").glob("*.yaml"))
 MEMBERS = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 NEEDS = {"task=lm_eval": ["task.lm_eval=gsm8k"]}
@@ -50,6 +50,15 @@ def test_a_method_that_asks_a_scorer_needs_one(composed):
         with pytest.raises(SettingError, match=f"method={method} needs a model that scores, and scorer=none"):
             validate(composed(f"method={method}", "sampling.temperature=1"))
     validate(composed("method=best_of_n", "sampling.temperature=1", "scorer=math_shepherd"))
+
+
+def test_a_method_that_looks_at_confidence_needs_an_engine_that_says_it(composed):
+    with pytest.raises(
+        SettingError, match="^engine=vllm: it does not say the log-probabilities of the whole vocabulary at each"
+    ):
+        validate(composed("method=self_certainty", "engine=vllm", "sampling.temperature=1"))
+    for method in ("deepconf", "deepconf_online"):
+        validate(composed(f"method={method}", "engine=vllm", "sampling.temperature=1"))
 
 
 @pytest.mark.parametrize(

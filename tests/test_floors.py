@@ -20,7 +20,7 @@ FLOORS = [
     {"tasks", "tiny"},
     {"data"},
     {"report", "tracking"},
-    {"training", "importing"},
+    {"training", "importing", "submit"},
     {"evaluation"},
     {"stages"},
     {"benches"},
@@ -120,6 +120,17 @@ def test_engines_see_only_the_port_and_methods_see_no_engine_and_no_file():
             assert not re.search(r"\bopen\(|\bPath\(|import os\b", path.read_text(encoding="utf-8")), path
         if own == "report":
             assert not [n for n in names if n.startswith(("models", "engines", "streams", "methods"))], path
+
+
+def test_a_method_imports_the_contract_and_what_methods_share_and_nothing_else():
+    shared = {"base", "checks", "pools", "search", "turns"}
+    inside = {"dvts": {"beam_search"}}  # which is a beam search in each of several trees
+    for path in sorted((ROOT / "s1x" / "methods").glob("*.py")):
+        if path.stem in {"__init__", "facts"} | shared:
+            continue
+        allowed = {"streams.types"} | {f"methods.{name}" for name in shared | inside.get(path.stem, set())}
+        assert {name.rpartition(".")[0] for name in imports(path)} <= allowed, path.stem
+    assert METHODS - shared  # there are some
 
 
 def test_nobody_outside_methods_names_a_method():

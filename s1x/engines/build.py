@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from ..models.device import cuda_devices, device_memory
 from ..models.facts import model_facts
-from ..streams.engine import Engine
+from ..streams.engine import Engine, can_say
+from ..streams.types import CONFIDENCES
 from .placement import placed
 from .replicas import Replicas, device_groups
 
@@ -53,6 +54,24 @@ def takes(engine: Mapping[str, Any], setting: str) -> bool:
     """Whether the engine of the group `engine` has such a setting. Raises ValueError where there is no such engine."""
     parameters = inspect.signature(_class(engine)).parameters
     return setting in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def check_confidences(engine: Mapping[str, Any], needed: Collection[str], built: Engine | None = None) -> None:
+    """Raises ValueError where the engine of the group `engine` does not say what `needed` measures of confidence are made of.
+
+    built: that engine, which may know better than its class; servers are asked.
+    """
+    for name in sorted(needed):
+        if built is not None:
+            said = can_say(built, name)
+        else:  # a property is known of the engine itself alone
+            there = getattr(_class(engine), "confidences", frozenset())
+            said = not isinstance(there, Collection) or name in there
+        if not said:
+            raise ValueError(
+                f"engine={engine.get('name')}: it does not say the {CONFIDENCES[name]}, which this method needs; choose "
+                + ("another, such as engine=transformers or engine=vllm" if name == "top20" else "engine=transformers")
+            )
 
 
 def context_length(engine: Mapping[str, Any], model: Mapping[str, Any]) -> int:

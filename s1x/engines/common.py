@@ -11,7 +11,7 @@ from ..models.facts import model_facts
 from ..models.fingerprint import fingerprint
 from ..models.tokenizer import check_ids, padded_ids
 from ..models.weights import check_weights
-from ..streams.engine import Chunk, Counters, Open, Rows, Scoring
+from ..streams.engine import BEHIND, Chunk, Counters, Open, Rows, Scoring
 
 
 class ModelEngine:
@@ -25,6 +25,7 @@ class ModelEngine:
     name: ClassVar[str]  # in fingerprints: what is stored is found again by it
     packages: ClassVar[Sequence[str]] = ()  # whose version decides what is written; the first that is installed
     scores: frozenset[str] = frozenset()
+    confidences: frozenset[str] = frozenset()
     loads: ClassVar[bool] = True  # weights, which are to be whole
 
     def __init__(
@@ -102,7 +103,7 @@ def check_scoring(request: Scoring, scores: frozenset[str], context_length: int)
     ids, at = request.ids, request.at
     if kind not in scores:
         raise ValueError(f'Scoring.of="{kind}": this engine scores {", ".join(sorted(scores)) or "nothing"}.')
-    last = len(ids) - (kind == "next")
+    last = len(ids) - (kind in BEHIND)
     if not at or not 1 <= at[0] or at[-1] > last or any(a >= b for a, b in zip(at, at[1:])):
         raise ValueError(f"Scoring.at={at}: positions must rise from 1 or more to {last} at most.")
     if len(ids) > context_length:

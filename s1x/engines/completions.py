@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -20,9 +20,11 @@ from .tally import Counts, Event, Miscounted, Tally
 
 log = logging.getLogger(__name__)
 
+TOP = 20  # ids whose log-probabilities make a confidence: as many as `vllm serve` says unless told otherwise (--max-logprobs)
 _READ_BYTES = 1 << 22  # a line of an answer repeats the prompt's ids
 _TAIL_S = 2.0  # patience with what a server has to say when a stream is finished: how much of it was cached
 _ANSWER_BYTES, _REFUSAL_BYTES = 1 << 26, 1 << 16  # what is read of an answer in one piece, and of a refusal
+_LIKELIEST_BYTES = 1 << 12  # and of what is said of the `TOP` likeliest ids in place of one
 AGAIN = {408, 409, 425, 429}  # and every 5xx: the same request may succeed later
 # What may change tokens beside temperature, seed and stops, at the value that changes none. A server fills in what a request
 # leaves out, from the model's generation_config.json or from its own command line; so nothing is left out.
@@ -94,10 +96,11 @@ def body(
     logprobs: bool,
     priority: int | None,
     interval: int = 1,
+    top: bool = False,
     unknown: Collection[str] = (),
 ) -> dict[str, Any]:
     """The request of a part. Nothing but its own stop ids may end it: `ignore_eos`. interval: tokens per event (vLLM 0.32).
-    unknown: see `plain`."""
+    top: also say what the likeliest ids were. unknown: see `plain`."""
     request: dict[str, Any] = {
         **plain(model, unknown),
         "prompt": list(part.prefix),
@@ -116,8 +119,10 @@ def body(
         request["stop_token_ids"] = sorted(part.stop_ids)
     if part.banned:
         request["logit_bias"] = {str(i): -100 for i in sorted(part.banned)}
-    if logprobs:
-        request["logprobs"] = 0
+    if logprobs or top:
+        request["logprobs"] = TOP if top else 0
+    if top:
+        request["return_tokens_as_token_ids"] = True  # else ids of the same text are one
     if priority is not None:
         request["priority"] = priority
     return request
@@ -196,7 +201,7 @@ class Endpoint:
                             data = line[5:].strip()
                             if data == b"[DONE]":
                                 break
-                            event = tally.take(self._event(json.loads(data), "logprobs" in request))
+                            event = tally.take(self._event(json.loads(data), request.get("logprobs")))
                             if event.ids or event.finished and not finished:
                                 seconds = _TAIL_S if event.finished else self._between_s
                                 patience.reschedule(asyncio.get_running_loop().time() + seconds)
@@ -231,13 +236,15 @@ class Endpoint:
             async with asyncio.timeout(self._first_s):
                 async with self.session.post(f"{self.url}/{path}", json=request, **self._sent) as answer:
                     await self._check(answer)
-                    return read(await _json(answer))
+                    many = len(request["prompt"]) if request.get("prompt_logprobs") else 0
+                    return read(await _json(answer, _ANSWER_BYTES + many * _LIKELIEST_BYTES))
         except (*_FAILURES, IndexError) as error:
             raise self._broken(error) from None
         finally:
             self.open -= 1
 
-    def _event(self, data: dict[str, Any], logprobs: bool) -> Event:
+    def _event(self, data: dict[str, Any], logprobs: int | None) -> Event:
+        """logprobs: how many ids beside each token were asked for (None: not even its own log-probability)."""
         if "error" in data:
             error = data["error"]
             if isinstance(error.get("code"), int) and 400 <= error["code"] < 500 and error["code"] not in AGAIN:
@@ -246,17 +253,21 @@ class Endpoint:
         usage = data.get("usage") or {}
         written = _count(usage.get("completion_tokens"))
         if not data["choices"]:
-            return Event([], [] if logprobs else None, cached_tokens(data), False, written)
+            return Event([], None if logprobs is None else [], cached_tokens(data), False, written)
         (choice,) = data["choices"]
         ids = choice.get("token_ids") or []
         if not all(type(token) is int and token >= 0 for token in ids):
             raise ValueError("token_ids")
-        given = None
-        if logprobs:
-            given = [float(p) for p in (choice.get("logprobs") or {}).get("token_logprobs") or []]
+        given, sure, said = None, None, choice.get("logprobs") or {}
+        if logprobs is not None:
+            given = [float(p) for p in said.get("token_logprobs") or []]
             if len(given) != len(ids) or not all(map(is_logprob, given)):
                 raise ValueError("token_logprobs")
-        return Event(ids, given, None, choice.get("finish_reason") is not None, written)
+        if logprobs:
+            sure = [top20(top.values()) for top in said.get("top_logprobs") or []]
+            if len(sure) != len(ids):
+                raise ValueError("top_logprobs")
+        return Event(ids, given, None, choice.get("finish_reason") is not None, written, sure)
 
     async def _check(self, answer: aiohttp.ClientResponse) -> None:
         if answer.status == 200:
@@ -316,13 +327,22 @@ def is_logprob(value: float) -> bool:
     return -math.inf <= value < 1  # rounding may leave a little above 0; not a number is none
 
 
-async def _json(answer: aiohttp.ClientResponse) -> Any:
+def top20(values: Iterable[Any]) -> float:
+    """The confidence (types.Confidence) where a token was written: of the log-probabilities of the `TOP` likeliest ids and of
+    its own, which may be one of them. Raises ValueError where there are fewer, or they are none."""
+    numbers = [float(value) for value in values]
+    if len(numbers) < TOP or not all(map(is_logprob, numbers)):
+        raise ValueError("top_logprobs")
+    return -sum(sorted(numbers)[-TOP:]) / TOP
+
+
+async def _json(answer: aiohttp.ClientResponse, most: int = _ANSWER_BYTES) -> Any:
     """An answer in one piece, up to a length that no honest one has."""
     parts, size = [], 0
     async for part in answer.content.iter_any():
         parts.append(part)
         size += len(part)
-        if size > _ANSWER_BYTES:
+        if size > most:
             raise ValueError("too long")
     return json.loads(b"".join(parts))
 

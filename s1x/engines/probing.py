@@ -35,7 +35,7 @@ _HEAD_IDS = tuple(range(8))  # at which a value head is read out
 class Abilities(NamedTuple):
     """What a server can do besides what it must: take priorities, score (Engine.scores), count its tokens. `served`: what it
     says of the model. `unknown`: fields of a request that it refuses. `labels`: how many a request may ask for, 0 for none.
-    `writes`: False for one that reads out a value head."""
+    `writes`: False for one that reads out a value head. `top20`: whether it says the likeliest ids with what it writes."""
 
     served: Served
     priorities: bool
@@ -44,6 +44,7 @@ class Abilities(NamedTuple):
     unknown: frozenset[str] = frozenset()
     labels: int = 0
     writes: bool = True
+    top20: bool = False
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -91,9 +92,9 @@ async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: i
     not return token ids or cannot forbid ids.
     """
 
-    async def two_tokens(banned: frozenset[int]) -> list[Event]:
+    async def two_tokens(banned: frozenset[int], top: bool = False) -> list[Event]:
         part = Part(prefix=(1,), limit=2, banned=banned, stop_ids=frozenset(), seed=None)
-        asked = body(model_id, part, GREEDY, logprobs=False, priority=priority, unknown=unknown)
+        asked = body(model_id, part, GREEDY, logprobs=False, priority=priority, top=top, unknown=unknown)
         async with aclosing(endpoint.complete(asked)) as events:
             return [event async for event in events]
 
@@ -146,8 +147,10 @@ async def probe(endpoint: Endpoint, model_id: str, model: str, context_length: i
     fields = plain(model_id, unknown)
     labels = await _labels(endpoint, fields, priority, tuple(sorted(ids | {0, 1})))
     prompts = await _rows(endpoint, Scoring((1, 1), (1,), "next"), fields, 0, priority)
-    scores = frozenset(kind for kind, able in (("labels", labels), ("next", prompts)) if able)
-    return Abilities(served, priority is not None, scores, counts, unknown, labels)
+    likeliest = prompts and await _rows(endpoint, Scoring((1, 1), (1,), "top20"), fields, 0, priority)
+    scores = frozenset(kind for kind, able in (("labels", labels), ("next", prompts), ("top20", likeliest)) if able)
+    top = await _tried(lambda: two_tokens(frozenset(), top=True))
+    return Abilities(served, priority is not None, scores, counts, unknown, labels, top20=bool(top))
 
 
 def _counts(events: list[Event]) -> Counts:
@@ -176,18 +179,24 @@ async def _rows(endpoint: Endpoint, scoring: Scoring, fields: dict[str, Any], la
     rows, asked = None, Asked(0, scoring, 1 << 30)
     for part in asked.parts(fields, labels):
         request = part.body if priority is None else part.body | {"priority": priority}
-        for tries in (2, 1, 0):
-            try:
-                got = await endpoint.whole(part.path, request, part.read)
-                break
-            except Refused:
-                return None
-            except Broken as error:
-                if not tries:
-                    return None
-                await asyncio.sleep(min(error.after, 60.0))
+        got = await _tried(lambda: endpoint.whole(part.path, request, part.read))
+        if got is None:
+            return None
         rows = asked.take(part.place, got.value)
     return rows
+
+
+async def _tried(question: Callable[[], Awaitable[Any]]) -> Any:
+    """What a server answers to something that it may not know: None where it refuses, or fails again and again."""
+    for tries in (2, 1, 0):
+        try:
+            return await question()
+        except Refused:
+            return None
+        except Broken as error:
+            if tries:
+                await asyncio.sleep(min(error.after, 60.0))
+    return None
 
 
 async def _reads_out(endpoint: Endpoint, served: Served, model_id: str, patiently: Patiently, refused: Refused) -> Abilities:

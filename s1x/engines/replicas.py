@@ -56,7 +56,7 @@ class Replicas:
             raise ValueError(f"engine.replicas={n} is too small; it must be at least 1.")
         model = make()  # no weights are loaded here: an engine loads at its first poll
         self.fingerprint, self.context_length = model.fingerprint, model.context_length
-        self.capacity, self.scores = n * model.capacity, model.scores
+        self.capacity, self.scores, self.confidences = n * model.capacity, model.scores, model.confidences
         self._make, self._devices = make, list(devices) if devices else [None] * n
         self._processes: list[_Process | None] = [None] * n
         self._restarts = [0] * n

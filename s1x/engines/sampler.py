@@ -5,6 +5,9 @@ The generator is counter-based: no state, so a stream draws the same noise howev
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection, Sequence
+
 import torch
 from torch import Tensor
 
@@ -58,6 +61,30 @@ def draw(logits: Tensor, temperature: Tensor, top_p: Tensor, top_k: Tensor, nois
 def logprob(logits: Tensor, ids: Tensor) -> Tensor:
     """[rows] log-probability of `ids` under the plain softmax of `logits` [rows, vocabulary]."""
     return logits.gather(1, ids[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def top20(logits: Tensor) -> Tensor:
+    """[rows] mean of -log p over the 20 likeliest ids of `logits` [rows, vocabulary]; of all where there are fewer."""
+    return logits.logsumexp(-1) - logits.topk(min(20, logits.shape[1])).values.mean(-1)
+
+
+def kl(logits: Tensor) -> Tensor:
+    """[rows] KL(U || p) of the plain softmax p of `logits` [rows, vocabulary] from the uniform distribution U."""
+    return logits.logsumexp(-1) - logits.mean(-1) - math.log(logits.shape[1])
+
+
+CONFIDENCES = {"top20": top20, "kl": kl}
+
+
+def confidences(logits: Tensor, asked: Sequence[Collection[str]]) -> list[dict[str, list[float]] | None]:
+    """The measures that are `asked` of each row of `logits` [rows, vocabulary], as a list of one number each."""
+    found: list[dict[str, list[float]] | None] = [None] * len(asked)
+    for name in frozenset[str]().union(*asked):
+        rows = [i for i, names in enumerate(asked) if name in names]
+        of = logits if len(rows) == len(asked) else logits[rows]
+        for i, value in zip(rows, CONFIDENCES[name](of).tolist(), strict=True):
+            found[i] = {**(found[i] or {}), name: [value]}
+    return found
 
 
 def logprobs(logits: Tensor, rows: Tensor, ids: Tensor) -> Tensor:

@@ -1,15 +1,17 @@
 """A hash-function "language model" for tests and scheduler benchmarks: deterministic, instant, no dependencies.
 
 The next token is a hash of everything before it (and, when sampling, of the noise key and the position), so it does not
-matter how a stream was batched, resumed or shared. Log-probabilities depend on the token alone.
+matter how a stream was batched, resumed or shared. Log-probabilities depend on the token alone, measures of confidence on what
+stands before it.
 """
 
 from __future__ import annotations
 
+import math
 from itertools import count
 
 from ..streams.engine import Chunk, Counters, Open, Rows, Scoring
-from ..streams.types import Ids, Sampling
+from ..streams.types import CONFIDENCES, Ids, Sampling
 from .common import check_scoring
 
 _MASK = (1 << 64) - 1
@@ -25,13 +27,18 @@ def _number(state: int, salt: int) -> float:
     return -float(((h ^ (h >> 31)) * 0x94D049BB133111EB & _MASK) >> 44) / (1 << 20) * 5
 
 
+_LEAST = {"top20": math.log(20), "kl": 0.0}  # that any distribution has
+_SALTS = {"top20": -2, "kl": -3}  # beside those of labels, which are ids
+
+
 class ScriptedEngine:
     """`tokens_per_poll` tokens for each of up to `capacity` streams per poll, served by (priority, arrival).
 
     ends: stop tokens and their chances per 10,000 tokens (None: each of `stop_ids` with `end_chance`).
     """
 
-    scores = frozenset({"labels", "next", "head"})
+    confidences = frozenset(CONFIDENCES)
+    scores = frozenset({"labels", "next", "head"}) | confidences
     outputs = 2  # of its value head
 
     def __init__(
@@ -87,11 +94,12 @@ class ScriptedEngine:
             chunks.append(Rows(handle, self.rows(request), True))
         self._scorings.clear()
         for handle, active in list(self._active.items()):
-            ids, done = active.take(self.tokens_per_poll)
+            sure: dict[str, list[float]] = {name: [] for name in active.request.confidences}
+            ids, done = active.take(self.tokens_per_poll, sure)
             self.counters.decoded += len(ids)
             if done:
                 del self._active[handle]
-            chunks.append(Chunk(handle, ids, [*map(logprob, ids)] if active.request.logprobs else None, done))
+            chunks.append(Chunk(handle, ids, [*map(logprob, ids)] if active.request.logprobs else None, done, sure or None))
         return chunks
 
     def close(self) -> None:
@@ -103,14 +111,21 @@ class ScriptedEngine:
         """What it says of the ids of a scoring: hashes of what was read."""
         if request.of == "next":
             return [(logprob(request.ids[n]),) for n in request.at]
-        salts = range(self.outputs) if isinstance(request.of, str) else request.of
+        salts = range(self.outputs) if request.of == "head" else request.of
         rows, reader, read = [], _Active(self, Open((), 0)), 0
         for n in request.at:
             for token in request.ids[read:n]:
                 reader.push(token)
             read = n
-            rows.append(tuple(_number(reader.state, salt) for salt in salts))
+            if isinstance(salts, str):
+                rows.append((reader.confidence(salts),))
+            else:
+                rows.append(tuple(_number(reader.state, salt) for salt in salts))
         return rows
+
+    def confidence(self, name: str, ids: Ids) -> float:
+        """The model's confidence in what follows `ids`."""
+        return _Active(self, Open(ids, 1)).confidence(name)
 
     def next_token(self, ids: Ids, sampling: Sampling = Sampling(), forbidden: frozenset[int] = frozenset()) -> int:
         """The model itself, one token at a time: what follows `ids`."""
@@ -145,13 +160,19 @@ class _Active:
             if token not in forbidden:
                 return token
 
-    def take(self, n: int) -> tuple[list[int], bool]:
+    def confidence(self, name: str) -> float:
+        return _LEAST[name] - _number(self.state, _SALTS[name])
+
+    def take(self, n: int, sure: dict[str, list[float]]) -> tuple[list[int], bool]:
+        """Up to `n` ids, and whether these were the last; adds to `sure` the confidences at each."""
         request, ids = self.request, []
         room = self.engine.context_length - len(request.prefix)
         limit = min(request.limit, room)
         while len(ids) < n and self.made < limit:
             banned = request.forbid.ids if request.forbid and self.made < request.forbid.first else frozenset()
             token = self.draw(banned)
+            for name, values in sure.items():
+                values.append(self.confidence(name))
             self.push(token)
             self.position += 1
             self.made += 1

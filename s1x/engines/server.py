@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from ..errors import no_key
 from ..models.fingerprint import version_key
 from ..streams.engine import Chunk, EngineError, Open, Rows, Scoring
+from ..streams.types import CONFIDENCES
 from .common import ModelEngine, alive, at_least_one
 from .looped import key_of
 from .parts import Chain
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KINDS = frozenset({"labels", "next", "head"})
+KINDS = frozenset({"labels", "next", "head", "top20"})
 
 
 class Absent(EngineError):
@@ -62,9 +63,10 @@ class ServerEngine(ModelEngine):
     send together (vLLM 0.32; others ignore it).
 
     The constructor reads small files only; servers are asked what else they can do at the first poll, or when somebody looks at
-    `scores`: the prompt's log-probabilities, labels, or, from `vllm serve` of a model with a value head (POST /pooling), its
-    outputs. `counters.prefill_cached` and `scored_cached` need servers that were started with `--enable-prompt-tokens-details`.
-    Log-probabilities are what a server says: vLLM's count the ids of the padded vocabulary, too.
+    `scores`: the prompt's log-probabilities, those of the 20 likeliest ids, labels, or, from `vllm serve` of a model with a
+    value head (POST /pooling), its outputs. `counters.prefill_cached` and `scored_cached` need servers that were started with
+    `--enable-prompt-tokens-details`. Log-probabilities are what a server says: vLLM's count the ids of the padded vocabulary,
+    too.
     """
 
     name, loads = "server", False
@@ -126,6 +128,7 @@ class ServerEngine(ModelEngine):
         )
         self._client: Any = None
         self._scores: frozenset[str] | None = None
+        self._confidences: frozenset[str] = frozenset()
         self._open: dict[int, Open | Scoring] = {}
         self._new: list[Chain | Asked] = []
 
@@ -142,6 +145,11 @@ class ServerEngine(ModelEngine):
                 log.warning("%s; what is stored is used until then.", error)
                 self._scores = KINDS
         return self._scores
+
+    @property
+    def confidences(self) -> frozenset[str]:  # type: ignore[override]
+        """What all servers report of the 20 likeliest ids with the tokens that they write; asked as for `scores`."""
+        return self._confidences if self.scores is not KINDS else KINDS & CONFIDENCES.keys()
 
     def open(self, request: Open) -> int:
         """Queue a stream; returns its handle. A prefix must not be empty."""
@@ -228,7 +236,7 @@ class ServerEngine(ModelEngine):
         if self.version:
             self._versions()
         self._client = Client(self.settings, self.counters)
-        self._scores = self._client.scores
+        self._scores, self._confidences = self._client.scores, self._client.confidences
 
 
 def _list(said: dict[str, str | None]) -> str:

@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from ..streams.engine import Chunk, Counters, EngineError, Rows
+from ..streams.types import CONFIDENCES
 from .common import no_room
 from .completions import Broken, Endpoint, Refused, Served, Unreachable, body, plain, sessions
 from .looped import Looped, key_of
@@ -32,6 +33,7 @@ _SAID = {
     "next": "log-probabilities of tokens that are there",
     "labels": "log-probabilities of labels",
     "head": "outputs of a value head",
+    **{name: f"{what} of tokens that are there" for name, what in CONFIDENCES.items()},
 }
 
 
@@ -39,7 +41,7 @@ class Client(Looped):
     """The side that lives on the event loop's thread. Chunks, rows and errors leave through `arrived`; what is done is counted
     in `counters`.
 
-    scores: of "next", "labels" and "head", what all servers can say. writes: whether all of them write.
+    scores, confidences: what all servers can say (streams/engine.py). writes: whether all of them write.
     """
 
     def __init__(self, settings: ServerSettings, counters: Counters) -> None:
@@ -70,6 +72,7 @@ class Client(Looped):
         found = await asyncio.gather(*map(self._ask, self.endpoints))
         self._priorities = all(server.priorities for server in found)
         self.scores = frozenset.intersection(*(server.scores for server in found))
+        self.confidences = frozenset({"top20"} if all(server.top20 for server in found) else ())
         self.writes, self._labels = all(server.writes for server in found), min(server.labels for server in found)
         self._unknown = frozenset[str]().union(*(server.unknown for server in found))
         for endpoint, server in zip(self.endpoints, found, strict=True):
@@ -200,6 +203,7 @@ class Client(Looped):
             logprobs=request.logprobs,
             priority=self._priority(chain),
             interval=1 if request.watched else self.settings.stream_interval,
+            top="top20" in request.confidences and "top20" in self.confidences,
             unknown=self._unknown,
         )
         async with aclosing(endpoint.complete(asked)) as events:
@@ -213,7 +217,8 @@ class Client(Looped):
                 ids = chain.take(event.ids)
                 counters.decoded += len(ids)
                 logprobs = None if event.logprobs is None else event.logprobs[: len(ids)]
-                self.arrived.put(Chunk(chain.handle, ids, logprobs, chain.done))
+                sure = None if event.top20 is None else {"top20": event.top20[: len(ids)]}
+                self.arrived.put(Chunk(chain.handle, ids, logprobs, chain.done, sure))
                 if chain.redraw or chain.done and not event.finished:  # more than was asked for is of no use
                     return
 

@@ -1,4 +1,5 @@
-"""Scorings as requests to a server: log-probabilities of a prompt, labels behind its first n ids, outputs of a value head.
+"""Scorings as requests to a server: log-probabilities of a prompt or of the 20 likeliest ids in each of its places, labels
+behind its first n ids, outputs of a value head.
 
 Labels are asked for one position at a time, by a request for one token, so that the prefix cache serves what was read before.
 vLLM says the log-probabilities of the ids that a request names (`logprob_token_ids` of POST /v1/completions). From a server
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ..streams.engine import Rows, Scoring
 from ..streams.types import Ids, Row
-from .completions import Broken, Refused, cached_tokens, is_logprob
+from .completions import TOP, Broken, Refused, cached_tokens, is_logprob, top20
 from .parts import Reading
 
 NAMED = 128  # labels that one request may name (vLLM: MAX_LOGPROB_TOKEN_IDS)
@@ -62,7 +63,7 @@ class Asked:
             )
         self.handle, self.request = handle, request
         self.server: int | None = None
-        self._reading = Reading(handle, request, context_length) if request.of == "next" else None
+        self._reading = Reading(handle, request, context_length) if request.of in ("next", "top20") else None
         self._parts = 0
         self._answers: dict[int, Any] = {}
 
@@ -70,7 +71,8 @@ class Asked:
         """The requests. fields: what every one says (completions.plain). labels: how many one may ask for, NAMED or DRAWN."""
         ids, at, of = self.request.ids, self.request.at, self.request.of
         if self._reading:
-            asked = [(prompt_request(fields, self._reading.prompt, self._reading.drawn), at[-1])]
+            beside = TOP if of == "top20" else 0
+            asked = [(prompt_request(fields, self._reading.prompt, self._reading.drawn, beside), at[-1])]
         elif of == "head":
             asked = [(head_request(fields["model"], ids[: at[-1]]), at[-1])]
         else:
@@ -105,10 +107,13 @@ class Asked:
 Request = tuple[str, dict[str, Any], Callable[[Answer], Got]]  # path, body, how the answer is read
 
 
-def prompt_request(fields: dict[str, Any], prompt: Ids, drawn: int | None) -> Request:
-    """For log-probabilities of the ids of a prompt, and of one that is drawn for want of room."""
-    extra = {} if drawn is None else {"allowed_token_ids": [drawn], "logprobs": 0}
-    return _one_token(fields, prompt, partial(_prompt, prompt, drawn), prompt_logprobs=0, **extra)
+def prompt_request(fields: dict[str, Any], prompt: Ids, drawn: int | None, beside: int = 0) -> Request:
+    """For log-probabilities of the ids of a prompt, and of one that is drawn for want of room; or, where the likeliest `beside`
+    them are asked for, for the confidence at each."""
+    named = {"return_tokens_as_token_ids": True} if beside else {}
+    extra = {} if drawn is None else {"allowed_token_ids": [drawn], "logprobs": beside, **named}
+    read = partial(_likeliest, prompt, drawn) if beside else partial(_prompt, prompt, drawn)
+    return _one_token(fields, prompt, read, prompt_logprobs=beside, **extra)
 
 
 def named_request(fields: dict[str, Any], prompt: Ids, labels: Ids) -> Request:
@@ -138,13 +143,29 @@ def _one_token(fields: dict[str, Any], prompt: Ids, read: Callable[[Answer], Got
 
 def _prompt(prompt: Ids, drawn: int | None, answer: Answer) -> Got:
     """A number for each id of the prompt (NaN for the first), and that of the drawn one."""
-    (choice,) = answer["choices"]
-    if choice.get("prompt_logprobs") is None:
-        raise Refused("it returns no prompt_logprobs")
-    given = choice["prompt_logprobs"]
-    values = [float(place[str(token)]["logprob"]) for place, token in zip(given[1:], prompt[1:], strict=True)]
+    choice, given = _places(prompt, answer)
+    values = [float(place[str(token)]["logprob"]) for place, token in zip(given, prompt[1:], strict=True)]
     last = None if drawn is None else _checked(choice["logprobs"]["token_logprobs"])[0]
     return Got(([math.nan, *_checked(values)], last), cached_tokens(answer))
+
+
+def _likeliest(prompt: Ids, drawn: int | None, answer: Answer) -> Got:
+    """The same of the confidence at each."""
+    choice, given = _places(prompt, answer)
+    values = [top20(said["logprob"] for said in place.values()) for place in given]
+    last = None if drawn is None else top20(choice["logprobs"]["top_logprobs"][0].values())
+    return Got(([math.nan, *values], last), cached_tokens(answer))
+
+
+def _places(prompt: Ids, answer: Answer) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The only choice, and what is said at each id of the prompt but the first."""
+    (choice,) = answer["choices"]
+    given = choice.get("prompt_logprobs")
+    if given is None:
+        raise Refused("it returns no prompt_logprobs")
+    if len(given) != len(prompt):
+        raise Broken("prompt_logprobs of another prompt")
+    return choice, given[1:]
 
 
 def _named(labels: Ids, answer: Answer) -> Got:

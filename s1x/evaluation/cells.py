@@ -38,7 +38,7 @@ OnDone = Callable[[Cell, Any], None]
 
 @dataclass
 class Opened:
-    """A cell under way: what it needs, and the traces that are there."""
+    """A cell under way: what it needs, and the traces that are there. `questions` are those it asks (None: its task's)."""
 
     cell: Cell
     chat: Chat
@@ -47,6 +47,10 @@ class Opened:
     scorer: Scorer | None = None
     traces: dict[tuple[int, int], tuple[Trace, list[Grading]]] = field(default_factory=dict)
     failed: bool = False
+    questions: Any = None
+
+    def __post_init__(self) -> None:
+        self.questions = self.task.questions if self.questions is None else self.questions
 
     @property
     def until(self) -> tuple[str, ...]:
@@ -61,7 +65,7 @@ class Opened:
 
     @property
     def expected(self) -> int:
-        return len(self.task.questions) * self.task.repeats
+        return len(self.questions) * self.task.repeats
 
     def ask(self, question: Any, repeat: int) -> Ask:
         """The question as the cell's method meets it."""
@@ -213,10 +217,12 @@ def jobs(opened: list[Opened], grader: Grader) -> Iterator[Job]:
     tasks = list({id(o.task): o.task for o in opened}.values())
     order = 0
     for task in tasks:
-        members = [o for o in opened if o.task is task]
+        members = [(o, {question.doc_id for question in o.questions}) for o in opened if o.task is task]
         for question in task.questions:
             order += 1
-            for number, o in enumerate(members):
+            for number, (o, asked) in enumerate(members):
+                if question.doc_id not in asked:
+                    continue
                 for repeat in range(task.repeats):
                     if not o.failed:
                         arrival = Arrival(o, question, repeat, grader)

@@ -39,7 +39,7 @@ from .scorers import format_of
 
 SIMULATED, FEWEST = 30, 4  # questions
 READS = 60_000  # by which their number is lowered, so that a plan takes seconds
-UNSURE = -9.0  # log-probability of every token
+UNSURE = 9.0  # confidence at every token, and its log-probability below 0
 NORMAL = NormalDist()
 Reads = dict[Any, float]  # tokens by stream key and by (model, row of scores), times the questions that they stand for
 
@@ -93,7 +93,9 @@ class World:
         self.reads[key] = max(end, self.reads.get(key, 0))
         ids = (1 << 30 | int.from_bytes(key[:3], "little"),) * tokens  # of its own, so that no two answers agree
         reason = "stop" if ended else "limit" if limit == read.limit else "context"
-        return Span(ids, reason, read.start, end, stop if ended else (), (UNSURE,) * tokens if read.logprobs else None)
+        logprobs = (-UNSURE,) * tokens if read.logprobs else None
+        confidence = (UNSURE,) * tokens if read.confidence else None
+        return Span(ids, reason, read.start, end, stop if ended else (), logprobs, confidence)
 
     def score(self, score: Score) -> list[tuple[float, ...]]:
         """Rows that differ from one another and mean nothing."""

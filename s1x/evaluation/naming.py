@@ -27,6 +27,7 @@ NOT_KEYED = (
     "debug",
     "scale",
     "compat",
+    "submit",
 )  # settings that change no result
 TOKENS = ("dtype", "quantization", "lora", "arguments")  # of an engine: part of what a cell is called where they are set
 

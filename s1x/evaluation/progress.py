@@ -1,16 +1,18 @@
-"""Progress of an evaluation: one bar on a terminal, a line now and then elsewhere, live numbers for W&B."""
+"""Progress of an evaluation: one bar on a terminal, a line now and then elsewhere, a file, live numbers for W&B."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from .. import tracking
 from ..cell import Cell
 from ..errors import printable
 from ..streams.scheduler import Progress
+from .pace import Pace
 
 log = logging.getLogger(__name__)
 
@@ -18,16 +20,17 @@ REDRAW_SECONDS, REPORT_SECONDS, LOG_SECONDS = 0.2, 10.0, 30.0
 
 
 class Meter:
-    """Counts traces and tokens over all engine groups of a sweep."""
+    """Counts traces and tokens over all engine groups of a sweep, whose directory says how far it is."""
 
-    def __init__(self, cells: list[Cell]):
+    def __init__(self, cells: list[Cell], sweep: Path):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         self.cells, self.done, self.began = len(cells), 0, time.monotonic()
         self.common = set.intersection(*(set(c.overrides) for c in cells)) if len(cells) > 1 else set()
-        self.total = self.traces = self.tokens = self.before = 0
+        self.total = self.traces = self.tokens = self.before = self.begun = 0
+        self.pace = Pace(sweep)
         self.awaited = 0  # answers whose grades are awaited
         self.readers: Counter[str] = Counter()  # of all cells, see metrics.cell.graded_by
         self._drawn = self._sent = self._logged = time.monotonic()
@@ -49,12 +52,20 @@ class Meter:
         self._bar.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         self._bar.stop()
+        state = "done" if kind is None else "failed" if issubclass(kind, Exception) else "stopped"
+        self.pace.say(self.traces, self.expected, self.tokens, state)
+
+    @property
+    def expected(self) -> int:
+        """Traces of all cells, as far as they are known: groups that have not begun are taken to be like those that have."""
+        return round(self.total * self.cells / self.begun) if self.begun else 0
 
     def begin(self, opened: list[Any]) -> None:
         """The next group of cells starts."""
         self.total += sum(o.expected for o in opened)
+        self.begun += len(opened)
         self.before = self.tokens
         self._bar.update(self._row, description=printable(opened[0].cell.cfg.model.name), total=self.total)
 
@@ -65,6 +76,7 @@ class Meter:
     def tick(self) -> None:
         """Draw or say how far it is, if it is time."""
         now = time.monotonic()
+        self.pace.say(self.traces, self.expected, self.tokens)
         rate = f"{self.tokens / max(now - self.began, 1e-9):,.0f} tokens/s  {self.done}/{self.cells} cells"
         if self.awaited:
             rate += f"  {self.awaited:,} answers to grade"

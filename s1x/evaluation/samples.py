@@ -23,9 +23,9 @@ def graded_text(trace: Trace, chat: Chat, until: Sequence[str]) -> str:
 
 
 def compact(trace: Trace) -> Trace:
-    """The same trace with ids in arrays: a sweep holds many long ones until their cell is complete."""
+    """The same trace with ids in arrays: a sweep holds many long ones until their cell is complete. Confidences have served."""
     for at, s in enumerate(trace.segments):
-        trace.segments[at] = replace(s, ids=array("i", s.ids), logprobs=s.logprobs and array("f", s.logprobs))
+        trace.segments[at] = replace(s, ids=array("i", s.ids), logprobs=s.logprobs and array("f", s.logprobs), confidence=None)
     trace.samples = [compact(sample) for sample in trace.samples]
     return trace
 

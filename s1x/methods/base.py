@@ -31,7 +31,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..streams.types import GREEDY, Forbid, Ids, Method, Read, Role, Sampling, Segment, Span, Stops, Trace
+from ..streams.types import GREEDY, Confidence, Forbid, Ids, Method, Read, Role, Sampling, Segment, Span, Stops, Trace
 from .checks import Checks, tokens
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Ask:
     answer_reserve: tokens that a budget leaves for the answer (s1: 100). answer_of: from the ids of an answer to what it
     states, as strings compare (graders know better what is equal; None when nothing is stated). question, scorer: its bare
     text, and what scores solutions of it (None: nothing does). longest: tokens of the longest `head` among the questions of the
-    task (0: not known).
+    task (0: not known). confidence: the measure that all reads ask for, and segments have.
     """
 
     prompt: Prompt
@@ -60,12 +60,17 @@ class Ask:
     scorer: Scorer | None = field(default=None, repr=False, compare=False)
     answer_of: Callable[[Ids], str | None] = field(default=lambda ids: None, repr=False, compare=False)
     longest: Callable[[], int] = field(default=lambda: 0, repr=False, compare=False)
+    confidence: Confidence | None = None
 
     # --- other questions made of this one; noise, and so what is shared, stays that of the root ---
 
     def sample(self, index: int) -> Ask:
         """Member `index` of every pool over this question (0 is this one): the same for all methods, so pools are shared."""
         return replace(self, sampling=self.sampling.sample(index))
+
+    def measuring(self, confidence: Confidence) -> Ask:
+        """The same question; what is read says how sure the model was of each token (`Segment.confidence`)."""
+        return replace(self, confidence=confidence)
 
     def saying(self, suffix: str) -> Ask:
         """The same question with an instruction after a blank line (conditional control)."""
@@ -112,11 +117,15 @@ class Ask:
 
         Raises BadLimit for a limit that is no number of tokens.
         """
-        stops, limit = self.chat.thinking_stops, tokens(limit)
-        return Read(self.head + after, self.sampling, stops, limit, forbid=forbid, logprobs=logprobs, role=role)
+        limit = tokens(limit)
+        return self.read(self.head + after, self.chat.thinking_stops, limit, forbid=forbid, logprobs=logprobs, role=role)
+
+    def read(self, prefix: Ids, stop: Stops, limit: int | None, **how: Any) -> Read:
+        """Read this question's stream behind `prefix`; how: the rest of what a `Read` says."""
+        return Read(prefix, self.sampling, stop, limit, confidence=self.confidence, **how)
 
     def thinking(self, span: Span) -> Segment:
-        return Segment("thinking", span.ids, span.logprobs)
+        return Segment.of("thinking", span)
 
     def ended(self, span: Span) -> bool:
         """Whether the model ended its thinking with this read (and no limit, nor a mark that was looked for)."""
@@ -127,7 +136,7 @@ class Ask:
     ) -> Read:
         """Read an answer from its own stream, which begins after `prefix`. Limit and stop strings: the task's unless given."""
         stops = self.chat.answer_stops | Stops(strings=tuple(self.until if until is None else until))
-        return Read(prefix, self.sampling, stops, self.max_answer_tokens if limit is None else tokens(limit), role=role)
+        return self.read(prefix, stops, self.max_answer_tokens if limit is None else tokens(limit), role=role)
 
     def closing(self, thinking: Ids, *, forced: bool, words: bool = True) -> Ids:
         """What is appended to finished thinking: the delimiter; and when it was cut, as in s1, a newline before (unless one
@@ -158,7 +167,7 @@ class Ask:
         prefix = trace.prompt + trace.ids() + closing
         if len(prefix) < self.chat.context_length:
             answer = yield self.answer(prefix, role="forced_answer" if forced else "answer")
-            trace.segments += [Segment("delimiter", closing), Segment("answer", answer.ids, answer.logprobs)]
+            trace.segments += [Segment("delimiter", closing), Segment.of("answer", answer)]
         return trace
 
     def unfinished(self, segments: Sequence[Segment] = (), *, end: End = "context", **facts: Any) -> Trace:
@@ -200,8 +209,8 @@ class Ask:
         if thinking.stop != self.own_delimiter:
             return []
         stops = self.chat.answer_stops | Stops(strings=self.until)
-        span = yield Read(head, self.sampling, stops, limit, start=thinking.end, role="answer")
-        return [Segment("delimiter", thinking.stop), Segment("answer", span.ids, span.logprobs)]
+        span = yield self.read(head, stops, limit, start=thinking.end, role="answer")
+        return [Segment("delimiter", thinking.stop), Segment.of("answer", span)]
 
 
 End = Literal["natural", "forced", "context", "none"]
@@ -220,6 +229,7 @@ class Declared(NamedTuple):
     free: Callable[[Settings], bool] | None = None
     needs_sampling: Callable[[Settings], str | None] | None = None
     needs_scorer: bool | None = None
+    confidence: Confidence | None = None
     columns: Callable[[Settings], Sequence[str]] | None = None
     check: Callable[[Settings, Checks], None] | None = None
     curve: tuple[str, ...] = ()
@@ -235,6 +245,7 @@ def method(function: Callable | None = None, **declared: Any) -> Any:
     free: nothing limits, extends or instructs the thinking: what `relative` is measured against.
     needs_sampling: why it needs a temperature above 0 ("all votes would be the same"), or None.
     needs_scorer: whether it asks a reward model (`ask.judged`).
+    confidence: the measure of confidence that it reads (`ask.measuring`), which not every engine says.
     columns: which entries of its traces' `info` are measurements, shown as means (default: all numbers).
     check: raises ValueError for settings that make no sense, with the help of `checks.Checks`.
     curve: settings that make points of one curve (numbers always do), so not part of its name.

@@ -127,5 +127,5 @@ def _cut(segments: list[Segment], limit: int) -> list[Segment]:
     for s in segments:
         n = limit - len(_ids(kept))
         if n > 0:
-            kept.append(Segment(s.kind, s.ids[:n], s.logprobs and s.logprobs[:n]))
+            kept.append(s.first(n))
     return kept

@@ -31,6 +31,7 @@ class Facts:
     free: bool = False
     needs_sampling: str | None = None
     needs_scorer: bool = False
+    confidences: frozenset[str] = frozenset()
     columns: tuple[str, ...] | None = None
 
 
@@ -58,6 +59,7 @@ def facts(run: Any, at: str = "method") -> Facts:
         free=bool(own("free")),
         needs_sampling=own("needs_sampling") or next((f.needs_sampling for f in inner.values() if f.needs_sampling), None),
         needs_scorer=bool(opened.declared.needs_scorer) or any(f.needs_scorer for f in inner.values()),
+        confidences=frozenset(filter(None, [opened.declared.confidence])).union(*(f.confidences for f in inner.values())),
         columns=None if columns is None else tuple(columns),
     )
 
@@ -162,7 +164,7 @@ def _words(key: str, value: Any, default: Any) -> list[str]:
         return [word for k, v in vars(value).items() for word in _words(k, v, getattr(default, k))]
     if _number(value) or _number(default) or _plain(value) == _plain(default):
         return []
-    return [value if isinstance(value, str) else f"{key}={json.dumps(value, default=str)}"]
+    return [value if isinstance(value, str) and value.isprintable() else f"{key}={json.dumps(value, default=str)}"]
 
 
 def _plain(value: Any) -> Any:

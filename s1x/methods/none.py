@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..streams.types import Ids, Method, Read, Segment, Trace
+from ..streams.types import Ids, Method, Segment, Trace
 from .base import Ask, End, method
 from .checks import Checks
 
@@ -35,8 +35,8 @@ def none(ask: Ask, *, thinking: bool = True, max_tokens: int | None = None) -> M
         span = yield read
         if ask.until and _thinks(ask, span.ids):  # a stop string within thinking ends nothing; what is graded is cut afterwards
             span = yield replace(read, stop=ask.chat.answer_stops)
-        return Trace(ask.prompt.ids, [Segment("answer", span.ids, span.logprobs)], end="none")
-    span = yield Read(ask.head, ask.sampling, ask.own_end, max_tokens)
+        return Trace(ask.prompt.ids, [Segment.of("answer", span)], end="none")
+    span = yield ask.read(ask.head, ask.own_end, max_tokens)
     left = None if max_tokens is None else max_tokens - span.end
     limit = min((n for n in (ask.max_answer_tokens, left) if n is not None), default=None)
     tail = yield from ask.own_answer(ask.head, span, limit)

@@ -59,16 +59,19 @@ def _single(trace: Trace) -> Trace:
 # --- how sure a sample was of its words ---
 
 
-def written(trace: Trace) -> list[float]:
-    """Log-probabilities of what the model wrote, thinking and answer."""
-    return [p for s in trace.segments if s.kind in ("thinking", "answer") and s.logprobs is not None for p in s.logprobs]
+def confidences(trace: Trace) -> list[float]:
+    """The model's confidence at each token that it wrote, thinking and answer, of a trace under `ask.measuring`."""
+    said = [s for s in _single(trace).segments if s.kind in ("thinking", "answer") and s.ids]
+    if any(s.confidence is None for s in said):
+        raise ValueError("how sure the model was of a sample's words is not known: the inner method does not keep it")
+    return [c for s in said for c in s.confidence or ()]
 
 
-def groups(logprobs: Sequence[float], window: int) -> list[float]:
-    """The mean of each `window` of log-probabilities in a row; of all of them where they are fewer, 0 where there are none."""
-    if len(logprobs) <= window:
-        return [mean(logprobs)]
-    sums = list(accumulate(logprobs, initial=0.0))
+def groups(values: Sequence[float], window: int) -> list[float]:
+    """The mean of each `window` of values in a row; of all of them where they are fewer, 0 where there are none."""
+    if len(values) <= window:
+        return [mean(values)]
+    sums = list(accumulate(values, initial=0.0))
     return [(high - low) / window for low, high in zip(sums, sums[window:], strict=False)]
 
 

@@ -62,5 +62,5 @@ def step_conditional(
     cut = span.reason != "stop"
     closing = ask.closing(span.ids, forced=cut)
     answer = yield ask.answer(head + span.ids + closing, role="forced_answer" if cut else "answer")
-    trace.segments += [Segment("delimiter", closing), Segment("answer", answer.ids, answer.logprobs)]
+    trace.segments += [Segment("delimiter", closing), Segment.of("answer", answer)]
     return trace

@@ -80,3 +80,13 @@ class CrossFit:
             "p": max(found["p"], found["p_bootstrap"]),
             "smallest_difference": max(least, found["smallest_difference"]),
         }
+
+
+def against_best(scores: np.ndarray, half: np.ndarray, cell: int) -> dict[str, Any] | None:
+    """How far a cell lies from the best of all of them, itself included: the record of `CrossFit.compared`, None where a half
+    is empty. scores: (questions, cells). The best is measured a little too low (see above), so a cell does not seem worse."""
+    if half.all() or not half.any():
+        return None
+    fit = CrossFit(scores, half)
+    best = fit.best(list(range(scores.shape[1])))
+    return fit.compared(fit.own(cell) - fit.value(best), scores[:, cell] - fit.by_question(best))

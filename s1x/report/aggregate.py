@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from ..files import write_text
+from ..metrics.crossfit import against_best, halves
 from ..metrics.obedience import obedience
 from ..metrics.scaling import Series, measure
+from ..metrics.significance import corrected
 from . import made
 from .ablation import ablation
 from .compare import comparisons, scores_on, shared_questions
@@ -133,10 +135,22 @@ def _metrics(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
         )
         task, model, name = group
         row = {"model": model, "task": task, "series": name, "n_questions": len(questions)} | measure(series, compat=compat)
+        row["longest"] = _longest(series, questions) if known.all() else None
         told = all(c.obedience is not None for c in members)
         row["obedience"] = obedience(means("obedience").mean(1)) if told else None
         rows.append(row)
+    told = [row["longest"] for row in rows if row["longest"]]
+    for one, whole in zip(told, corrected(told), strict=True):
+        one |= whole
     return rows
+
+
+def _longest(series: Series, questions: tuple) -> dict[str, Any] | None:
+    """The point that thinks longest against the best one: below zero where thinking longer no longer helps. None where there is
+    one point."""
+    if series.scores.shape[1] < 2:
+        return None
+    return against_best(series.scores, halves(questions), int(series.tokens.mean(0).argmax()))
 
 
 def _points(cells: list[Cell]) -> dict[Any, list[Cell]]:

@@ -23,6 +23,7 @@ COLOURS = (
     "#4d7a1f",
 )  # readable on white and black
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+MANY = 12  # names of a legend that then stands beside the axes
 SIDES = (
     ((6, -5), "left", "top"), ((-6, 5), "right", "bottom"), ((6, 5), "left", "bottom"), ((-6, -5), "right", "top"),
     ((0, 8), "center", "bottom"), ((0, -8), "center", "top"),
@@ -61,7 +62,8 @@ def draw(
     rows = -(-len(panels) // columns)
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a name may have signs that the font lacks
-        figure = Figure(figsize=(max(8, 5.2 * columns), 5.2 * rows), layout="constrained")
+        many = len(set(series_names(records).values())) > MANY
+        figure = Figure(figsize=(max(8, 5.2 * columns) + 5 * many, 5.2 * rows), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         styles = {name: i for i, name in enumerate(dict.fromkeys(series_names(records).values()))}
@@ -77,7 +79,7 @@ def draw(
         figure.set_layout_engine("none")  # laid out once for both files
         for axis in axes[: len(panels)]:
             _part_labels(axis)
-        dpi = 1600 / figure.get_figwidth() if columns == 1 else 150
+        dpi = (2000 if many else 1600) / figure.get_figwidth() if columns == 1 else 150
         with beside(png) as part:
             figure.savefig(part, format="png", dpi=dpi, metadata={"Software": None})
         with beside(svg) as part:
@@ -87,7 +89,7 @@ def draw(
 def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[str, int], x: str, pooled: set[str]) -> None:
     for own, name in names.items():
         series = [r for r in records if group(r) == own]
-        colour, marker = COLOURS[styles[name] % len(COLOURS)], MARKERS[styles[name] % len(MARKERS)]
+        colour, marker = COLOURS[styles[name] % len(COLOURS)], _marker(styles[name])
         series = [r for r in series if x != "flops" or r.get("flops")]  # sizes of some models are not known
         placed = [r for r in series if _at(r, x)]
         for r in series:
@@ -107,15 +109,25 @@ def _panel(axis: Any, records: list[dict[str, Any]], names: dict, styles: dict[s
         _annotate(axis, extended, x, colour, below=False)
 
 
+def _marker(number: int) -> str:
+    """A mark for each series; where colours begin anew they get other ones."""
+    return MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
+
+
 def _votes(
     axis: Any, records: list[dict[str, Any]], pools: list[dict[str, Any]], names: dict, styles: dict[str, int], x: str
 ) -> None:
-    """The curve of a pool whose most frequent answer counts: expected maj@k at the tokens of k samples."""
-    for r in records:
+    """The curve of a pool whose most frequent answer counts: expected maj@k at the tokens of k samples. Smaller pools that are
+    part of a larger one are points on its curve."""
+    sizes = {row["cell_id"]: max(other["k"] for other in pools if other["cell_id"] == row["cell_id"]) for row in pools}
+    largest: dict[tuple, str] = {}
+    for r in sorted(records, key=lambda r: sizes.get(r["cell_id"], 0)):
+        largest[group(r), r.get("budget"), ignored_ends(r)] = r["cell_id"]
+    for r in (r for r in records if r["cell_id"] in largest.values()):
         curve = [row for row in pools if row["cell_id"] == r["cell_id"]]
         if not curve or not math.isclose(curve[-1]["maj"]["value"], r["accuracy"]):
             continue
-        most = max(row["k"] for row in curve)
+        most = sizes[r["cell_id"]]
         at, height = [_at(r, x) * row["k"] / most for row in curve], [100 * row["maj"]["value"] for row in curve]
         colour = COLOURS[styles[names[group(r)]] % len(COLOURS)]
         axis.plot(at, height, color=colour, lw=1.4, marker=".", ms=7, zorder=2)
@@ -178,7 +190,8 @@ def _finish(axis: Any, title: str, x: str) -> None:
     low, high = axis.get_ylim()
     axis.set_ylim(max(low, -3), min(high, 103))
     if names := axis.get_legend_handles_labels()[1]:
-        axis.legend(loc="best", fontsize=9 if len(names) <= 6 else 7.5)
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if len(names) > MANY else {"loc": "best"}
+        axis.legend(**beside, fontsize=9 if len(names) <= 6 else 7.5)
 
 
 def _part_labels(axis: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cell import SUBMITTED
 from ..metrics.intervals import question_means
 from ..metrics.obedience import line_obedience
 from . import traces
@@ -32,6 +33,7 @@ class Cell:
     reads: dict[str, int] = field(default_factory=dict)  # stream key -> most tokens read
     traces: list[dict[str, Any]] = field(default_factory=list)  # of every line, see traces.shown
     votes: list[dict[str, dict[str, float]]] = field(default_factory=list)  # of pools, per line: {maj: {k: ...}, ...}
+    longer: np.ndarray = field(default_factory=lambda: np.empty(0))  # of pools, per line: tokens of wrong less right samples
     training: dict[str, Any] | None = None  # training.json, of a cell whose job trained its model
 
     @property
@@ -74,10 +76,11 @@ def job_directories(directory: Path) -> list[Path]:
 
     A job that made several cells (an import) is its cells.
     """
-    cells, jobs = ({path.parent for path in directory.rglob(pattern)} for pattern in ("cell.json", ".hydra"))
-    found = cells | jobs - {above for cell in cells for above in cell.parents}
-    below = found - {directory}
-    return sorted(below or found, key=lambda path: _natural(path.relative_to(directory).as_posix()))
+    found = {pattern: {path.parent for path in directory.rglob(pattern)} for pattern in ("cell.json", ".hydra")}
+    cells, jobs = ({job for job in paths if SUBMITTED not in job.relative_to(directory).parts} for paths in found.values())
+    all_jobs = cells | jobs - {above for cell in cells for above in cell.parents}
+    below = all_jobs - {directory}
+    return sorted(below or all_jobs, key=lambda path: _natural(path.relative_to(directory).as_posix()))
 
 
 def _read_samples(cell: Cell, job: Path) -> list[str]:
@@ -88,6 +91,7 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
     columns: list[tuple[Any, float, float]] = []  # tokens that are not known are nan
     instructed = cell.record["declared"].get("instructed")
     obedience: list[tuple[float, float]] = []
+    longer: list[float] = []
     size = torn = 0
     for line in _lines(paths[0]):
         if line is None:
@@ -102,6 +106,7 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
             cell.reads[key] = max(read, cell.reads.get(key, 0))
         if "votes" in line:
             cell.votes.append(line["votes"])
+            longer.append(_longer(line.get("samples") or []))
         cell.traces.append(traces.shown(line, text=size < traces.CELL_BYTES))
         size += traces.size(cell.traces[-1])
     questions, scores, tokens = zip(*columns, strict=True) if columns else ((), (), ())
@@ -109,12 +114,19 @@ def _read_samples(cell: Cell, job: Path) -> list[str]:
     _, squares, _ = question_means(questions, np.square(scores))
     cell.within = (squares - cell.scores**2) * cell.samples / np.maximum(cell.samples - 1, 1)
     _, cell.tokens, _ = question_means(questions, tokens)
+    cell.longer = np.array(longer)
     if obedience:
         cell.obedience = np.stack([question_means(questions, values)[1] for values in zip(*obedience, strict=True)], 1)
     problems = [f"{torn} of the lines in {paths[0].name} cannot be read"] if torn else []
     if len(cell.questions) != cell.record.get("n_questions"):
         problems.append(f"{paths[0].name} has {len(cell.questions)} questions, its record {cell.record.get('n_questions')}")
     return problems
+
+
+def _longer(samples: list[dict[str, Any]]) -> float:
+    """Mean thinking tokens of the wrong samples less those of the right ones; nan where there are not both, or not known."""
+    right, wrong = ([s["thinking_tokens"] for s in samples if (s["score"] == 1) == good] for good in (True, False))
+    return float(np.mean(wrong) - np.mean(right)) if right and wrong and None not in right + wrong else np.nan
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any] | None]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import PACKAGE, write_text
+from ..cell import SUBMITTED
+from ..files import PACKAGE, read_json, write_text
 from .load import job_directories
 from .paper import load_paper
 
@@ -88,9 +89,13 @@ def run(directories: Sequence[Path], problems: list[str]) -> dict[str, Any]:
 
 def _run(directory: Path, problems: list[str]) -> dict[str, Any]:
     try:
-        return json.loads((directory / "run.json").read_text(encoding="utf-8"))
+        run = json.loads((directory / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError:
         problems.append(f"{directory.name}: run.json is cut short: what this run did is not known")
         return {}
+    for shard in sorted((directory / SUBMITTED).glob("shard-*/run.json")):  # what they did was done for this run
+        did = read_json(shard) or {}
+        run |= {key: run[key] + did[key] for key in SUMMED if key in run and key in did}
+    return run

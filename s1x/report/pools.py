@@ -15,11 +15,13 @@ from .load import Cell
 def pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
     """What the votes of each cell of pools say, averaged over lines, one row per number of samples k.
 
-    {cell_id, k, maj, pass, best, weighted, shortest, reward_best, reward_weighted, gpass_half, gpass_all, mgpass, bayes},
-    each {value, ci95} (bootstrap over lines; Bayes@N's own) or None where it is not known: best needs log-probabilities
-    (reward_best rewards); weighted, shortest and bayes are of whole pools. maj and pass are expectations over all subsets of
-    k samples; with compat="s1" those of the first k. gpass_half and gpass_all are G-Pass@k at the thresholds 1/2 and 1. Pools
-    whose sizes differ from question to question, or whose samples are no draws alike, are left out.
+    {cell_id, k, maj, pass, best, weighted, shortest, reward_best, reward_weighted, gpass_half, gpass_all, mgpass, bayes,
+    wrong_longer}, each {value, ci95} (bootstrap over lines; Bayes@N's own) or None where it is not known: best needs
+    log-probabilities (reward_best rewards); weighted, shortest, bayes and wrong_longer are of whole pools. maj and pass are
+    expectations over all subsets of k samples; with compat="s1" those of the first k. gpass_half and gpass_all are G-Pass@k at
+    the thresholds 1/2 and 1. wrong_longer: mean thinking tokens of a line's wrong samples less those of its right ones, over
+    the lines that have both (arXiv 2502.12215). Pools whose sizes differ from question to question, or whose samples are no
+    draws alike, are left out.
     """
     first = "first_" if compat == "s1" else ""
     rows = []
@@ -40,7 +42,8 @@ def pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
                 "mgpass": [voting.expected_mgpass_at_k(n, c, k) for c in right],
             }
             bayes = voting.bayes_at_n(right, n) if k == n else None
-            rows.append({"cell_id": cell.record["cell_id"], "k": k} | _means(picked) | {"bayes": bayes})
+            longer = _wrong_longer(cell) if k == n else None
+            rows.append({"cell_id": cell.record["cell_id"], "k": k} | _means(picked) | {"bayes": bayes, "wrong_longer": longer})
     return rows
 
 
@@ -67,6 +70,13 @@ def _sizes(cell: Cell) -> list[int]:
 def _right(cell: Cell) -> list[int]:
     """Of each line's pool how many samples are right: pass@1 is their share."""
     return [round(votes["pass"]["1"] * max(map(int, votes["pass"]))) for votes in cell.votes]
+
+
+def _wrong_longer(cell: Cell) -> dict[str, Any] | None:
+    known = cell.longer[np.isfinite(cell.longer)][:, None]
+    if len(known) < 2:
+        return None
+    return {"value": float(known.mean()), "ci95": percentile_interval(resampled_means(known)[:, 0])}
 
 
 def _means(columns: dict[str, list[float | None]]) -> dict[str, dict[str, Any] | None]:

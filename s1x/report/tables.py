@@ -172,6 +172,7 @@ def metrics(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:
         Column("least squares", "points", rank=2), Column("Theil-Sen", "points", rank=3),
         Column("pairs left out", "count", rank=4),
         Column("Performance %", "percent", always=True), Column("held out %", "percent", rank=1),
+        Column("longest against best", "difference", rank=2), Column("its p (Holm)", "p", rank=3),
         *(Column(title, "percent", rank=1) for title in OBEDIENCE.values()),
     ]  # fmt: skip
     names = series_names(records)
@@ -179,13 +180,15 @@ def metrics(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:
         [
             names[group(row)], row["task"], row["n_points"], row["control"], row["scaling"], row["scaling"]["least_squares"],
             row["scaling"]["theil_sen"], row["scaling"]["n_pairs_left_out"] or None, row["performance"],
-            row["performance"]["split_half"], *((row.get("obedience") or {}).get(key) for key in OBEDIENCE),
+            row["performance"]["split_half"], *_longest(row), *((row.get("obedience") or {}).get(key) for key in OBEDIENCE),
         ]
         for row in rows
         if row["n_points"] > 1
     ]  # fmt: skip
     units = ", ".join(dict.fromkeys(row["scaling"]["unit"] for row in rows))
     notes = [f"Scaling, least squares and Theil-Sen: {units}."]
+    if any(row.get("longest") for row in rows):
+        notes.append("Longest against best: the point that thinks longest less the best, chosen on other questions.")
     tokens = {r["cell_id"]: r["thinking_tokens"]["mean"] for r in records}
     for row in (row for row in rows if row["scaling"]["close_pair"]):
         pair = row["scaling"]["close_pair"]
@@ -198,11 +201,19 @@ def metrics(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:
     return Table("metrics", columns, values, notes)
 
 
+def _longest(row: dict[str, Any]) -> list[Any]:
+    """The point that thinks longest against the best one, and whether that holds."""
+    found = row.get("longest")
+    return [_difference(found), found["p_holm"]] if found else [None, None]
+
+
 def pools(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:
     names = pool_names(records)
     columns = [Column("pool"), Column("k", "count", always=True)]
     columns += [Column(f"{title} %", "percent", always=rank < 2, rank=rank) for rank, title in enumerate(POOL.values())]
-    return Table("pools", columns, [[names[row["cell_id"]], row["k"], *(row[name] for name in POOL)] for row in rows])
+    columns.append(Column("wrong longer by, tokens", "points", rank=len(POOL)))
+    told = [[names[row["cell_id"]], row["k"], *(row[name] for name in POOL), row.get("wrong_longer")] for row in rows]
+    return Table("pools", columns, told)
 
 
 def variance(rows: list[dict[str, Any]], records: list[dict[str, Any]]) -> Table:

@@ -34,6 +34,7 @@ STAGES = {
     "report": Stage("s1x.stages.report", reads=True),
     "dashboard": Stage("s1x.stages.dashboard", reads=True),
     "store": Stage("s1x.stages.store", reads=True),
+    "status": Stage("s1x.stages.status", reads=True),
     "bench": Stage("s1x.benches.sharing", together=True),
     "bench_sweep": Stage("s1x.benches.sweep"),
     "bench_engine": Stage("s1x.benches.engine"),

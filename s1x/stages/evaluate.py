@@ -24,10 +24,13 @@ from ..cell import Cell
 from ..errors import CellFailed, sentences
 from ..evaluation import plan
 from ..evaluation.cells import Grader, OnDone, Opened, chat_of, jobs, open_cells
+from ..evaluation.naming import method_of
 from ..evaluation.progress import Meter
 from ..evaluation.provenance import about
 from ..evaluation.scorers import beside, open_scorer
+from ..evaluation.share import Filler, share_out
 from ..files import read_json, write_text
+from ..methods.facts import facts
 from ..models.tokenizer import load_tokenizer
 from ..streams.scheduler import Scheduler
 
@@ -56,7 +59,8 @@ def accuracy(outcome: Any) -> float | None:
 def evaluate(cells: list[Cell], sweep: Path, on_done: OnDone) -> None:
     """Evaluate `cells`; `on_done(cell, record)` is called as each is complete, with the exception instead when it failed.
 
-    Writes cell.json, samples and results into each cell's directory and run.json into `sweep`.
+    Writes cell.json, samples and results into each cell's directory, run.json and progress.json into `sweep`. With
+    `submit.shard` the cells are only asked that shard's questions, and none is written.
     """
     if cells[0].cfg.plan:
         plan.show(cells)
@@ -65,7 +69,7 @@ def evaluate(cells: list[Cell], sweep: Path, on_done: OnDone) -> None:
         return
     began, totals = time.monotonic(), defaultdict(int)
     tracking.start_sweep(cells[0].cfg, sweep)
-    with Meter(cells) as meter:
+    with Meter(cells, sweep) as meter:
         for members in engine_groups(cells):
             _evaluate_group(members, on_done, meter, totals)
     for remark in meter.remarks():
@@ -83,7 +87,7 @@ def engine_groups(cells: list[Cell]) -> list[list[Cell]]:
 
 
 def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: dict[str, int]) -> None:
-    from ..engines.build import build
+    from ..engines.build import build, check_confidences
     from ..streams.accept import open_store
     from ..streams.claims import claims_on
     from ..streams.memory import MemoryStore
@@ -97,6 +101,7 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
     with sentences():
         chat = chat_of(cfg, tokenizer, 0)
         engine = build(beside(settings, plain_scorer), model, tuple(sorted((chat.thinking_stops | chat.answer_stops).ids)))
+        check_confidences(settings, frozenset().union(*(facts(method_of(cell.cfg)).confidences for cell in cells)), engine)
         directory = Path(cfg.store.dir).expanduser() if cfg.store.dir else None
         store = open_store(directory, engine.fingerprint, cfg.store.accept, cfg.store.fsync) if directory else MemoryStore()
         writable, path = isinstance(store, Store), model["path"]
@@ -105,6 +110,9 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
     try:
         with sentences():
             opened = open_cells(cells, tokenizer, engine.context_length, scorer and scorer[0])
+        submit = cfg.submit
+        if submit.shard is not None:
+            share_out(opened, submit.shard, submit.shards)
         meter.begin(opened)
 
         def progress(made):
@@ -114,9 +122,11 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
         others = {scorer[0].role: scorer[1]} if scorer else None
         claims = claims_on(store)
         scheduler = Scheduler(engine, store, decode=chat.decode, others=others, claims=claims, on_progress=progress)
-        grader = Grader(scheduler, on_done, meter)
+        grader = (Grader if submit.shard is None else Filler)(scheduler, on_done, meter)
         scheduler.run(jobs(opened, grader))
         grader.finish()
+        if isinstance(grader, Filler):
+            grader.end(opened)
         totals["stored_tokens"] += scheduler.progress.reused
     finally:
         for counters in [engine.counters, *([scorer[1].engine.counters] if scorer else [])]:

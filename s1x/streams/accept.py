@@ -99,5 +99,5 @@ def _inherit(into: Store | MemoryStore, sources: Mapping[str, Store], key: bytes
     found = [stored for source, store in sources.items() if (stored := store.load(read.key(source)))]
     longest = max(found, key=lambda stored: len(stored.ids), default=None)
     if longest is not None:
-        into.append(key, longest.ids, longest.logprobs)
+        into.append(key, longest.ids, longest.logprobs, longest.confidences)
     return longest

@@ -6,10 +6,13 @@ prefixes and reorder as they like, as long as each opened stream's tokens are wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from .types import GREEDY, Forbid, Ids, Sampling
+from .types import CONFIDENCES, GREEDY, Confidence, Forbid, Ids, Sampling
+
+BEHIND = frozenset({"next", *CONFIDENCES})  # kinds of rows that need a token behind ids[:n]
 
 
 class EngineError(RuntimeError):
@@ -23,8 +26,8 @@ class Open:
     Noise applies at the absolute position (length of `prefix` plus tokens generated so far), so a stream opened again from
     its last stored token goes on with the same noise. `forbid.first` counts from here. The engine may end after any id of
     `stop_ids` (a hint; the stop id itself is returned). Lower `priority` goes first. `logprobs` asks for the untempered
-    log-probability of every token. `watched`: the caller looks for stops that the engine is not told of, so tokens should
-    come at once and not several at a time.
+    log-probability of every token, `confidences` for these measures of the model's (of those that the engine has). `watched`:
+    the caller looks for stops that the engine is not told of, so tokens should come at once and not several at a time.
     """
 
     prefix: Ids
@@ -35,28 +38,32 @@ class Open:
     priority: tuple[int, ...] = ()
     logprobs: bool = False
     watched: bool = False
+    confidences: frozenset[str] = frozenset()
 
 
 class Chunk(NamedTuple):
-    """New tokens of one open stream; `done` when the engine will send no more (limit, stop hint or context reached)."""
+    """New tokens of one open stream; `done` when the engine will send no more (limit, stop hint or context reached).
+    `confidences`: a number for each id, by measure."""
 
     handle: int
     ids: list[int]
     logprobs: list[float] | None
     done: bool
+    confidences: Mapping[str, Sequence[float]] | None = None
 
 
 @dataclass(frozen=True)
 class Scoring:
     """A request for what the model says of tokens that are there: having read exactly `ids[:n]`, for each n in `at` (rising).
 
-    of: "next" is log p(ids[n] | ids[:n]) with 1 <= n < len(ids); a tuple of ids gives log p(id | ids[:n]) for each; "head" the
-    value head's outputs at token n - 1. Untempered, without masks, over the whole vocabulary.
+    of: "next" is log p(ids[n] | ids[:n]) with 1 <= n < len(ids); a measure of `Confidence` is that of p(. | ids[:n]), also with
+    n < len(ids); a tuple of ids gives log p(id | ids[:n]) for each; "head" the value head's outputs at token n - 1. Untempered,
+    without masks, over the whole vocabulary.
     """
 
     ids: Ids
     at: tuple[int, ...]
-    of: Ids | Literal["next", "head"]
+    of: Ids | Literal["next", "head"] | Confidence
     priority: tuple[int, ...] = ()
 
     def labels(self, n: int) -> Ids:
@@ -87,13 +94,15 @@ class Counters:
 
 class Engine(Protocol):
     """What the scheduler drives. `capacity` is how many streams decode at once; more may be open (they queue). `scores`: which
-    of "labels", "next" and "head" it can do."""
+    of "labels", "next", "head" and the measures of confidence it can say of tokens that are there; `confidences`: those of them
+    that it reports with the tokens that it writes (an engine without this has none)."""
 
     fingerprint: str
     context_length: int
     capacity: int
     counters: Counters
     scores: frozenset[str]
+    confidences: frozenset[str]
 
     def open(self, request: Open) -> int:
         """Queue a stream; returns its handle."""
@@ -110,3 +119,8 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free devices and processes."""
+
+
+def can_say(engine: Engine, confidence: str) -> bool:
+    """Whether an engine reports a measure of confidence, or says it of tokens that are there."""
+    return confidence in getattr(engine, "confidences", ()) or confidence in engine.scores

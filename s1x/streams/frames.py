@@ -1,23 +1,41 @@
 """Frames: the bytes in which the store keeps token streams, and the rule by which they are believed. No files here.
 
-A frame is some tokens of one stream: a header (`HEAD`), `count` int32 ids and, with flag `LOGPROBS`, as many float16
-log-probabilities, all little-endian. `parent` is the hash of all ids of the stream before `offset`.
+A frame is some tokens of one stream: a header (`HEAD`), `count` int32 ids and, for each kind of number (`KINDS`) whose flag is
+set, as many of these, all little-endian. `parent` is the hash of all ids of the stream before `offset`.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from math import isnan
 from typing import Any, NamedTuple
 from zlib import crc32
 
 HEAD = struct.Struct("<4s16s16sIIII")  # magic, key, parent, offset, count, flags, crc32 of the rest of the frame
 MAGIC = b"s1x1"
-LOGPROBS = 1
-MISSING = b"\xff\xff"  # a float16 that no number packs to, not even NaN: this token's log-probability is not known
 LOWEST = -65504.0  # of float16
+_ONE = struct.Struct("<e")
+
+
+class Kind(NamedTuple):
+    """A kind of number beside the ids. `missing` packs no number, not even NaN: that of this token is not known."""
+
+    flag: int
+    code: str  # of struct
+    width: int  # bytes
+    missing: bytes
+
+
+KINDS = {  # types.Number
+    "logprob": Kind(1, "e", 2, b"\xff\xff"),
+    "top20": Kind(2, "f", 4, b"\xff\xff\xff\xff"),
+    "kl": Kind(4, "f", 4, b"\xff\xff\xff\xff"),
+}
+_WIDTHS = [4 + sum(kind.width for kind in KINDS.values() if flags & kind.flag) for flags in range(8)]  # bytes of a token
+Packed = Mapping[str, bytes | bytearray]  # numbers by kind
 
 
 def pack_ids(ids: Sequence[int]) -> bytes:
@@ -29,7 +47,16 @@ def unpack_ids(data: bytes | bytearray) -> tuple[int, ...]:
 
 
 def pack_half(values: Sequence[float]) -> bytes:
-    return struct.pack(f"<{len(values)}e", *(max(value, LOWEST) for value in values))
+    if values and min(values) < LOWEST:
+        values = [max(value, LOWEST) for value in values]
+    return struct.pack(f"<{len(values)}e", *values)
+
+
+def pack_single(values: Sequence[float]) -> bytes:
+    """float32; not-a-number where one is missing."""
+    if any(map(isnan, values)):
+        return b"".join(b"\xff\xff\xff\xff" if isnan(value) else struct.pack("<f", value) for value in values)
+    return struct.pack(f"<{len(values)}f", *values)
 
 
 def unpack_half(data: bytes | bytearray) -> list[float]:
@@ -38,7 +65,20 @@ def unpack_half(data: bytes | bytearray) -> list[float]:
 
 def half(logprobs: Sequence[float]) -> list[float]:
     """The values as the store gives them back: rounded to float16, no lower than its smallest number."""
+    if len(logprobs) == 1:  # as most come
+        return [*_ONE.unpack(_ONE.pack(max(logprobs[0], LOWEST)))]
     return unpack_half(pack_half(logprobs))
+
+
+def pack(values: Mapping[str, Sequence[float]]) -> Packed:
+    """Numbers of each kind."""
+    return {name: pack_half(column) if name == "logprob" else pack_single(column) for name, column in values.items()}
+
+
+def unpack(name: str, data: bytes | bytearray) -> tuple[float, ...]:
+    """The numbers of a kind; not-a-number where one is missing."""
+    kind = KINDS[name]
+    return struct.unpack(f"<{len(data) // kind.width}{kind.code}", data)
 
 
 def id_hash(data: bytes | bytearray = b"") -> Any:
@@ -50,12 +90,12 @@ class Frame(NamedTuple):
     parent: bytes
     offset: int
     ids: bytes
-    logprobs: bytes  # empty if there are none
+    numbers: Packed
 
     @staticmethod
     def size(count: int, flags: int) -> int:
         """Bytes of a whole frame."""
-        return HEAD.size + count * (6 if flags & LOGPROBS else 4)
+        return HEAD.size + count * _WIDTHS[flags & 7]
 
     @classmethod
     def parse(cls, data: bytes) -> Frame | None:
@@ -63,10 +103,15 @@ class Frame(NamedTuple):
         if len(data) < HEAD.size:
             return None
         _, _, parent, offset, count, flags, checksum = HEAD.unpack_from(data)
-        middle, end = HEAD.size + 4 * count, cls.size(count, flags)
+        at, end = HEAD.size + 4 * count, cls.size(count, flags)
         if checksum != crc32(data[HEAD.size : end], crc32(data[: HEAD.size - 4])):
             return None
-        return cls(parent, offset, data[HEAD.size : middle], data[middle:end])
+        ids, numbers = data[HEAD.size : at], {}
+        for name, kind in KINDS.items():
+            if flags & kind.flag:
+                numbers[name] = data[at : at + kind.width * count]
+                at += kind.width * count
+        return cls(parent, offset, ids, numbers)
 
 
 @dataclass(slots=True)
@@ -76,17 +121,26 @@ class Draft:
     parent: bytes
     offset: int
     ids: bytearray = field(default_factory=bytearray)
-    logprobs: bytearray = field(default_factory=bytearray)
-    flags: int = 0
+    numbers: dict[str, bytearray] = field(default_factory=dict)
 
-    def add(self, ids: bytes, logprobs: bytes | None) -> None:
+    def add(self, ids: bytes, numbers: Packed) -> None:
+        """What comes next, with the numbers that are known of all of it."""
+        for name, given in numbers.items():
+            if name not in self.numbers:
+                self.numbers[name] = bytearray(KINDS[name].missing * (len(self.ids) // 4))
+            self.numbers[name] += given
+        if len(numbers) < len(self.numbers):
+            for name in self.numbers.keys() - numbers.keys():
+                self.numbers[name] += KINDS[name].missing * (len(ids) // 4)
         self.ids += ids
-        self.logprobs += MISSING * (len(ids) // 4) if logprobs is None else logprobs
-        self.flags |= 0 if logprobs is None else LOGPROBS
 
     def pack(self, key: bytes) -> bytes:
-        body = self.ids + self.logprobs if self.flags & LOGPROBS else self.ids
-        head = HEAD.pack(MAGIC, key, self.parent, self.offset, len(self.ids) // 4, self.flags, 0)[:-4]
+        body, flags = bytes(self.ids), 0
+        for name, kind in KINDS.items():
+            if name in self.numbers:
+                body += self.numbers[name]
+                flags |= kind.flag
+        head = HEAD.pack(MAGIC, key, self.parent, self.offset, len(self.ids) // 4, flags, 0)[:-4]
         return head + struct.pack("<I", crc32(body, crc32(head))) + body
 
 
@@ -98,25 +152,32 @@ class Chain:
     """
 
     def __init__(self) -> None:
-        self.ids, self.logprobs, self.hash = bytearray(), bytearray(), id_hash()
+        self.ids, self.hash = bytearray(), id_hash()
+        self.numbers: dict[str, bytearray] = {}
 
     def take(self, frame: Frame) -> bool:
-        """Add what the frame adds: ids behind ours, or log-probabilities that we lack. False if nothing, or it does not fit."""
+        """Add what the frame adds: ids behind ours, or numbers that we lack. False if nothing, or it does not fit."""
         start, end = 4 * frame.offset, 4 * frame.offset + len(frame.ids)
-        fills = bool(frame.logprobs) and MISSING in self.logprobs[start // 2 : end // 2]
+        fills = [name for name in frame.numbers if self._lacks(name, frame)] if start < len(self.ids) else []
         if start > len(self.ids) or (end <= len(self.ids) and not fills):
             return False
         parent = self.hash if start == len(self.ids) else id_hash(self.ids[:start])
         shared = self.ids[start:end]
         if frame.parent != parent.digest() or not frame.ids.startswith(shared):
             return False
-        new = frame.ids[len(shared) :]
+        before, new = len(self.ids) // 4, frame.ids[len(shared) :]
         self.ids += new
         self.hash.update(new)
-        if fills:
-            self.logprobs[start // 2 : end // 2] = frame.logprobs
-        else:
-            self.logprobs += frame.logprobs[len(shared) // 2 :] or MISSING * (len(new) // 4)
+        for name, given in frame.numbers.items():
+            width = KINDS[name].width
+            if name not in self.numbers:
+                self.numbers[name] = bytearray(KINDS[name].missing * before)
+            if name in fills:
+                self.numbers[name][width * frame.offset : width * frame.offset + len(given)] = given
+            else:
+                self.numbers[name] += given[width * len(shared) // 4 :]
+        for name in self.numbers.keys() - frame.numbers.keys():
+            self.numbers[name] += KINDS[name].missing * (len(new) // 4)
         return True
 
     def contradicts(self, frame: Frame) -> bool:
@@ -126,3 +187,10 @@ class Chain:
             return False  # what lies between is missing
         shared = self.ids[start:end]
         return frame.parent != id_hash(self.ids[:start]).digest() or not frame.ids.startswith(shared)
+
+    def _lacks(self, name: str, frame: Frame) -> bool:
+        """Whether a number is not known here of some id that both have."""
+        if name not in self.numbers:
+            return True
+        width, first = KINDS[name].width, KINDS[name].width * frame.offset
+        return KINDS[name].missing in self.numbers[name][first : first + width * len(frame.ids) // 4]

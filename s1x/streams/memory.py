@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import nan
 
 from .store import Stored
 from .types import Read
@@ -14,6 +15,7 @@ from .types import Read
 class Kept:
     ids: array
     logprobs: list[float] | None
+    confidences: dict[str, array] = field(default_factory=dict)  # as Stored has them
 
 
 class MemoryStore:
@@ -27,8 +29,12 @@ class MemoryStore:
         """What other stores have of a stream that this one has not."""
         return None
 
-    def append(self, key: bytes, ids, logprobs=None) -> None:
-        kept = self.streams.setdefault(key, Kept(array("i"), []))
+    def append(self, key: bytes, ids, logprobs=None, confidences=None) -> None:
+        confidences, kept = confidences or {}, self.streams.setdefault(key, Kept(array("i"), []))
+        for name in confidences:
+            kept.confidences.setdefault(name, array("f", [nan]) * len(kept.ids))
+        for name, column in kept.confidences.items():
+            column.extend(confidences.get(name) or [nan] * len(ids))
         kept.ids.extend(ids)
         kept.logprobs = None if logprobs is None or kept.logprobs is None else kept.logprobs + list(logprobs)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isnan, nan
 from typing import Any, Protocol
 
 from .frames import half
-from .types import Fold, Read, Span, Stops, first_stop
+from .types import Read, Span, Stops, Until, first_stop
 
 Decode = Callable[[tuple[int, ...]], str]
 Reads = dict[Any, int]
+NOTHING: frozenset[str] = frozenset()
+SAMPLED: frozenset[str] = frozenset({"logprob"})  # what sampled streams are always asked for
 
 
 class Owner(Protocol):
@@ -25,74 +27,100 @@ class Owner(Protocol):
     def fail(self, index: int, error: Exception) -> None: ...
 
 
+class Column:
+    """Numbers of one kind beside the tokens of a stream, as the store will have them: not-a-number where one is not known;
+    `gap` is the first such position, None when there is none."""
+
+    __slots__ = ("values", "rounded", "gap")
+
+    def __init__(self, name: str, values: Sequence[float]) -> None:
+        self.values, self.rounded = array("f", values), name == "logprob"
+        self.gap: int | None = 0
+        self.gap = next(iter(self.gaps()), None)
+
+    def lack(self, count: int) -> None:
+        """Those of the `count` newest tokens are not known."""
+        self.gap = len(self.values) if self.gap is None else self.gap
+        self.values.extend([nan] * count)
+
+    def gaps(self) -> list[int]:
+        """Positions whose numbers are not known."""
+        return [] if self.gap is None else [i for i in range(self.gap, len(self.values)) if isnan(self.values[i])]
+
+    def fill(self, positions: Sequence[int], values: Sequence[float]) -> None:
+        for position, value in zip(positions, half(values) if self.rounded else values, strict=True):
+            self.values[position] = value
+        self.gap = next(iter(self.gaps()), None)
+
+
 class Stream:
     """The tokens of one stream so far, and who waits for more.
 
-    `logprobs` stand beside the tokens, not-a-number where they are not known (`gap` is the first such position, None when
-    there is none); None when nobody has asked for any. `wanted`: the engine is to report them. `wanting`: some reader needs
-    tokens that are not there.
+    `columns` are the numbers beside the tokens that somebody has asked for, or that were stored. `wanted`: the engine is to
+    report these. `wanting`: some reader needs tokens that are not there.
     """
 
     def __init__(self, key: bytes, read: Read, stored: Any, room: int, decode: Decode | None):
         self.key, self.room, self.decode = key, room, decode
         self.prefix, self.sampling, self.forbid = read.prefix, read.sampling, read.forbid
         self.tokens = array("i", stored.ids if stored else ())
-        self.wanted = read.sampling.noise is not None
-        self.logprobs: list[float] | None = [] if self.wanted and not self.tokens else None
-        self.gap: int | None = None
-        if stored and stored.logprobs is not None:
-            self.logprobs = list(stored.logprobs)
+        self.wanted = NOTHING if read.sampling.noise is None else SAMPLED
+        self.columns: dict[str, Column] = {}
+        if stored:
+            given = stored.confidences if stored.logprobs is None else {"logprob": stored.logprobs, **stored.confidences}
+            self.columns = {name: Column(name, values) for name, values in given.items()}
+        elif self.wanted:
+            self.columns = {"logprob": Column("logprob", ())}
         self.saved = len(self.tokens)
         self.handle: int | None = None
-        self.reported = False  # by the engine, with the handle that is open
+        self.reported = NOTHING  # by the engine, with the handle that is open
         self.readers: list[Reader] = []
         self._refresh()
 
-    def want_logprobs(self) -> None:
-        """From now on every token of this stream has its log-probability, those that are there already included."""
-        self.wanted = True
-        if self.logprobs is None:
-            self.logprobs = [nan] * len(self.tokens)
-            self.gap = 0 if self.tokens else None
+    def keep(self, count: int, logprobs: Sequence[float] | None, confidences: Mapping[str, Sequence[float]] | None) -> None:
+        """The numbers of the `count` newest tokens that the engine has reported. This runs once per token."""
+        for name, column in self.columns.items():
+            values = logprobs if name == "logprob" else confidences.get(name) if confidences else None
+            if values:
+                column.values.extend(half(values) if column.rounded else values)
+            else:
+                column.lack(count)
 
-    def keep(self, count: int, logprobs: list[float] | None) -> None:
-        """Log-probabilities of the `count` newest tokens, as the store will have them."""
-        if self.logprobs is None:
-            return
-        if logprobs is not None:
-            self.logprobs += half(logprobs)
-        elif count:
-            self.gap = len(self.logprobs) if self.gap is None else self.gap
-            self.logprobs += [nan] * count
+    def known(self, names: Iterable[str]) -> int:
+        """So many first tokens have all of these numbers."""
+        gaps = [self.columns[name].gap for name in names]
+        return min((gap for gap in gaps if gap is not None), default=len(self.tokens))
 
-    def gaps(self) -> list[int]:
-        """Positions whose log-probabilities are not known."""
-        if self.gap is None or self.logprobs is None:
-            return []
-        return [i for i in range(self.gap, len(self.logprobs)) if isnan(self.logprobs[i])]
-
-    def fill(self, positions: Sequence[int], logprobs: Sequence[float]) -> None:
-        assert self.logprobs is not None
-        for position, value in zip(positions, half(logprobs), strict=True):
-            self.logprobs[position] = value
-        missing = self.gaps()
-        self.gap = missing[0] if missing else None
+    def unsaved(self) -> dict[str, array]:
+        """Numbers of the tokens that are not in the store: log-probabilities if all have one, confidences if any has."""
+        new = {name: column.values[self.saved :] for name, column in self.columns.items()}
+        return {
+            name: values
+            for name, values in new.items()
+            if self.columns[name].gap is None or not (any if self.columns[name].rounded else all)(map(isnan, values))
+        }
 
     def renew(self, stored: Any) -> int:
         """Take in what the store has by now, where all that was received is. Returns how many tokens are new."""
         new = stored.ids[len(self.tokens) :]
         self.tokens.extend(new)
-        if stored.logprobs is not None:
-            self.logprobs, self.gap = list(stored.logprobs), None
-        else:
-            self.keep(len(new), None)
+        given = stored.confidences if stored.logprobs is None else {"logprob": stored.logprobs, **stored.confidences}
+        for name, values in given.items():
+            known = self.columns[name].values if name in self.columns else ()
+            merged = [old if not isnan(old) else value for old, value in zip(known, values, strict=False)]
+            self.columns[name] = Column(name, [*merged, *values[len(known) :]])
+        for name in self.columns.keys() - given.keys() if new else ():
+            self.columns[name].lack(len(new))
         self.saved = len(self.tokens)
         return len(new)
 
     def add(self, reader: Reader) -> None:
+        """From now on every token has the numbers that the reader asks for, those that are there already included."""
         self.readers.append(reader)
-        if reader.read.logprobs:
-            self.want_logprobs()
+        if reader.needs:
+            self.wanted |= reader.needs
+            for name in reader.needs - self.columns.keys():
+                self.columns[name] = Column(name, [nan] * len(self.tokens))
         self._refresh()
 
     def remove(self, reader: Reader) -> None:
@@ -102,7 +130,7 @@ class Stream:
     def _refresh(self) -> None:
         stops = [r.read.stop for r in self.readers]
         self.triggers = frozenset().union(*(s.ids for s in stops), *({q[-1]} for s in stops for q in s.sequences))
-        self.watched = any(s.strings for s in stops) or any(r.fold for r in self.readers)
+        self.watched = any(s.strings for s in stops) or any(r.until for r in self.readers)
         self.next_end = min((r.end for r in self.readers), default=1 << 60)
         self.wanting = any(r.wanting for r in self.readers)
 
@@ -134,56 +162,53 @@ class Stream:
 class Reader:
     """One read in progress: remembers how far it has looked for stops, and for the end that a condition sets.
 
-    `hit` is the end that stops and limit set, as soon as it is known: (ids kept, position after the stop, reason). `root` is
-    what it is claimed under (claims.py), empty where nothing is.
+    `hit` is the end that stops and limit set, as soon as it is known: (ids kept, position after the stop, reason). `needs` are
+    the numbers that it must have beside its tokens. `root` is what it is claimed under (claims.py), empty where nothing is.
     """
 
     __slots__ = (
         *("stream", "read", "owner", "index", "priority", "root", "end", "seen", "done"),
-        *("hit", "fold", "every", "state", "folded"),
+        *("hit", "until", "needs", "state", "folded"),
     )
 
     def __init__(
         self, stream: Stream, read: Read, owner: Owner, index: int, priority: tuple[int, ...], root: bytes = b"",
-        fold: Fold | None = None, every: int = 1,
+        until: Until | None = None,
     ):  # fmt: skip
         self.stream, self.read, self.owner, self.index, self.priority = stream, read, owner, index, priority
         self.root = root
         self.end = stream.room if read.limit is None else min(read.start + max(0, read.limit), stream.room)
         self.seen, self.done = read.start, False
         self.hit: tuple[int, int, str] | None = None
-        self.fold, self.every, self.state, self.folded = fold, every, None, read.start
+        self.until, self.state, self.folded = until, None, read.start
+        self.needs = needs(read, until)
 
     @property
     def wanting(self) -> bool:
         """Whether it needs tokens that are not there. A condition is first looked for in those that are."""
-        return self.hit is None and not (self.fold and self.stream.gap is not None)
+        return self.hit is None and not (self.until and self.stream.known(self.needs) < len(self.stream.tokens))
 
     def span(self) -> Span | None:
         """What this read returns, or None when something is still missing."""
         if self.hit is None:
             self.hit = self._look()
-        if self.fold and (at := self._folded(self.fold)) is not None:
+        if self.until and (at := self._folded(self.until)) is not None:
             return self._make(at, at, "until")
-        if self.hit is None or (self.read.logprobs and self._known() < self.hit[0]):
+        if self.hit is None or (self.needs and self.stream.known(self.needs) < self.hit[0]):
             return None
         return self._make(*self.hit)
 
-    def _known(self) -> int:
-        """So many first tokens have their log-probabilities."""
-        return len(self.stream.tokens) if self.stream.gap is None else self.stream.gap
-
-    def _folded(self, fold: Fold) -> int | None:
+    def _folded(self, until: Until) -> int | None:
         """Call the condition for the positions that are new; the end it sets, if it does.
 
         Positions are seen before the stop that ends at a later one, as if tokens came one by one.
         """
         last = len(self.stream.tokens) if self.hit is None else self.hit[1] - 1
-        tokens, logprobs = self.stream.tokens, self.stream.logprobs or ()
-        for i in range(self.folded, min(last, self.end, self._known())):
+        tokens, numbers = self.stream.tokens, self.stream.columns[until.of].values
+        for i in range(self.folded, min(last, self.end, self.stream.known(self.needs))):
             self.folded = i + 1
-            self.state, ends = fold(self.state, tokens[i], logprobs[i])
-            if ends and (i + 1 - self.read.start) % self.every == 0:
+            self.state, ends = until.fold(self.state, tokens[i], numbers[i])
+            if ends and (i + 1 - self.read.start) % until.every == 0:
                 return i + 1
         return None
 
@@ -240,9 +265,20 @@ class Reader:
     def _make(self, keep: int, end: int, reason: Any) -> Span:
         stream, start = self.stream, self.read.start
         keep = max(keep, start)
-        logprobs = None
-        if stream.logprobs is not None and (self.read.logprobs or stream.sampling.noise is not None):
-            if stream.gap is None or keep <= stream.gap:
-                logprobs = tuple(stream.logprobs[start:keep])
+
+        def beside(name: str | None) -> tuple[float, ...] | None:
+            column = stream.columns.get(name) if name else None
+            known = column and (column.gap is None or keep <= column.gap)
+            return tuple(column.values[start:keep]) if column and known else None
+
         ids, stop = tuple(stream.tokens[start:keep]), tuple(stream.tokens[keep:end])
-        return Span(ids=ids, reason=reason, start=start, end=end, stop=stop, logprobs=logprobs)
+        logprobs = beside("logprob") if "logprob" in self.needs or stream.sampling.noise is not None else None
+        return Span(ids, reason, start, end, stop, logprobs, beside(self.read.confidence))
+
+
+def needs(read: Read, until: Until | None) -> frozenset[str]:
+    """The numbers (types.Number) that a read must have beside its tokens."""
+    if not (read.logprobs or read.confidence or until):
+        return NOTHING
+    asked = (read.logprobs and "logprob", read.confidence, until and until.of)
+    return frozenset(name for name in asked if isinstance(name, str))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from .reading import Owner, Reader, Reads
@@ -254,8 +254,7 @@ def start(runs: Runs, step: Any, owner: Owner, index: int, run: Run) -> Any:
     if isinstance(step, Score):
         return _scores(runs, step, owner, index, run)
     if isinstance(step, Until):
-        read = step.read if step.read.logprobs else replace(step.read, logprobs=True)
-        return runs.streams.subscribe(read, owner, index, run.priority, run.root, step.fold, step.every)
+        return runs.streams.subscribe(step.read, owner, index, run.priority, run.root, step)
     if isinstance(step, Generator):
         child = Run(runs, step, owner, run.order, run.root, index, run.begun)
         runs.ready.append((child, None))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .claims import Claims
-from .engine import Engine, Rows, Scoring
+from .engine import BEHIND, Engine, Rows, Scoring
 from .reading import Owner
 from .types import Row, Score
 
@@ -84,7 +84,7 @@ class Scores:
             at, keys = zip(*missing, strict=True)
             last, of = at[-1], asked.score.of
             try:
-                handle = self.engine.score(Scoring(asked.score.ids[: last + (of == "next")], at, of, asked.priority))
+                handle = self.engine.score(Scoring(asked.score.ids[: last + (of in BEHIND)], at, of, asked.priority))
             except ValueError as error:  # this engine has no room to ask
                 asked.cancel()
                 asked.owner.fail(asked.index, error)
@@ -177,7 +177,7 @@ class Scores:
         if kind not in self.engine.scores:
             able = ", ".join(sorted(self.engine.scores)) or "nothing"
             return ValueError(f'Score.of="{kind}": the engine of the {score.model} scores {able}; choose another scorer.engine')
-        last = len(ids) - (kind == "next")
+        last = len(ids) - (kind in BEHIND)
         if not at or at[0] < 1 or at[-1] > last or any(a >= b for a, b in zip(at, at[1:], strict=False)):
             return ValueError(f"Score.at={at}: positions must rise from 1 or more to {last} at most")
         if len(ids) > self.engine.context_length:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass
-from math import isnan
 from typing import Any
 
 from .claims import Claims
-from .engine import Chunk, Engine, Open, Rows, Scoring
-from .reading import Decode, Owner, Reader, Stream
+from .engine import Chunk, Engine, Open, Rows, Scoring, can_say
+from .reading import SAMPLED, Decode, Owner, Reader, Stream, needs
 from .scores import MemoryScores
 from .scoring import Scores
-from .types import Fold, Forbid, Read
+from .types import CONFIDENCES, Forbid, Read, Until
 
 RECENT = 256  # streams kept in memory after their last reader
 
 
 @dataclass
 class Progress:
-    """Counts since the streams were made: tokens from the engine, tokens found in the store, and log-probabilities computed
-    for tokens that were there without."""
+    """Counts since the streams were made: tokens from the engine, tokens found in the store, and numbers computed for tokens
+    that were there without."""
 
     generated: int = 0
     reused: int = 0
@@ -119,10 +118,14 @@ class Streams:
         index: int,
         priority: tuple[int, ...],
         root: bytes = b"",
-        fold: Fold | None = None,
-        every: int = 1,
+        until: Until | None = None,
     ) -> Reader | None:
         """Attach a read to its stream; delivers at once (and returns None) when the tokens are already there."""
+        for name in needs(read, until) - SAMPLED if read.confidence or until else ():
+            if name not in CONFIDENCES or not can_say(self.engine, name):
+                known = f"this engine does not say the {CONFIDENCES[name]}" if name in CONFIDENCES else "must be top20 or kl"
+                owner.fail(index, ValueError(f'confidence="{name}": {known}'))
+                return None
         key = read.key(self.engine.fingerprint)
         stream = self._streams.get(key)
         if stream is None:
@@ -131,18 +134,19 @@ class Streams:
             else:
                 stream = self._stream(key, read)
             self._streams[key] = stream
-        reader = Reader(stream, read, owner, index, priority, root, fold, every)
+        reader = Reader(stream, read, owner, index, priority, root, until)
         stream.add(reader)
         stream.resolve()
         if reader.done:
             if not stream.readers and self._streams.get(key) is stream:
                 self._drop(stream)
             return None
-        if stream.handle is not None and stream.wanted and not stream.reported:
-            self._stop(stream)  # it goes on with log-probabilities from here
+        if stream.handle is not None and not stream.wanted <= stream.reported:
+            self._stop(stream)  # it goes on with these numbers from here
         if stream.handle is None and stream.wanting:
             self._to_open[key] = stream
-        self._score(stream)
+        if reader.needs:
+            self._score(stream)
         return None if reader.done else reader
 
     def unsubscribe(self, reader: Reader) -> None:
@@ -235,7 +239,7 @@ class Streams:
         stops = frozenset.intersection(*(r.read.stop.ids for r in wanting))
         if any(r.read.start > have for r in wanting):
             stops = frozenset()  # a stop before some reader's start must not end the stream
-        seen = (r.fold or r.read.stop.strings or r.read.stop.sequences or not r.read.stop.ids <= stops for r in wanting)
+        seen = (r.until or r.read.stop.strings or r.read.stop.sequences or not r.read.stop.ids <= stops for r in wanting)
         stream.handle = self.engine.open(
             Open(
                 prefix=stream.prefix + tuple(stream.tokens),
@@ -244,8 +248,9 @@ class Streams:
                 forbid=forbid,
                 stop_ids=stops,
                 priority=min(r.priority for r in wanting),
-                logprobs=stream.wanted,
+                logprobs="logprob" in stream.wanted,
                 watched=any(seen),
+                confidences=stream.wanted - SAMPLED,
             )
         )
         stream.reported = stream.wanted
@@ -264,12 +269,12 @@ class Streams:
                     elif handle in self.scores:
                         self.scores.receive(chunk)
                 continue
-            _, ids, logprobs, done = chunk  # type: ignore[misc]  # a stream's handle gets chunks
+            _, ids, logprobs, done, confidences = chunk  # type: ignore[misc]  # a stream's handle gets chunks
             tokens = stream.tokens
             tokens.extend(ids)
             self.progress.generated += len(ids)
-            if stream.logprobs is not None:
-                stream.keep(len(ids), logprobs)
+            if stream.columns and ids:
+                stream.keep(len(ids), logprobs, confidences)
             if len(tokens) >= stream.next_end or stream.watched or not stream.triggers.isdisjoint(ids):
                 stream.resolve()
                 if stream.handle != handle:  # a delivery made the whole stream unneeded
@@ -291,33 +296,41 @@ class Streams:
         self._score(stream)
 
     def _score(self, stream: Stream) -> None:
-        """See to the log-probabilities that are missing and somebody reads; it fails where the engine cannot compute them."""
-        readers = [r for r in stream.readers if r.read.logprobs]
-        if not readers or not self._unscored(stream):
-            return
-        if "next" in self.engine.scores:
-            self._to_score[stream.key] = stream
-            return
-        error = ValueError(
-            "log-probabilities are needed of tokens that were stored without, and this engine cannot compute them; "
-            "choose another engine (engine=transformers or engine=vllm) or an empty store.dir"
-        )
-        for reader in readers:
-            self.unsubscribe(reader)
-            reader.owner.fail(reader.index, error)
+        """See to the numbers that are missing and that somebody needs; it fails where the engine cannot compute them."""
+        for name in self._missing(stream):
+            if _of(name) in self.engine.scores:
+                self._to_score[stream.key] = stream
+                continue
+            what = "log-probabilities" if name == "logprob" else CONFIDENCES[name]
+            error = ValueError(
+                f"{what} are needed of tokens that were stored without, and this engine cannot compute them; "
+                "choose another engine (engine=transformers or engine=vllm) or an empty store.dir"
+            )
+            for reader in [r for r in stream.readers if name in r.needs]:
+                self.unsubscribe(reader)
+                reader.owner.fail(reader.index, error)
 
-    def _unscored(self, stream: Stream) -> list[int]:
-        """Positions whose log-probabilities are missing and not under way."""
-        under_way = {p for s in self._scorings.values() if s.stream is stream for p in s.positions}
-        return [p for p in stream.gaps() if p not in under_way]
+    def _missing(self, stream: Stream) -> dict[str, list[int]]:
+        """Positions whose numbers somebody needs, that are not known and not under way."""
+        found = {}
+        for name, column in stream.columns.items():
+            if column.gap is None or not any(name in r.needs for r in stream.readers):
+                continue
+            under_way = {p for s in self._scorings.values() if s.stream is stream and s.of == name for p in s.positions}
+            if missing := [p for p in column.gaps() if p not in under_way]:
+                found[name] = missing
+        return found
 
     def _ask(self, stream: Stream) -> None:
-        if not (positions := self._unscored(stream)):
-            return
+        """Ask for the numbers that are missing, once."""
+        for name, positions in self._missing(stream).items():
+            self._compute(stream, name, positions)
+
+    def _compute(self, stream: Stream, name: str, positions: list[int]) -> None:
         first, ids = len(stream.prefix), stream.prefix + tuple(stream.tokens[: positions[-1] + 1])
         priority = min(r.priority for r in stream.readers)
-        handle = self.engine.score(Scoring(ids, tuple(first + p for p in positions), "next", priority))
-        self._scorings[handle] = _Scoring(stream, positions, [])
+        handle = self.engine.score(Scoring(ids, tuple(first + p for p in positions), _of(name), priority))
+        self._scorings[handle] = _Scoring(stream, name, positions, [])
 
     def _scored(self, rows: Rows) -> None:
         scoring = self._scorings[rows.handle]
@@ -326,10 +339,11 @@ class Streams:
             return
         del self._scorings[rows.handle]
         stream = scoring.stream
-        stream.fill(scoring.positions, scoring.values)
+        column = stream.columns[scoring.of]
+        column.fill(scoring.positions, scoring.values)
         self.progress.scored += len(scoring.positions)
-        if stream.gap is None:
-            self.store.restart(stream.key)  # written anew, now with log-probabilities
+        if column.gap is None:
+            self.store.restart(stream.key)  # written anew, now with these numbers
             stream.saved = 0
             self._save(stream)
         stream.resolve()
@@ -341,20 +355,24 @@ class Streams:
     def _save(self, stream: Stream) -> None:
         new = stream.tokens[stream.saved :]
         if new:
-            logprobs = None if stream.logprobs is None else stream.logprobs[stream.saved :]
-            if logprobs and stream.gap is not None and any(map(isnan, logprobs)):
-                logprobs = None
-            self.store.append(stream.key, new, logprobs)
+            numbers: dict[Any, Any] = stream.unsaved()
+            self.store.append(stream.key, new, numbers.pop("logprob", None), numbers)
             stream.saved = len(stream.tokens)
 
 
 @dataclass
 class _Scoring:
-    """Log-probabilities on their way to `positions` of a stream."""
+    """Numbers on their way to `positions` of a stream."""
 
     stream: Stream
+    of: str
     positions: list[int]
     values: list[float]
+
+
+def _of(name: str) -> Any:
+    """What an engine is asked for to have a number."""
+    return "next" if name == "logprob" else name
 
 
 OnProgress = Callable[[Progress], None]

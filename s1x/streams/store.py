@@ -1,7 +1,7 @@
 """The stream store: where token streams live on disk, addressed by content.
 
     with Store(Path("outputs/store"), fingerprint) as store:
-        stored = store.load(key)                  # Stored(ids, logprobs), or None
+        stored = store.load(key)                  # Stored(ids, logprobs, confidences), or None
         store.append(key, new_ids, new_logprobs)  # buffered; continues what this process knows of the stream
         store.flush()                             # one write; from here on a kill cannot take these tokens away
 
@@ -24,14 +24,15 @@ import mmap
 import os
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from .appending import OwnFile, StoreError, unwritable
-from .frames import HEAD, MAGIC, MISSING, Chain, Draft, Frame, id_hash, pack_half, pack_ids, unpack_half, unpack_ids
+from .frames import HEAD, KINDS, MAGIC, Chain, Draft, Frame, id_hash, pack, pack_ids, unpack, unpack_ids
 from .types import Ids, Read, digest
 
 log = logging.getLogger(__name__)
@@ -44,10 +45,12 @@ POSITION = 40  # bits of a location that hold the byte position; the file's numb
 
 
 class Stored(NamedTuple):
-    """A stream's first tokens. `logprobs` (as rounded by `frames.half`) is None when any token lacks one."""
+    """A stream's first tokens. `logprobs` (as rounded by `frames.half`) is None when any token lacks one. `confidences`
+    (float32), by measure, are not-a-number where one lacks it."""
 
     ids: Ids
     logprobs: list[float] | None
+    confidences: Mapping[str, Sequence[float]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -112,7 +115,10 @@ class Store:
             return None
         self._tails[key] = _Tail(len(chain.ids) // 4, chain.hash, path, len(self._index[key]))
         self._apart[key] = len(self._index[key]), apart
-        return Stored(unpack_ids(chain.ids), None if MISSING in chain.logprobs else unpack_half(chain.logprobs))
+        numbers = dict(chain.numbers)
+        logprobs = numbers.pop("logprob", KINDS["logprob"].missing)
+        whole = None if KINDS["logprob"].missing in logprobs else list(unpack("logprob", logprobs))
+        return Stored(unpack_ids(chain.ids), whole, {name: unpack(name, column) for name, column in numbers.items()})
 
     def keys(self) -> list[bytes]:
         """All streams of which anything is stored."""
@@ -146,29 +152,41 @@ class Store:
         """What other stores have of a stream that this one has not: nothing (accept.py has stores that ask others)."""
         return None
 
-    def append(self, key: bytes, ids: Sequence[int], logprobs: Sequence[float] | None = None) -> None:
+    def append(
+        self,
+        key: bytes,
+        ids: Sequence[int],
+        logprobs: Sequence[float] | None = None,
+        confidences: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
         """Continue a stream behind what this process knows of it: what `load` returned (nothing if it was not asked), then
-        its own appends. Buffered until `flush`, or until about 1 MiB is waiting."""
-        if logprobs is not None and len(logprobs) != len(ids):
-            raise ValueError(f"{len(ids)} ids came with {len(logprobs)} log-probabilities; give one for each id, or None.")
+        its own appends. Buffered until `flush`, or until about 1 MiB is waiting. Numbers: one for each id, or none; a
+        confidence that is not known may be not-a-number."""
+        values = {} if logprobs is None else {"logprob": logprobs}
+        if confidences:
+            values.update(confidences)
+        for name, column in values.items():
+            if len(column) != len(ids):
+                what = "log-probabilities" if name == "logprob" else f"confidences ({name})"
+                raise ValueError(f"{len(ids)} ids came with {len(column)} {what}; give one for each id, or none.")
         if not len(ids):
             return
-        packed, halves = pack_ids(ids), None if logprobs is None else pack_half(logprobs)
+        packed, numbers = pack_ids(ids), pack(values)
         tail = self._tails.setdefault(key, _Tail())
         if key not in self._drafts:
             self._drafts[key] = Draft(tail.hash.digest(), tail.tokens)
             self._draft_bytes += HEAD.size
-        self._drafts[key].add(packed, halves)
+        self._drafts[key].add(packed, numbers)
         tail.hash.update(packed)
         tail.tokens += len(ids)
-        self._draft_bytes += len(packed) + len(halves or ())
+        self._draft_bytes += len(packed) + sum(map(len, numbers.values()))
         if self._draft_bytes >= FLUSH_BYTES:
             self.flush()
 
     def restart(self, key: bytes) -> None:
-        """Let the next append begin at position 0 again: how a stream that was stored without log-probabilities gets them.
+        """Let the next append begin at position 0 again: how a stream that was stored without some numbers gets them.
 
-        What is stored stays; `load` fills in log-probabilities from frames that agree with it.
+        What is stored stays; `load` fills in numbers from frames that agree with it.
         """
         if key in self._drafts:
             self.flush()

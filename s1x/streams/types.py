@@ -90,13 +90,28 @@ Role = Literal["thinking", "resumed", "wait", "countdown", "step", "answer", "fo
 counts its steps down; one step; the answer, of itself or after a forced end; an answer that is looked at and thrown away."""
 
 
+Confidence = Literal["top20", "kl"]
+"""How sure the model was where it wrote a token: a number of the whole distribution p over the tokenizer's ids there,
+untempered and without masks. "top20": -1/20 sum of log p over the 20 likeliest ids (DeepConf, arXiv 2508.15260; over all where
+there are fewer). "kl": KL(U || p) = -1/V sum of log(V p) over all V ids (self-certainty, arXiv 2502.18581)."""
+
+CONFIDENCES: dict[str, str] = {  # what they are made of
+    "top20": "log-probabilities of the 20 likeliest tokens at each position",
+    "kl": "log-probabilities of the whole vocabulary at each position",
+}
+
+Number = Literal["logprob", "top20", "kl"]
+"""What may stand beside a token: its log-probability, or a measure of confidence."""
+
+
 @dataclass(frozen=True)
 class Read:
     """Read the stream (prefix, sampling, forbid) from position `start` until a stop or `limit` tokens.
 
     `limit` counts from `start` and includes the stop tokens; a stop that ends exactly at the limit is a stop. None reads to
-    the end of the context. `logprobs`: the span must have log-probabilities; tokens that were stored without get theirs. `role`
-    says what the tokens are for (plans and prices follow it) and is no part of what the stream is.
+    the end of the context. `logprobs`, `confidence`: the span must have log-probabilities, and that measure of confidence;
+    tokens that were stored without get theirs. `role` says what the tokens are for (plans and prices follow it). None of these
+    three is part of what the stream is.
     """
 
     prefix: Ids
@@ -107,6 +122,7 @@ class Read:
     forbid: Forbid | None = None
     logprobs: bool = False
     role: Role = "thinking"
+    confidence: Confidence | None = None
 
     def key(self, fingerprint: str) -> bytes:
         """The stream's content address (16 bytes)."""
@@ -129,6 +145,7 @@ class Span:
     end: int  # position after the stop
     stop: Ids = ()
     logprobs: tuple[float, ...] | None = None  # of `ids`, untempered
+    confidence: tuple[float, ...] | None = None  # of `ids`, where the read asked for it
 
 
 Fold = Callable[[Any, int, float], tuple[Any, bool]]
@@ -138,14 +155,16 @@ Fold = Callable[[Any, int, float], tuple[Any, bool]]
 class Until:
     """A read that also ends where a condition on the tokens so far holds; the value is a `Span`.
 
-    `fold(state, id, logprob)` is called once for each position in order, with None as the first state, and returns the next
-    state and whether to end behind this token; that verdict is looked at on each `every`-th position. A stop or limit at the
-    same position wins. It should take constant time. Where it ends depends on the tokens alone, never on how they came.
+    `fold(state, id, number)` is called once for each position in order, with None as the first state, and returns the next
+    state and whether to end behind this token; that verdict is looked at on each `every`-th position. `of` says which number.
+    A stop or limit at the same position wins. It should take constant time. Where it ends depends on the tokens alone, never on
+    how they came.
     """
 
     read: Read
     fold: Fold
     every: int = 1
+    of: Number = "logprob"
 
 
 @dataclass(frozen=True)
@@ -161,7 +180,9 @@ class First:
 
     `accept` sees the results of members 0..i, for i = 0, 1, 2, ...; the value is the list of results up to and including the
     accepted one (all results when none was). Members may come from a lazy iterable; at most `ahead` of them are begun
-    beyond the results already seen.
+    beyond the results already seen. The trace's cost is that of these results, as with ahead=1: how far the others came is a
+    matter of batches and of what is stored, and stands in the engine's counters. Who means to run several at a time and to cut
+    some of them reads all to the same position (`All` in rounds) or up to a condition (`Until`): that counts.
     """
 
     accept: Callable[[list[Any]], bool]
@@ -175,14 +196,15 @@ class Score:
     for each n in `at`.
 
     Having read exactly `ids[:n]`, for each n in `at` (rising, 1 <= n <= len(ids)): `of` label ids are their log-probabilities
-    over the whole vocabulary, untempered; "next" is that of ids[n] (n < len(ids)); "head" the value head's raw outputs at token
-    n - 1. Rows are float32, do not depend on one another, and are kept one by one: whoever scores the same beginning finds
-    them. To be counted rightly (`Trace.scored`), name all positions of a path that are wanted, not the last alone.
+    over the whole vocabulary, untempered; "next" is that of ids[n]; "top20" and "kl" are the `Confidence` there; "head" is the
+    value head's raw outputs at token n - 1. All but labels and head need n < len(ids). Rows are float32, do not depend on one
+    another, and are kept one by one: whoever scores the same beginning finds them. To be counted rightly (`Trace.scored`), name
+    all positions of a path that are wanted, not the last alone.
     """
 
     ids: Ids
     at: tuple[int, ...]
-    of: Ids | Literal["next", "head"]
+    of: Ids | Literal["next", "head"] | Confidence
     model: str = "scorer"
 
     def keys(self, fingerprint: str) -> list[bytes]:
@@ -217,6 +239,18 @@ class Segment:
     ids: Ids
     logprobs: tuple[float, ...] | None = None
     role: str = ""
+    confidence: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, kind: Kind, span: Span) -> Segment:
+        """What a read has brought, with the numbers beside it."""
+        return cls(kind, span.ids, span.logprobs, confidence=span.confidence)
+
+    def first(self, n: int) -> Segment:
+        """Its first `n` ids."""
+        numbers = (self.logprobs, self.confidence)
+        logprobs, confidence = (x and x[:n] for x in numbers)
+        return replace(self, ids=self.ids[:n], logprobs=logprobs, confidence=confidence)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from . import scores
 from .appending import OwnFile, StoreError
-from .frames import HEAD, MAGIC, MISSING, Chain, Draft, Frame, id_hash
+from .frames import HEAD, KINDS, MAGIC, Chain, Draft, Frame, id_hash
 from .presence import MAINTENANCE, Presence
 from .store import SUFFIX, Store
 from .types import digest
@@ -270,8 +270,8 @@ def _copy(folder: Path, fingerprint: str, root: Path, keys: Set[bytes] | None, s
 def _whole(key: bytes, chain: Chain) -> bytes:
     """A stream as one frame."""
     draft = Draft(id_hash().digest(), 0)
-    unknown = chain.logprobs == MISSING * (len(chain.ids) // 4)
-    draft.add(bytes(chain.ids), None if unknown else bytes(chain.logprobs))
+    count = len(chain.ids) // 4
+    draft.add(bytes(chain.ids), {name: n for name, n in chain.numbers.items() if n != KINDS[name].missing * count})
     return draft.pack(key)
 
 

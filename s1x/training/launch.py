@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TrainingFailed
-from ..files import PACKAGE
+from ..files import python_path
 from ..models.device import cuda_devices
 from .ranks import Ranks
 from .sft import Observe
@@ -45,8 +45,7 @@ def run(job: dict[str, Any], ranks: Ranks, observe: Observe = lambda row: None) 
 
 def environment(ranks: Ranks) -> dict[str, str]:
     """What torch, accelerate and DeepSpeed read from the environment of a rank."""
-    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    own = {"PYTHONPATH": path}
+    own = {"PYTHONPATH": python_path()}
     if ranks.deepspeed:
         own["ACCELERATE_USE_DEEPSPEED"] = "true"
     if not cuda_devices():

@@ -21,6 +21,7 @@ class Loopback:
     what /version says (None: no such page); `refuses` are fields of a request that it does not know. `counts`: whether it says
     how many tokens it has written with "each" event, at the "end", or nowhere ("none"). labels: says the log-probabilities of
     ids that are "named", of those that are "drawn" alone, or of none (None); numbers that are "logits" or "masked" are others.
+    top: how many of the likeliest ids it may be asked for; "few": asked for more, it says fewer and does not refuse.
     head: it writes nothing and reads out a value head, as it is ("raw"), always behind a sigmoid ("activated"), at a few ids
     ("steps") or for another task ("classify")."""
 
@@ -40,11 +41,12 @@ class Loopback:
         counts: str = "each",
         labels: str | None = "named",
         head: str | None = None,
+        top: int | str = 20,
     ):
         self.model_id, self.settings, self.key, self.root = model_id, settings, key, root
         self.returns_ids, self.takes_priority, self.honours_bias = returns_ids, takes_priority, honours_bias
         self.scores_prompts, self.version, self.refuses, self.counts = scores_prompts, version, refuses, counts
-        self.labels, self.head, self.scripted = labels, head, ScriptedEngine(**settings)
+        self.labels, self.head, self.scripted, self.top = labels, head, ScriptedEngine(**settings), top
         self.requests: list[dict] = []
         outer = self
 
@@ -102,6 +104,9 @@ class Loopback:
             return self.answer(handler, 400, {"error": {"message": "no priorities here", "code": 400}})
         if unknown := [name for name in body if name in self.refuses]:
             return self.answer(handler, 400, {"error": {"message": f"unknown field {unknown[0]}", "code": 400}})
+        if self.top != "few" and max(body.get("logprobs") or 0, body.get("prompt_logprobs") or 0) > self.top:
+            said = f"Requested sample logprobs of 20, which is greater than max allowed: {self.top}"
+            return self.answer(handler, 400, {"error": {"message": said, "code": 400}})
         if self.head == "classify":
             said = "Try switching the model's pooling_task via --pooler-config.task token_classify."
             return self.answer(handler, 400, {"error": {"message": said, "code": 400}})
@@ -126,15 +131,25 @@ class Loopback:
         prompt, allowed = body["prompt"], body.get("allowed_token_ids") if self.labels in ("named", "drawn", "masked") else None
         choice = {"index": 0, "text": "", "finish_reason": "length", "token_ids": allowed or [2]}
         if self.scores_prompts and "prompt_logprobs" in body:
-            choice["prompt_logprobs"] = [None, *({str(i): {"logprob": logprob(i), "rank": 1}} for i in prompt[1:])]
+            beside = body["prompt_logprobs"]
+            places = [self.likeliest(prompt[:n], i, beside) for n, i in enumerate(prompt)][1:]
+            choice["prompt_logprobs"] = [None, *({str(i): {"logprob": x} for i, x in place.items()} for place in places)]
         if "logprobs" in body:
             drawn = choice["token_ids"]
             named = [*drawn, *(body.get("logprob_token_ids") or [])] if self.labels in ("named", "logits") else drawn
             said = dict(zip(named, self.label_logprobs(prompt, named), strict=True))
             given = [logprob(i) for i in drawn] if "prompt_logprobs" in body else [said[i] for i in drawn]
+            if body["logprobs"]:
+                said = self.likeliest(prompt, drawn[0], body["logprobs"])
             top = {f"token_id:{i}": value for i, value in said.items()}
             choice["logprobs"] = {"token_logprobs": given, "top_logprobs": [top]}
         return {"choices": [choice], "usage": {"prompt_tokens": len(prompt), "prompt_tokens_details": {"cached_tokens": 1}}}
+
+    def likeliest(self, read: list[int], token: int, beside: int) -> dict[int, float]:
+        """Log-probabilities of a token and of the likeliest ids, of which it is one."""
+        own, others = logprob(token), (beside if self.top != "few" else min(beside, 5)) - 1
+        rest = (-20 * self.scripted.confidence("top20", tuple(read)) - own) / 19
+        return {token: own} | {100_000 + i: rest for i in range(others)}
 
     def label_logprobs(self, prompt: list[int], labels: list[int]) -> list[float]:
         if self.labels == "masked":
@@ -160,15 +175,20 @@ class Loopback:
         engine = ScriptedEngine(**self.settings)
         engine.open(request)
         each = self.counts == "each" and body["stream_options"].get("continuous_usage_stats")
-        written = 0
+        written, ids = 0, []
         while chunks := engine.poll():
             (chunk,) = chunks
-            written += len(chunk.ids)
+            before = [*request.prefix, *ids]
+            written, ids = written + len(chunk.ids), [*ids, *chunk.ids]
             choice = {"index": 0, "text": "", "finish_reason": "length" if chunk.done else None}
             if self.returns_ids:
                 choice["token_ids"] = chunk.ids
             if chunk.logprobs is not None:
                 choice["logprobs"] = {"token_logprobs": chunk.logprobs}
+            if body.get("logprobs"):
+                named = "token_id:{}" if body.get("return_tokens_as_token_ids") else "a text that many ids have"
+                places = [self.likeliest([*before, *chunk.ids[:n]], i, body["logprobs"]) for n, i in enumerate(chunk.ids)]
+                choice["logprobs"]["top_logprobs"] = [{named.format(i): x for i, x in place.items()} for place in places]
             usage = {"usage": {"prompt_tokens": len(request.prefix), "completion_tokens": written}}
             yield {"choices": [choice]} | (usage if each else {})
         details = {"cached_tokens": len(request.prefix) - 1}

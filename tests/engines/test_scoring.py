@@ -179,7 +179,7 @@ def test_what_cannot_be_scored_is_a_sentence(tiny_engine, scoring, words):
 
 
 def test_a_model_without_a_value_head_has_no_head_to_score(tiny_engine):
-    with pytest.raises(ValueError, match='Scoring.of="head": this engine scores labels, next'):
+    with pytest.raises(ValueError, match='Scoring.of="head": this engine scores kl, labels, next, top20'):
         tiny_engine.score(Scoring((1, 2, 3), (1,), "head"))
 
 
@@ -207,7 +207,7 @@ def test_a_server(model):
         streams = written(engine, [Open((5, 6), 100, logprobs=True), Open((7, 8, 9), 50, logprobs=True)])
         assert len(streams[0][0]) == 64  # no room for the token that a request for log-probabilities must write
         agree(engine, streams, abs=1e-9)
-        assert engine.scores == {"labels", "next"} and engine.counters.scored > 0
+        assert engine.scores == {"labels", "next", "top20"} and engine.counters.scored > 0
         engine.close()
     assert [r["allowed_token_ids"] for r in server.streams if "allowed_token_ids" in r] == [[streams[0][0][-1]]] * 2
 
@@ -229,9 +229,15 @@ def make():
 
 def test_replicas_pass_scorings_on():
     engine = Replicas(make, 2)
-    assert engine.scores == {"labels", "next", "head"}
+    assert engine.scores == {"labels", "next", "head", "top20", "kl"}
     streams = written(engine)
     agree(engine, streams, abs=0)
+    assert engine.confidences == {"top20", "kl"}
+    engine.open(Open(PREFIX, 9, confidences=frozenset({"kl"})))
+    chunks = [chunk for chunks in iter(engine.poll, []) for chunk in chunks if chunk.ids]
+    ids = [i for chunk in chunks for i in chunk.ids]
+    expected = [make().confidence("kl", (*PREFIX, *ids[:n])) for n in range(9)]
+    assert [value for chunk in chunks for value in chunk.confidences["kl"]] == expected
     engine.close()
     assert engine.counters.scored > 0
 

@@ -18,7 +18,7 @@ from .loopback import Loopback
 from .sweep import write
 
 SETTINGS = {"vocab": len(SPOKEN), "first_id": 2, "ends": {START: 250, END: 100}, "context_length": CONTEXT}
-PROBED = [None] * 4  # requests before the first stream: two for tokens, one for labels, one for a prompt
+PROBED = [None] * 6  # requests before the first stream: two for tokens, one for labels, two for prompts, one for the likeliest
 TEXTS = [f"{i}+{i}=" for i in range(34)]  # times six settings: 204 traces
 
 

@@ -53,7 +53,7 @@ def test_labels_are_those_of_the_model(model, labels, of):  # noqa: F811
     asked = texts(25)
     with Loopback(model, SETTINGS, labels=labels) as server:
         engine = connect(model, server.url)
-        assert engine.scores == {"labels", "next"}
+        assert engine.scores == {"labels", "next", "top20"}
         agree(engine, asked, of)
         engine.close()
     each = 1 if labels == "named" else len(set(of))  # requests for a row
@@ -89,14 +89,16 @@ def test_a_value_head_is_read_in_one_request(model):  # noqa: F811
 
 
 CANNOT = [
-    ({"labels": None}, {"next"}),
-    ({"labels": "logits"}, {"next"}),  # numbers that are no log-probabilities
-    ({"labels": "masked"}, {"next"}),  # those behind the mask
+    ({"labels": None}, {"next", "top20"}),
+    ({"labels": "logits"}, {"next", "top20"}),  # numbers that are no log-probabilities
+    ({"labels": "masked"}, {"next", "top20"}),  # those behind the mask
     ({"labels": None, "scores_prompts": False}, set()),
     ({"scores_prompts": False}, {"labels"}),
-    ({"labels": "drawn", "refuses": ("logprob_token_ids",)}, {"labels", "next"}),
-    ({"labels": "drawn", "refuses": ("watermarking", "min_p")}, {"labels", "next"}),
-    ({"refuses": ("logprob_token_ids", "allowed_token_ids")}, {"next"}),
+    ({"labels": "drawn", "refuses": ("logprob_token_ids",)}, {"labels", "next", "top20"}),
+    ({"labels": "drawn", "refuses": ("watermarking", "min_p")}, {"labels", "next", "top20"}),
+    ({"refuses": ("logprob_token_ids", "allowed_token_ids")}, {"next", "top20"}),
+    ({"top": 5}, {"labels", "next"}),
+    ({"top": "few"}, {"labels", "next"}),
     ({"head": "classify"}, "HTTP status 404.*nor does it read out a value head .*--pooler-config.task token_classify"),
     ({"head": "steps"}, "outputs at 3 of 8 tokens; start it with --pooler-config.tok_pooling_type ALL"),
     ({"head": "activated"}, "no outputs of its value head but what an activation makes of them"),
@@ -129,7 +131,7 @@ def test_several_servers_can_what_all_of_them_can(model):  # noqa: F811
         homes = [{len(r["prompt"]) for r in server.streams} for server in (one, two)]
         assert min(len(server.streams) for server in (one, two)) > 60 and all(homes)
         with Loopback(model, SETTINGS, labels=None) as three, Loopback(model, SETTINGS, head="raw") as four:
-            for other, scores in ((three, {"next"}), (four, set())):
+            for other, scores in ((three, {"next", "top20"}), (four, set())):
                 engine = connect(model, [one.url, other.url])
                 assert engine.scores == scores
                 engine.close()
@@ -305,7 +307,7 @@ def test_nobody_there_and_something_missing(model, caplog, monkeypatch):  # noqa
     waits = []
     monkeypatch.setattr(probing.time, "sleep", waits.append)
     engine = connect(model, "http://127.0.0.1:9", version="0.32.0", retries=0)
-    assert engine.scores == {"labels", "next", "head"} and "nobody answers" in caplog.text
+    assert engine.scores == {"labels", "next", "head", "top20"} and "nobody answers" in caplog.text
     assert engine.scores and waits == [0.5, 2.0]  # asked once
     engine.score(Scoring((5, 6), (1,), LABELS))
     with pytest.raises(Absent, match="engine.urls=http://127.0.0.1:9: nobody answers"):

@@ -119,7 +119,7 @@ def test_labels_are_those_of_the_embedded_engine(prm, tmp_path, monkeypatch, nam
         monkeypatch.setattr(probing, "NAMED", 1)
     reference, asked = transformers(PRM), traces(60, seed=named)
     engine = server(PRM, [prm, prm.replace("127.0.0.1", "localhost")], model_id="prm", api_key_env="S1X_TEST_KEY")
-    assert engine.scores == {"labels", "next"}
+    assert engine.scores == {"labels", "next", "top20"}
     compare(engine, reference, asked, LABELS, tmp_path, 1e-4)
     seen = {ids[:n]: n for ids, at in asked for n in at}
     assert engine.counters.scored == sum(seen.values()) * (1 if named else len(LABELS))  # each row once

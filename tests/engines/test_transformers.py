@@ -7,7 +7,7 @@ import random
 import pytest
 
 from s1x.engines.transformers import TransformersEngine
-from s1x.streams.engine import Open
+from s1x.streams.engine import Chunk, Open
 from s1x.streams.types import Forbid, Sampling
 
 VOCABULARY, PADDED, CONTEXT = 50, 64, 128
@@ -265,7 +265,7 @@ def test_limit_stop_hint_and_context_end(path):
     assert len(write(e, [Open(prompt, limit=10**6)])[0]) == CONTEXT - 6
     assert len(write(engine(path, max_model_len=20), [Open(prompt, limit=100)])[0]) == 14
     handle = e.open(Open((1,) * CONTEXT, limit=5))
-    assert [tuple(c) for c in e.poll()] == [(handle, [], None, True)]
+    assert e.poll() == [Chunk(handle, [], None, True)]
     assert e.poll() == []
     assert write(e, [Open((1,) * (CONTEXT - 1), limit=5)])[0]
 

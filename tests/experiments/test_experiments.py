@@ -1,5 +1,6 @@
 """Every experiment of conf/experiment composes, can be planned, and has its page; the plan counts what is shared once."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,10 @@ ROOT = Path(__file__).parents[2]
 STUDIES = (
     "budget_sweep", "wait_sweep", "extrapolation_strings", "majority_voting", "rejection_sampling", "token_conditional",
     "step_conditional", "class_conditional", "method_comparison", "main_results", "s1_1", "sequential_vs_parallel",
-    "early_exit", "parallel_on_sequential", "search",
+    "early_exit", "parallel_on_sequential", "search", "equal_tokens", "overthinking",
 )  # fmt: skip
+LARGE = ("parallel_on_sequential", "search", "equal_tokens", "overthinking")  # many cells of many samples
+ON_GPUS = ("native_controls", "model_size")  # studies that have no tiny models
 SCALES = ("laptop", "paper")
 OF_THEIR_OWN = [
     ("early_exit", "method.every", "32,64,128", "250,500,1000"),
@@ -27,6 +30,8 @@ OF_THEIR_OWN = [
     ("parallel_on_sequential", "method.steps", "8,16,32,64,128", "32,64,128,256,512"),
     ("parallel_on_sequential", "method.policy.steps", "64", "256"),
     ("parallel_on_sequential", "scorer", "tiny_prm", "rlhflow_prm"),
+    ("overthinking", "method.every", "32", "256"),
+    ("equal_tokens", "method.window", "2,4,64", "2,4,2048"),
     ("s1_1", "model", "tiny_s1", "s1-32b,s1.1-32b"),
     ("s1_1", "task", "tiny_math,tiny_hard", "aime24,aime25,math500,gpqa_diamond"),
     ("majority_voting", "task", "tiny_math", "gpqa_diamond"),
@@ -51,7 +56,7 @@ def planned(cells):  # noqa: F811
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("name", [*STUDIES[:-2], *(pytest.param(name, marks=pytest.mark.long) for name in STUDIES[-2:])])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LARGE)) for name in STUDIES])
 def test_every_experiment_can_be_planned(planned, name, scale):
     few = [f"scale={scale}", "scale.max_tries=3", "scale.samples=3", "task.limit=20"]
     found = planned(name, *few)
@@ -142,7 +147,7 @@ def test_experiments_have_values_of_their_own(cells, name, key, laptop, paper): 
         assert list(found) == values.split(",")
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", (*STUDIES, *ON_GPUS))
 def test_every_experiment_has_its_page(name):
     text = (ROOT / "experiments" / name / "README.md").read_text()
     assert f"python run.py +experiment={name}" in text
@@ -162,3 +167,52 @@ def test_table_3_stands_beside_our_series(planned):
 
 def test_a_list_that_is_the_default_is_not_part_of_a_series_name(planned):
     assert {naming.identity(cell)["series"] for cell in planned("early_exit")} == {"budget_forcing", "early_exit"}
+
+
+@pytest.mark.long
+def test_controls_that_models_bring_along_are_cells(planned):
+    """Each is another prompt or another end, at paper scale; a model of thinking that is switched off answers at once."""
+    rows = plan.estimate(planned("native_controls", "scale=paper", "task.limit=3", "scale.budgets=[1000]"))
+    told = [(plan.model_of(r.cell.cfg), OmegaConf.to_container(r.cell.cfg.chat.arguments), r) for r in rows]
+    for model, key, values in (
+        ("Qwen3-8B", "enable_thinking", [True, False]),
+        ("Seed-OSS-36B", "thinking_budget", [512, 1024, 2048, 4096, 8192, 16384]),
+        ("gpt-oss-20b", "reasoning_effort", ["low", "medium", "high"]),
+    ):
+        plain = [(a[key], r) for name, a, r in told if name == model and r.cell.cfg.method._target_.endswith(".none")]
+        assert [value for value, _ in plain] == values
+        assert all(r.new_streams > 0 for _, r in plain)
+    ends = {(c.forced_break, c.final_answer) for c in (r.cell.cfg.chat for r in rows) if c.name == "qwen3"}
+    own = "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now.\n"
+    assert (own, "") in ends and len(ends) == 2
+    assert len(rows) == len({naming.identity(r.cell)["cell_id"] for r in rows})
+
+
+@pytest.mark.long
+def test_sizes_are_compared_at_equal_operations(planned):
+    found = planned("model_size", "scale=paper", "task.limit=3", "scale.budgets=[1000]", "scale.waits=[2]")
+    models = list(dict.fromkeys(plan.model_of(cell.cfg) for cell in found))
+    assert models == [f"s1.1-{size}B" for size in ("32", "14", "7", "3", "1.5")]
+    assert {cell.cfg.report.x for cell in found} == {"flops"}
+    assert len(plan.estimate(found)) == len(found) == 15
+
+
+@pytest.mark.parametrize("name", ON_GPUS)
+def test_a_study_that_has_no_tiny_models_says_so(planned, name):
+    with pytest.raises(SettingError, match=f"scale=laptop: {name} has values of model for paper only"):
+        planned(name)
+
+
+@pytest.mark.long
+def test_methods_at_equal_tokens_share_and_their_page_counts_what_was_decoded(command, tmp_path):
+    """On the scripted engine, one token at a time: the tokens of the page's cells are the engine's own count."""
+    few = ("engine=scripted", "engine.tokens_per_poll=1", "engine.end_chance=90", "task.limit=3", "tracking=none")
+    assert command("+experiment=equal_tokens", *few, "hydra.sweep.dir=out", "store.dir=store")[0] == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    cost = summary["cost"]
+    assert not summary["problems"] and cost["path_tokens_union"] == cost["run"]["decode_tokens"]
+    assert cost["path_tokens_union"] <= 0.6 * cost["path_tokens_independent"]
+    for record in summary["cells"]:
+        lines = (tmp_path / "out" / str(record["job"]) / "samples_tiny_math.jsonl").read_text().splitlines()
+        assert record["path_tokens"] == sum(sum(json.loads(line)["reads"].values()) for line in lines)
+    assert len({record["series"] for record in summary["cells"]}) > 20 and summary["equal_cost"]["budgets"]

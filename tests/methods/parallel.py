@@ -42,6 +42,19 @@ class Plain:
     def stops(self):
         return reference.stops_of(self.encode)
 
+    def confidences(self, text, i, sure):
+        """Of each token of thinking and answer what `sure(prefix, written)` says, a list for all that is written there."""
+        out, reason = self.thought(text, i)
+        thought, answer = (list(ids) for ids in self.close(text, i, out, reason))
+        head = self.prompt(text) + self.encode(reference.THINK)
+        return sure(head, thought) + sure(head + thought + self.closing(thought, reason), answer)
+
+    def closing(self, thought, reason):
+        closing = self.encode(reference.ANSWER)
+        if reason == "length":
+            closing = self.encode("" if self.decode(thought).endswith("\n") else "\n") + closing + self.encode(reference.FINAL)
+        return closing
+
     def close(self, text, i, out, reason):
         """The thinking without its stop, and the answer."""
         start, thought = self.encode(reference.THINK), reference.strip(out, self.stops)
@@ -49,10 +62,7 @@ class Plain:
             self.model, self.encode, self.decode, self.prompt(text), thought, reason, thought,
             start=start, context=self.context, max_answer=self.max_answer_now or self.max_answer, noise=self.noises[i],
         )  # fmt: skip
-        closing = self.encode(reference.ANSWER)
-        if reason == "length":
-            closing = self.encode("" if self.decode(thought).endswith("\n") else "\n") + closing + self.encode(reference.FINAL)
-        return tuple(thought), tuple(ids[len(start) + len(thought) + len(closing) :])
+        return tuple(thought), tuple(ids[len(start) + len(thought) + len(self.closing(thought, reason)) :])
 
     def sample(self, text, i):
         return self.close(text, i, *self.thought(text, i))

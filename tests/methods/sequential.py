@@ -162,3 +162,49 @@ def thought_for(model, encode, prompt, text, *, context):
     ids = encode(THINK) + encode(text) + encode("\n" + ANSWER)
     answer, _ = generate(model, prompt + ids, context, context=context, stop=[encode("<|im_end|>")])
     return ids + strip(answer, [encode("<|im_end|>")])
+
+
+def early_exit(model, encode, decode, prompt, *, every, agree, probe_tokens, context, max_answer):
+    """Dynasor's idea: at each `every` tokens an answer is forced; `agree` equal ones in a row end the thinking."""
+    start = encode(THINK)
+    limit, stops = limits(encode, prompt, start, context)
+    thought, reason, answers = [], "length", []
+    while len(thought) < limit:
+        token = model(tuple(prompt + start + thought), None, frozenset())
+        if token in stops:
+            reason = "stop"
+            break
+        thought = [*thought, token]
+        if len(thought) % every or len(thought) >= limit:
+            continue
+        ids = prompt + start + thought + ([] if decode(thought).endswith("\n") else encode("\n")) + encode(ANSWER + FINAL)
+        said = []
+        while len(said) < probe_tokens and spoken(decode(said), ["\n"]) is None:
+            token = model(tuple(ids + said), None, frozenset())
+            if token == encode("<|im_end|>")[0]:
+                break
+            said.append(token)
+        end = spoken(decode(said), ["\n"])
+        answers.append(said if end is None else said[: next(k for k in range(len(said)) if len(decode(said[:k])) >= end)])
+        if len(answers) >= agree and answers[-1] and answers[-agree:] == [answers[-1]] * agree:
+            break
+    end = {"start": start, "context": context, "max_answer": max_answer}
+    return finish(model, encode, decode, prompt, thought, reason, thought, **end), len(answers)
+
+
+def confidence_stop(model, logprob, encode, decode, prompt, *, threshold, window, context, max_answer):
+    """Thinking ends behind the first token where the mean log-probability of the last `window` ones exceeds `threshold`."""
+    start = encode(THINK)
+    limit, stops = limits(encode, prompt, start, context)
+    thought, sure, reason = [], [], "length"
+    while len(thought) < limit:
+        token = model(tuple(prompt + start + thought), None, frozenset())
+        sure.append(logprob(tuple(prompt + start + thought), token))
+        if token in stops:
+            reason = "stop"
+            break
+        thought = [*thought, token]
+        if len(sure) >= window and sum(sure[-window:]) > threshold * window:
+            break
+    end = {"start": start, "context": context, "max_answer": max_answer}
+    return finish(model, encode, decode, prompt, thought, reason, thought, **end), reason == "length"

@@ -53,6 +53,7 @@ def test_a_limit_is_a_whole_number_of_tokens(limit):
         (partial(budget_forcing, max_thinking_tokens=64), {"series": "budget_forcing", "limits": (0, 64), "free": False}),
         (partial(budget_forcing, ignore_end=2, string="Hmm"), {"series": "budget_forcing(Hmm)", "ignored_ends": 2}),
         (partial(budget_forcing, string=None), {"series": "budget_forcing(string=null)"}),
+        (partial(budget_forcing, string="\n"), {"series": 'budget_forcing(string="\\n")'}),
         (partial(none, thinking=False), {"series": "none(thinking=false)", "free": False, "limits": (None, None)}),
         (partial(class_conditional, length="short", inner=partial(budget_forcing)), {"relative": "less", "free": False}),
         (

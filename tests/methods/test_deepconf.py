@@ -1,90 +1,52 @@
-"""DeepConf against a naive one: every group summed anew, percentiles by numpy, token for token, however tokens come."""
+"""DeepConf and self-certainty against naive ones (confident.py), token for token, however tokens come."""
 
 from functools import partial
-from math import exp
 
-import numpy as np
 import pytest
 
-from s1x.engines.scripted import logprob
+from s1x.methods.alpha_one import alpha_one
 from s1x.methods.deepconf import deepconf
 from s1x.methods.deepconf_online import deepconf_online
 from s1x.methods.facts import check, facts
 from s1x.methods.majority_voting import majority_voting
+from s1x.methods.none import none
+from s1x.methods.self_certainty import self_certainty
+from s1x.streams.memory import MemoryStore
+from s1x.streams.scheduler import Job, Scheduler
 
+from . import confident
 from .conftest import END, START
 from .running import scheduled
-from .test_parallel import CHAT, CONTEXT, ask, engine, everywhere, plain, short, stated, written
+from .test_parallel import CHAT, CONTEXT, ask, engine, everywhere, plain, scheduled_on, short, written
 
 
-def means(tokens, window):
-    """Of each group of `window` tokens in a row, or of all."""
-    values = [logprob(i) for i in tokens]
-    rows = [values[i : i + window] for i in range(len(values) - window + 1)] or [values]
-    return [float(np.mean(row)) if row else 0.0 for row in rows]
-
-
-def confidence(sample, by, window):
-    found, tokens = means([*sample[0], *sample[1]], window), [*sample[0], *sample[1]]
-    if by == "bottom":
-        return float(np.mean(np.sort(found)[: max(1, int(0.1 * len(found)))]))
-    return {"lowest": min(found), "tail": found[-1], "mean": means(tokens, 10**6)[0]}[by]
+def sure(seed, measure="top20"):
+    """The model's confidence at each token that is written behind a prefix."""
+    model = engine(seed)
+    return lambda prefix, ids: [model.confidence(measure, (*prefix, *ids[:n])) for n in range(len(ids))]
 
 
 @pytest.mark.parametrize("by", ["bottom", "lowest", "tail", "mean"])
 @pytest.mark.parametrize(("keep", "window"), [(0.4, 6), (1.0, 1), (0.1, 500)])
 def test_the_surest_samples_vote(tmp_path, by, keep, window):
-    for seed in range(4):
-        naive = plain(seed, most=60)
-        samples = [naive.sample(f"x={seed}", i) for i in range(6)]
-        worth = [confidence(sample, by, window) for sample in samples]
-        bar = np.percentile(worth, 100 * (1 - keep))
+    for seed in range(3):
+        samples, worth, weights = confident.offline(plain(seed, most=60), sure(seed), f"x={seed}", 6, keep, by, window)
         trace = everywhere(tmp_path, partial(deepconf, n=6, keep=keep, by=by, window=window, inner=short(60)), seed)
         assert written(trace) == samples
-        assert [s.info["confidence"] for s in trace.samples] == pytest.approx(worth)
-        expected = [exp(value) if value >= bar - 1e-12 else 0.0 for value in worth]
-        assert trace.weights == pytest.approx(expected) and trace.info == {"kept": sum(w > 0 for w in expected)}
+        assert [s.info["confidence"] for s in trace.samples] == pytest.approx(worth, rel=1e-6)
+        assert trace.weights == pytest.approx(weights, rel=1e-6) and trace.info == {"kept": sum(w > 0 for w in weights)}
         if keep == 1.0:
             assert trace.info["kept"] == 6
 
 
-def online(naive, text, n, warmup, keep, consensus, window):
-    """Algorithm 2: (samples that were finished, their weights, how far each cut chain was read, agreed)."""
-    finished, cut, bar = [], [], None
-
-    def agreement():
-        votes = {}
-        for sample in finished:
-            weight = exp(confidence(sample, "lowest", window)) if confidence(sample, "lowest", window) >= bar else 0.0
-            if weight and (said := stated(sample[1])) is not None:
-                votes[said] = votes.get(said, 0.0) + weight
-        return max(votes.values()) / sum(votes.values()) if votes else 0.0
-
-    for i in range(n):
-        out, reason = naive.thought(text, i)
-        if i == warmup:
-            bar = np.percentile([confidence(sample, "lowest", window) for sample in finished], 100 * (1 - keep))
-        if i >= warmup:
-            if agreement() >= consensus:
-                break
-            thought = out[:-1] if reason == "stop" else out
-            upto = [t for t in range(window, len(thought) + 1) if means(thought[t - window : t], window)[0] < bar]
-            if upto and (reason == "stop" or upto[0] < len(out)):
-                cut.append(upto[0])
-                continue
-        finished.append(naive.close(text, i, out, reason))
-    worth = [confidence(sample, "lowest", window) for sample in finished]
-    return finished, [exp(w) if w >= bar else 0.0 for w in worth], cut, agreement() >= consensus
-
-
-@pytest.mark.parametrize(("keep", "consensus"), [(0.5, 0.95), (0.9, 1.0), (0.25, 0.6)])
+@pytest.mark.parametrize(("keep", "consensus"), [(0.5, 0.95), (0.9, 1.0), (0.6, 0.8)])
 def test_unsure_chains_are_cut_and_sampling_ends_when_votes_agree(tmp_path, keep, consensus):
     cuts, ends = 0, set()
     for seed in range(10):
         how = {"n": 9, "warmup": 4, "keep": keep, "consensus": consensus, "window": 8}
-        finished, weights, cut, agreed = online(plain(seed, most=60), f"x={seed}", **how)
+        finished, weights, cut, agreed = confident.online(plain(seed, most=60), sure(seed), f"x={seed}", **how)
         trace = everywhere(tmp_path, partial(deepconf_online, **how, max_thinking_tokens=60), seed)
-        assert written(trace) == finished and trace.weights == pytest.approx(weights)
+        assert written(trace) == finished and trace.weights == pytest.approx(weights, rel=1e-6)
         said = {key: trace.info[key] for key in ("chains", "cut", "cut_tokens", "agreed")}
         assert said == {"chains": len(finished) + len(cut), "cut": len(cut), "cut_tokens": sum(cut), "agreed": agreed}
         heads = {ask(seed).sample(i).think().key(engine(seed).fingerprint) for i in range(9)}
@@ -94,7 +56,28 @@ def test_unsure_chains_are_cut_and_sampling_ends_when_votes_agree(tmp_path, keep
         )
         cuts += len(cut)
         ends.add(agreed)
-    assert cuts > 3 and ends == {True, False}
+    assert cuts > 1 and ends == {True, False}
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 1.2])
+def test_the_most_certain_samples_have_most_votes(tmp_path, power):
+    for seed in range(3):
+        samples, certain, votes = confident.borda(plain(seed, most=60), sure(seed, "kl"), f"x={seed}", 5, power)
+        trace = everywhere(tmp_path, partial(self_certainty, n=5, power=power, inner=short(60)), seed)
+        assert written(trace) == samples and trace.weights == pytest.approx(votes)
+        assert [s.info["certainty"] for s in trace.samples] == pytest.approx(certain, rel=1e-6)
+        assert sorted(trace.weights) == pytest.approx([r**power for r in range(1, 6)])
+
+
+def test_a_pool_that_was_stored_without_is_read_once_more_and_not_written_again(tmp_path):
+    """Of majority voting, then of DeepConf, then of self-certainty: each time what is missing is scored, once."""
+    store, made = MemoryStore(), []
+    for method in (majority_voting, deepconf, self_certainty, deepconf):
+        model = engine(3)
+        (trace,) = scheduled_on(store, model, method(ask(3), n=4, inner=short(60)))
+        made.append((model.counters.decoded > 0, model.counters.scored > 0))
+        assert written(trace) == [plain(3, most=60).sample("x=3", i) for i in range(4)]
+    assert made == [(True, False), (False, True), (False, True), (False, False)]
 
 
 def test_the_first_chains_are_the_pools():
@@ -105,18 +88,37 @@ def test_the_first_chains_are_the_pools():
         ],
         engine(3), CHAT,
     )  # fmt: skip
-    assert [s.segments for s in chosen.samples] == [s.segments for s in pool.samples] and chosen.reads == pool.reads
+    assert written(chosen) == written(pool) and chosen.reads == pool.reads
+    assert all(s.confidence is None for sample in pool.samples for s in sample.segments)  # nobody asked for it there
+
+
+def test_any_inner_method_whose_words_are_known():
+    for inner in (partial(none, max_tokens=40), partial(none, thinking=False, max_tokens=30)):
+        for make in (deepconf, self_certainty):
+            (trace,) = scheduled([make(ask(4), n=3, inner=inner)], engine(4), CHAT)
+            assert len(trace.weights) == 3 and any(trace.weights)
+    errors = []
+    jobs = [Job((0,), deepconf(ask(1), n=2, inner=partial(alpha_one, average=40)), print, errors.append)]
+    Scheduler(engine(1), MemoryStore(), decode=CHAT.decode).run(jobs)
+    assert "the inner method does not keep it" in str(errors[0])
 
 
 def test_what_they_declare():
-    for make in (partial(deepconf, n=4, inner=short(9)), partial(deepconf_online, n=4, max_thinking_tokens=9)):
+    for make, measure in (
+        (partial(deepconf, n=4, inner=short(9)), "top20"),
+        (partial(deepconf_online, n=4, max_thinking_tokens=9), "top20"),
+        (partial(self_certainty, n=4, inner=short(9)), "kl"),
+    ):
         found = facts(make)
-        assert found.limits == (0, 9) and found.needs_sampling and not found.free
+        assert found.limits == (0, 9) and found.needs_sampling and not found.free and found.confidences == {measure}
+    both = partial(majority_voting, n=2, inner=partial(deepconf, n=2, inner=partial(self_certainty, n=2, inner=short(9))))
+    assert facts(both).confidences == {"top20", "kl"} and facts(short(9)).confidences == frozenset()
     for make, says in (
         (partial(deepconf, n=4, inner=short(9), keep=1.5), r"method\.keep=1\.5: must be a number from 0 to 1"),
         (partial(deepconf, n=4, inner=short(9), by="top"), r"method\.by='top': must be one of 'bottom'"),
         (partial(deepconf_online, n=4, warmup=0), r"method\.warmup=0"),
         (partial(deepconf_online, n=4, consensus="all"), r"method\.consensus='all'"),
+        (partial(self_certainty, n=4, inner=short(9), power=-1), r"method\.power=-1: must be a number of 0 or more"),
     ):
         with pytest.raises(ValueError, match=says):
             check(make, context_length=CONTEXT, temperature=1.0, chat=CHAT)

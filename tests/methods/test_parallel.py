@@ -1,6 +1,7 @@
 """Parallel and hybrid methods against naive ones written from their papers (parallel.py), token for token."""
 
 import random
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -283,6 +284,29 @@ def test_they_run_in_any_format_around_any_method_and_a_pool_in_them_is_refused(
     pool = partial(gen_select, n=2, words=SELECT, inner=partial(majority_voting, n=2, inner=short(9)))
     Scheduler(engine(1), MemoryStore(), decode=CHAT.decode).run([Job((0,), pool(ask(1)), print, errors.append)])
     assert "gives a pool" in str(errors[0])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(gen_select, n=2, words=SELECT, inner=short(30)),
+        partial(rsa, n=2, k=2, rounds=2, words=WORDS, inner=short(30)),
+        partial(pdr, n=2, rounds=1, distill=DISTILL, refine=REFINE, inner=short(30)),
+    ],
+)
+def test_a_prompt_that_finds_no_room_is_not_read_under(make):
+    """Samples are shown without their words, and where not even that leaves room, it ends as in a full context."""
+    answered = set()
+    for spare in range(150, 190, 5):  # tokens beside the question
+        asked = replace(ask(1), prompt=CHAT.prompt("x" * (CONTEXT - spare)))
+        (trace,) = scheduled([make(asked)], engine(1, start=0, end=0), CHAT)
+        assert trace.info["prompt_cut"] > 0 or not trace.samples[0].ids("answer")
+        for chain in [trace, *trace.samples]:
+            parts = [s.ids for s in chain.segments if not s.role]
+            told = [s.ids for s in chain.segments if s.role]
+            assert sum(map(len, parts)) + len(told[0] if told else chain.prompt) <= CONTEXT or not chain.ids("thinking")
+            answered |= {bool(chain.ids("answer"))} if told else set()
+    assert answered == {True, False}
 
 
 def test_an_answer_is_read_from_what_is_graded():

@@ -14,7 +14,13 @@ from s1x.evaluation.forecast import forecast
 
 from ..conftest import NO_LOCAL
 
-OTHERS = {"adaptive_consistency": {}, "esc": {"window": 2}, "deepconf": {}, "deepconf_online": {"warmup": 2}}
+OTHERS = {
+    "adaptive_consistency": {},
+    "esc": {"window": 2},
+    "deepconf": {},
+    "deepconf_online": {"warmup": 2},
+    "self_certainty": {},
+}
 
 CONF = Path(__file__).parents[2] / "conf"
 

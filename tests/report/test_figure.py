@@ -128,3 +128,20 @@ def test_faulty_published_numbers_are_sentences(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         load_paper(path)
+
+
+def test_many_series_are_told_apart(aggregated, tmp_path):
+    """Of twenty no two have colour and mark alike, and their names stand beside the points, not over them."""
+    from s1x.report import figure
+
+    marks = {(number % len(figure.COLOURS), figure._marker(number)) for number in range(20)}
+    assert len(marks) == 20 and [figure._marker(n) for n in range(8)] == list(figure.MARKERS)
+    record = aggregated[1]["cells"][0]
+    beside = []
+    for names in (4, 20):
+        records = [record | {"series": f"method {n}", "cell_id": str(n), "accuracy": 0.03 * n} for n in range(names)]
+        draw(records, tmp_path / "a.png", tmp_path / "a.svg")
+        svg = (tmp_path / "a.svg").read_text()
+        frame = svg.split('id="patch_2"')[1].split('d="')[1].split('"')[0].split()
+        beside.append(float(svg.split('viewBox="0 0 ')[1].split()[0]) - float(frame[4]))  # right of the axes
+    assert beside[0] < 30 and beside[1] > 60

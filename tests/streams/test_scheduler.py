@@ -240,3 +240,25 @@ def test_wrong_steps_are_named():
 
     with pytest.raises(TypeError, match="a method may yield Read"):
         Scheduler(engine(), MemoryStore()).run([Job((0,), method(), print)])
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 7])
+@pytest.mark.parametrize("per_poll", [1, 8])
+def test_what_runs_ahead_of_an_accepted_member_is_no_part_of_what_a_trace_costs(ahead, per_poll):
+    """However far it came: that is a matter of batches and of what is stored. The engine's counters have it."""
+
+    def tried(i):
+        span = yield Read((1, i), limit=3 + 5 * i)
+        return (yield Read((2, i, *span.ids), limit=2)).end + span.end
+
+    def method():
+        ends = yield First(lambda r: len(r) == 3, (tried(i) for i in range(9)), ahead=ahead)
+        return Trace((1,), info={"ends": ends})
+
+    one, store, done = engine(ends={}, tokens_per_poll=per_poll, capacity=16), MemoryStore(), []
+    Scheduler(one, store).run([Job((0,), method(), done.append)])
+    wasted = one.counters.decoded - 30
+    Scheduler(engine(ends={}), store).run([Job((0,), method(), done.append)])  # of stored streams, none runs ahead
+    assert [t.info["ends"] for t in done] == [[5, 10, 15]] * 2
+    assert [t.path_tokens for t in done] == [30, 30] and done[0].reads == done[1].reads
+    assert (wasted > 0) == (ahead > 1)

@@ -45,8 +45,8 @@ def test_what_was_flushed_is_read_back(tmp_path):
         store.flush()
         assert store.bytes_written == files(tmp_path)[0].stat().st_size > 0
     with Store(tmp_path, "model") as store:
-        assert store.load(A) == ((1, 2, 3, 4), half([-0.1, -1.0, -30000.0, -65504.0]))
-        assert store.load(B) == (tuple(range(5000)), None)
+        assert store.load(A)[:2] == ((1, 2, 3, 4), half([-0.1, -1.0, -30000.0, -65504.0]))
+        assert store.load(B)[:2] == (tuple(range(5000)), None)
         assert store.bytes_written == 0
     assert Store(tmp_path, "another model").load(A) is None
     assert len(files(tmp_path)) == 1
@@ -67,7 +67,7 @@ def test_a_stream_goes_on_from_its_last_stored_token(tmp_path):
         with Store(tmp_path, "model") as store:
             assert ids_of(store, A) == tuple(range(10 * i))
             store.append(A, range(10 * i, 10 * i + 10), [-0.5] * 10)
-    assert Store(tmp_path, "model").load(A) == (tuple(range(50)), [-0.5] * 50)
+    assert Store(tmp_path, "model").load(A)[:2] == (tuple(range(50)), [-0.5] * 50)
 
 
 def test_one_token_at_a_time_makes_one_frame_per_flush_and_large_buffers_flush_themselves(tmp_path):
@@ -117,7 +117,7 @@ def test_writers_that_agree_continue_each_other(tmp_path):
     for store, n in zip(stores, (3, 7, 5), strict=True):
         store.append(A, range(n), [-float(i) for i in range(n)])
         store.flush()
-    assert Store(tmp_path, "model").load(A) == (tuple(range(7)), [-float(i) for i in range(7)])
+    assert Store(tmp_path, "model").load(A)[:2] == (tuple(range(7)), [-float(i) for i in range(7)])
 
 
 def test_all_readers_follow_the_same_writer_whichever_file_they_saw_first(tmp_path):
@@ -138,17 +138,17 @@ def test_missing_logprobs_make_none_and_restart_fills_them_in(tmp_path):
         store.append(A, [1, 2], [-1.0, -2.0])
         store.append(A, [3])
         store.append(B, [7, 8])
-        assert store.load(A) == ((1, 2, 3), None)
+        assert store.load(A)[:2] == ((1, 2, 3), None)
     with Store(tmp_path, "model") as store:
-        assert store.load(A) == ((1, 2, 3), None)
+        assert store.load(A)[:2] == ((1, 2, 3), None)
         store.restart(A)
         store.append(A, [1, 2, 3, 4], [-1.0, -2.0, -3.0, -4.0])
         store.load(B)
         store.restart(B)
         store.append(B, [7, 6], [-1.0, -1.0])  # a tie fell the other way: these belong to other ids
     store = Store(tmp_path, "model")
-    assert store.load(A) == ((1, 2, 3, 4), [-1.0, -2.0, -3.0, -4.0])
-    assert store.load(B) == ((7, 8), None)
+    assert store.load(A)[:2] == ((1, 2, 3, 4), [-1.0, -2.0, -3.0, -4.0])
+    assert store.load(B)[:2] == ((7, 8), None)
 
 
 def test_wrong_number_of_logprobs(tmp_path):
@@ -245,17 +245,30 @@ def logprob(token_id: int) -> float:
     return -token_id / 8  # exact in float16
 
 
+def confidence(name: str, token_id: int) -> float:
+    return token_id / {"top20": 8, "kl": 16}[name]  # exact in float32
+
+
 writer, key_of = st.integers(0, 2), st.sampled_from([A, A, A, B])
+numbers = st.frozensets(st.sampled_from(["logprob", "top20", "kl"]))
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("append"), writer, key_of, st.integers(1, 3), st.integers(0, 1), st.booleans(), st.booleans()),
-        st.tuples(st.just("append"), writer, key_of, st.integers(1, 3), st.just(0), st.just(True), st.just(True)),
+        st.tuples(st.just("append"), writer, key_of, st.integers(1, 3), st.integers(0, 1), numbers, st.booleans()),
+        st.tuples(st.just("append"), writer, key_of, st.integers(1, 3), st.just(0), numbers, st.just(True)),
         st.tuples(st.sampled_from(["load", "load", "restart"]), writer, key_of),
         st.tuples(st.sampled_from(["refresh", "refresh", "flush", "reopen"]), writer),
     ),
     min_size=10,
     max_size=50,
 )
+
+
+def believed(stored) -> None:
+    """Numbers are those of their tokens, or not there."""
+    assert stored.logprobs is None or stored.logprobs == [logprob(t) for t in stored.ids]
+    for name, values in stored.confidences.items():
+        assert len(values) == len(stored.ids)
+        assert all(math.isnan(v) or v == confidence(name, t) for v, t in zip(values, stored.ids, strict=True))
 
 
 @settings(max_examples=120, deadline=None)
@@ -275,8 +288,8 @@ def test_any_interleaving_of_writers(steps, rng, damage):
             ids = stored.ids if stored else ()
             assert ids[: len(views[i][key])] == views[i][key]
             assert any(view[: len(ids)] == ids for view in seen[key]) or not ids
-            if stored and stored.logprobs:
-                assert stored.logprobs == [logprob(t) for t in ids]
+            if stored:
+                believed(stored)
             views[i][key] = ids
 
         def flush(i):
@@ -286,10 +299,11 @@ def test_any_interleaving_of_writers(steps, rng, damage):
 
         for step, i, *rest in steps:
             if step == "append":
-                key, n, variant, scored, now = rest
+                key, n, variant, beside, now = rest
                 start = len(views[i][key])
                 ids = tuple(token(key, start + j, variant) for j in range(n))
-                writers[i].append(key, ids, [logprob(t) for t in ids] if scored else None)
+                given = {name: [confidence(name, t) for t in ids] for name in beside - {"logprob"}}
+                writers[i].append(key, ids, [logprob(t) for t in ids] if "logprob" in beside else None, given)
                 views[i][key] += ids
                 seen[key].add(views[i][key])
                 if now:
@@ -321,6 +335,8 @@ def test_any_interleaving_of_writers(steps, rng, damage):
         for key in (A, B):
             ids = ids_of(Store(directory, "model"), key)
             assert ids == ids_of(Store(directory, "model"), key)
+            if ids:
+                believed(Store(directory, "model").load(key))
             assert any(view[: len(ids)] == ids for view in seen[key]) or not ids
             if damage == "none":
                 assert not any(len(view) > len(ids) and view[: len(ids)] == ids for view in flushed[key])
@@ -365,7 +381,8 @@ while True:
     for key in keys:
         n = rng.choice([1, 5, 50, 30000])
         v = variant if key == keys[3] else 0
-        store.append(key, [p + (v * 10**6 if p >= 50 else 0) for p in range(known[key], known[key] + n)], [-0.5] * n)
+        ids = [p + (v * 10**6 if p >= 50 else 0) for p in range(known[key], known[key] + n)]
+        store.append(key, ids, [-0.5] * n, {"top20": [i / 2 for i in ids]} if key == keys[0] else {})
         known[key] += n
     store.flush()
     os.write(1, (" ".join(str(known[key]) for key in keys) + "\\n").encode())
@@ -403,6 +420,7 @@ def test_sigkill_at_random_instants_loses_nothing_that_was_flushed(tmp_path):
             stored = store.load(key)
             assert stored.ids == tuple(range(len(stored.ids)))
             assert len(stored.ids) >= least and stored.logprobs == [-0.5] * len(stored.ids)
+            assert stored.confidences == ({"top20": tuple(i / 2 for i in stored.ids)} if key == keys[0] else {})
         branch = ids_of(store, keys[3])
         assert len(branch) > 50
         v = branch[50] // 10**6

@@ -47,7 +47,7 @@ def everything(root: Path):
         store = Store(root, fingerprint, writable=False)
         found[fingerprint] = {key: store.follow(key)[0] for key in store.keys()}, ScoreStore(root, fingerprint).rows
         found[fingerprint] = (
-            {k: (bytes(c.ids), bytes(c.logprobs)) for k, c in found[fingerprint][0].items()},
+            {k: (bytes(c.ids), {name: bytes(n) for name, n in c.numbers.items()}) for k, c in found[fingerprint][0].items()},
             found[fingerprint][1],
         )
     return found

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from s1x.cell import telling
 from s1x.config import check_typed, resolved, validate
 from s1x.errors import SettingError
 
@@ -30,7 +31,7 @@ class Job:
 
     @property
     def overrides(self) -> list[str]:
-        return list(self.config.hydra.overrides.task)
+        return telling(self.config.hydra.overrides.task)
 
     def enter(self) -> Job:
         """Make this the job that HydraConfig and `${hydra:...}` speak of."""

@@ -22,6 +22,7 @@ from s1x import interrupts
 from s1x.cell import Cell
 from s1x.evaluation import plan
 from s1x.stages import STAGES, stages, together
+from s1x.submit.settings import check_here
 
 from ._jobs import Job, check, compose
 
@@ -55,6 +56,7 @@ class S1xLauncher(Launcher):
         if self.config.plan:
             plan.show([Cell(job.enter().task, sweep, sweep, n, job.overrides) for n, job in jobs.items()])
             return []
+        check_here(self.config)
         interrupts.begin()
         sweep.mkdir(parents=True, exist_ok=True)
         self.log_to(sweep)

@@ -29,8 +29,10 @@ from s1x.callbacks import failures, rename, take
 from s1x.config import check_experiment
 from s1x.errors import SettingError, explain
 from s1x.evaluation.naming import check_baseline
-from s1x.files import check_writable
+from s1x.files import check_writable, python_path
 from s1x.stages import together
+from s1x.submit.settings import submits
+from s1x.submit.submission import submit
 
 from ._jobs import Job, check, compose
 
@@ -64,6 +66,8 @@ class GridSweeper(BasicSweeper):
         check_baseline(task for job in cells.values() if together(task := job.enter().task))
         if hasattr(self.launcher, "composed"):
             self.launcher.composed.update(cells)
+        else:
+            os.environ["PYTHONPATH"] = python_path()  # its jobs may be processes elsewhere
 
         if not self.config.plan:
             check_subdirs(cells.values())
@@ -72,6 +76,10 @@ class GridSweeper(BasicSweeper):
                 if str(directory) != job.config.hydra.sweep.dir:
                     rename(job.config, "hydra.sweep.dir", directory)
             OmegaConf.save(self.config, directory / "multirun.yaml")
+            if submits(self.config):
+                check_launcher(self.config.submit.name, self.launcher)
+                submit([(job.task, job.overrides) for job in cells.values()], directory, "hydra.sweep.dir")
+                return []
 
         returns = []
         for batch in self.split_overrides_to_chunks([list(cell) for cell in cells], self.max_batch_size):
@@ -162,6 +170,12 @@ def check_subdirs(jobs: Iterable[Job]) -> None:
         if (other := taken.setdefault(subdir, job)) is not job:
             numbers = f"{other.config.hydra.job.num} and {job.config.hydra.job.num}"
             raise SettingError(f"hydra.sweep.subdir={subdir}: jobs {numbers} would share it; put ${{hydra.job.num}} into it")
+
+
+def check_launcher(submit: str, launcher: Any) -> None:
+    """Raises SettingError where jobs would be submitted twice."""
+    if not hasattr(launcher, "composed"):
+        raise SettingError(f"submit={submit}: each task runs its cells itself; leave out hydra/launcher, or leave out submit")
 
 
 def choices(parser: OverridesParser, key: str, value: Any) -> list[str]:

@@ -1,0 +1,205 @@
+"""Hand a command's tasks to a scheduler, and write down what was handed over.
+
+`<directory>/submit/submit.json`: {command, submit, cells, time, tasks: {name: job}}. Beside it each task has a directory, with
+`task.json` (command.py), and `logs` holds what it printed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ..cell import SUBMITTED
+from ..errors import SettingError
+from ..files import python_path, read_json, write_text
+from ..models.device import cuda_devices
+from . import slurm
+from .command import STATE, Command, alive, ended
+from .tasks import Task, python, tasks
+
+RECORD = "submit.json"
+SEVERAL = {"train": "trainings", "shard": "shards"}
+DAY = 24 * 60  # minutes
+ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
+
+
+def submit(jobs: Sequence[tuple[DictConfig, Sequence[str]]], directory: Path, setting: str) -> None:
+    """Submit the command that has these jobs (configuration, overrides), and say so.
+
+    Raises SettingError when the scheduler is not here or will not have it, and where `directory` has been submitted and is
+    still under way.
+    """
+    directory, cfg = directory.absolute(), jobs[0][0]
+    own = OmegaConf.to_container(cfg.submit, resolve=True)
+    _check_here(own)
+    _check_free(directory, setting)
+    wanted = tasks(jobs, directory, setting, sys.argv[1:])
+    for task in wanted:
+        (directory / SUBMITTED / task.name / STATE).unlink(missing_ok=True)  # of an earlier submission
+    record = {
+        "command": shlex.join(["python", *sys.argv]),
+        "submit": own["name"],
+        "cells": sum("evaluate" in str(job.stage) for job, _ in jobs),
+        "time": time.time(),
+        "tasks": {},
+    }
+    try:
+        os.environ["PYTHONPATH"] = python_path()  # for submit=local
+        for group in grouped(wanted):
+            executor = _executor(own, group, cfg.name, directory / SUBMITTED / "logs", record["tasks"])
+            commands = [_command(task, own, directory) for task in group]
+            record["tasks"] |= dict(zip((task.name for task in group), _hand_over(executor, commands), strict=True))
+            write_text(directory / SUBMITTED / RECORD, json.dumps(record, indent=1) + "\n")
+    except BaseException as error:
+        if own["name"] == "slurm":
+            slurm.cancel(record["tasks"].values())
+        if "submitit" in type(error).__module__:
+            raise SettingError(f"submit={own['name']}: {_said(error)}") from error
+        raise
+    _tell(record, wanted, directory)
+
+
+def grouped(wanted: Sequence[Task]) -> list[list[Task]]:
+    """Trainings, shards, the report: each is handed over as one array."""
+    kinds = [[task for task in wanted if task.kind == kind] for kind in ("train", "shard", "report")]
+    return [kind for kind in kinds if kind]
+
+
+def _check_here(own: dict[str, Any]) -> None:
+    if find_spec("submitit") is None:
+        raise SettingError(f"submit={own['name']}: submitit is not installed; pip install -e '.[slurm]'")
+    if own["name"] == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):
+        raise SettingError("submit=slurm: there is no sbatch here; type the command where jobs are submitted (a login node)")
+
+
+def _check_free(directory: Path, setting: str) -> None:
+    """What was submitted before must have ended: two could not share their directories."""
+    before = read_json(directory / SUBMITTED / RECORD) or {}
+    jobs = before.get("tasks", {})
+    if before.get("submit") == "slurm":
+        busy = [jobs[name] for name in jobs if slurm.states([jobs[name]]).get(jobs[name], ("COMPLETED",))[0] not in ENDED]
+    else:
+        busy = [job for name, job in jobs.items() if not ended(directory / SUBMITTED / name) and alive(int(job))]
+    if busy:
+        how = "scancel" if before["submit"] == "slurm" else "kill"
+        raise SettingError(f"{setting}={directory}: is under way already; wait until it ends, or {how} {' '.join(busy)} first")
+
+
+def _command(task: Task, own: dict[str, Any], directory: Path) -> Command:
+    place = directory / SUBMITTED
+    local = own["name"] == "local"  # Slurm sees to the order itself
+    return Command(
+        [python(own), str(Path(sys.argv[0]).absolute()), *task.arguments],
+        folder=os.getcwd(),
+        place=str(place / task.name),
+        needs=[str(place / name) for name in task.needs if local],
+        after=[str(place / name) for name in task.after if local],
+    )
+
+
+def _executor(own: dict[str, Any], group: Sequence[Task], name: str, logs: Path, jobs: dict[str, str]) -> list[Any]:
+    """An executor for each task of a group, or one for all."""
+    import submitit
+
+    logs.mkdir(parents=True, exist_ok=True)
+    folder = str(logs / "%j")
+    if own["name"] == "local":
+        found = []
+        for number in range(len(group)):
+            executor = submitit.LocalExecutor(folder)
+            gpus = _local_gpus(own, group[0].kind, number)
+            executor.update_parameters(
+                timeout_min=10_000 * DAY, gpus_per_node=len(gpus), visible_gpus=gpus, stderr_to_stdout=True
+            )
+            found.append(executor)
+        return found
+    executor = submitit.SlurmExecutor(folder, max_num_timeout=own["requeues"], python=shlex.quote(python(own)))
+    executor.update_parameters(**slurm_parameters(own, group, name, jobs))
+    return [executor]
+
+
+def slurm_parameters(own: dict[str, Any], group: Sequence[Task], name: str, jobs: dict[str, str]) -> dict[str, Any]:
+    """What submitit is told of a group of tasks; `jobs` are those that were submitted before, by their tasks' names."""
+    train = own["train"] if group[0].kind == "train" else {"nodes": 1, "gpus": None, "hours": None}
+    gpus = own["gpus"] if train["gpus"] is None else train["gpus"]
+    needs = sorted({jobs[task].split("_")[0] for task in group[0].needs}, key=int)
+    after = sorted({jobs[task].split("_")[0] for task in group[0].after}, key=int)
+    order = [f"afterok:{':'.join(needs)}"] * bool(needs) + [f"afterany:{':'.join(after)}"] * bool(after)
+    srun = [f"--cpus-per-task={own['cpus']}"]  # which srun takes over from sbatch no more, from Slurm 22.05 on
+    srun += [f"--container-image={own['container']}"] if own["container"] else []
+    srun += [f"--container-mounts={own['mounts']}"] if own["mounts"] else []
+    parameters = {
+        "job_name": f"{name}-{group[0].kind}",
+        "partition": own["partition"],
+        "account": own["account"],
+        "qos": own["qos"],
+        "time": max(1, round(60 * (train["hours"] or own["hours"]))),
+        "nodes": train["nodes"],
+        "ntasks_per_node": 1,
+        "gpus_per_node": gpus or None,
+        "cpus_per_task": own["cpus"],
+        "mem": f"{own['memory']:g}GB" if own["memory"] else None,
+        "dependency": ",".join(order) or None,
+        "signal_delay_s": own["warning"],
+        "array_parallelism": own["parallel"] or len(group),
+        "stderr_to_stdout": True,
+        "srun_args": srun,
+        "setup": [*own["setup"], f"export PYTHONPATH={shlex.quote(python_path())}"],
+        # a task that needs a training which failed never starts: it is not to wait for ever
+        "additional_parameters": {"requeue": True, **({"kill-on-invalid-dep": "yes"} if order else {}), **own["arguments"]},
+    }
+    return {key: value for key, value in parameters.items() if value is not None} | {"wckey": None}
+
+
+def _local_gpus(own: dict[str, Any], kind: str, number: int) -> tuple[int, ...]:
+    """Which GPUs of this machine a task sees: shards have their own, a training and the report come alone."""
+    devices = cuda_devices()
+    if kind != "shard":
+        return tuple(range(devices if own["gpus"] is None else own["gpus"]))
+    each = devices // own["shards"] if own["gpus"] is None else own["gpus"]
+    if own["shards"] * each > devices or devices and own["gpus"] is None and not each:
+        needed = own["shards"] * max(each, 1)
+        raise SettingError(f"submit.shards={own['shards']}: need {needed} GPUs of this machine, which has {devices}")
+    return tuple(range(number * each, (number + 1) * each))
+
+
+def _hand_over(executors: list[Any], commands: list[Command]) -> list[str]:
+    """The ids of the jobs."""
+    if len(executors) == 1 and len(commands) > 1:
+        with executors[0].batch():
+            jobs = [executors[0].submit(command) for command in commands]
+        return [job.job_id for job in jobs]
+    heard = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what runs here goes on when the terminal is closed
+    try:
+        return [executor.submit(command).job_id for executor, command in zip(executors, commands, strict=True)]
+    finally:
+        signal.signal(signal.SIGHUP, heard)
+
+
+def _said(error: BaseException) -> str:
+    """What sbatch printed, in a line."""
+    lines = [line.removeprefix("sbatch: error: ") for line in str(error).splitlines() if line.strip()]
+    return "; ".join(lines) or "it will not have it"
+
+
+def _tell(record: dict[str, Any], wanted: Sequence[Task], directory: Path) -> None:
+    jobs = record["tasks"]
+    parts = []
+    for group in grouped(wanted):
+        ids = [jobs[task.name] for task in group]
+        several = len(group) > 1
+        what = f"{len(group)} {SEVERAL[group[0].kind]}" if several else group[0].name
+        parts.append(f"{what} ({ids[0]}{f' to {ids[-1]}' if several else ''})")
+    print(f"Submitted: {', then '.join(parts)} -> {directory}")
+    print(f"How far it is: python run.py stage=status report.of={directory}")

@@ -1,0 +1,232 @@
+"""Submitting without a cluster: what each task is told, who gets which question, what signals do, and the status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from omegaconf import OmegaConf
+
+from s1x.cell import telling
+from s1x.errors import SettingError
+from s1x.evaluation import pace
+from s1x.evaluation.share import share_out
+from s1x.files import python_path
+from s1x.stages import status
+from s1x.submit.settings import check
+from s1x.submit.submission import slurm_parameters
+from s1x.submit.tasks import tasks
+
+SHARDS = ("submit=slurm", "submit.shards=2")
+
+
+def question(text):
+    return SimpleNamespace(doc_id=hash(text), text=text)
+
+
+def cell(chat, task):
+    return SimpleNamespace(chat=chat, task=task, questions=task.questions)
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 7, 40])
+def test_shards_part_the_questions_by_prompt_whatever_the_cell(shards):
+    """Each question is in one shard, the same for all cells that ask it so, and shards are as even as can be."""
+    one, other = (SimpleNamespace(prompt=lambda text, n=n: SimpleNamespace(ids=(n, *map(ord, text)))) for n in (1, 2))
+    long = SimpleNamespace(questions=[question(f"question {n}") for n in range(30)])
+    short = SimpleNamespace(questions=[question(f"question {n}") for n in range(10)])
+    seen = []
+    for shard in range(shards):
+        cells = [cell(one, long), cell(one, long), cell(one, short), cell(other, long)]
+        share_out(cells, shard, shards)
+        texts = [[question.text for question in c.questions] for c in cells]
+        assert texts[0] == texts[1] and texts[2] == [t for t in texts[0] if t in {q.text for q in short.questions}]
+        seen.append(texts)
+    for n, whole in enumerate((long, long, short, long)):
+        assert sorted(t for texts in seen for t in texts[n]) == sorted(q.text for q in whole.questions)
+    sizes = [len(texts[0]) + len(texts[3]) for texts in seen]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def jobs(composed, *overrides):
+    return [(composed(*overrides), list(overrides))]
+
+
+def test_a_sweep_is_shards_and_then_the_command_itself(composed, tmp_path):
+    typed = ["-m", "+experiment=budget_sweep", "seed=0", *SHARDS, "hydra.sweep.dir=old", "--config-dir", "mine"]
+    one, two, report = tasks(jobs(composed, "seed=0", *SHARDS), tmp_path, "hydra.sweep.dir", typed)
+    kept = ("-m", "+experiment=budget_sweep", "seed=0", "--config-dir", "mine")
+    assert report.arguments == (*kept, "submit=none", f"hydra.sweep.dir='{tmp_path}'")
+    assert report.after == ("shard-0", "shard-1") and not report.needs
+    own = ("submit=none", "submit.shards=2", "submit.shard=1", "tracking.mode=disabled")
+    assert two.arguments == (*kept, *own, f"hydra.sweep.dir='{tmp_path / 'submit' / 'shard-1'}'")
+    assert telling(report.arguments) == [a for a in report.arguments if a != "submit=none"]  # no part of what a cell is called
+
+
+def test_each_different_training_is_a_job_of_its_own_before_the_shards(composed, tmp_path):
+    chosen = ["stage=[train,evaluate]", "data=tiny_s1k", "train=tiny", "model=tiny_base", *SHARDS]
+    cfg, grid = composed(*chosen), []
+    for seed, budget in ((0, 8), (0, 16), (1, 8), (1, 16)):
+        values = {"train.seed": seed, "method.max_thinking_tokens": budget}
+        grid.append((cfg.copy(), [*chosen, *(f"{key}={value}" for key, value in values.items())]))
+        for key, value in values.items():
+            OmegaConf.update(grid[-1][0], key, value)
+    found = tasks(grid, tmp_path, "hydra.sweep.dir", ["-m", "train.seed=0,1"])
+    assert [task.name for task in found] == ["train-0", "train-1", "shard-0", "shard-1", "report"]
+    assert all(task.needs == ("train-0", "train-1") for task in found[2:])
+    assert found[1].after == ("train-0",) and not found[1].needs
+    arguments = found[1].arguments
+    assert arguments[-3:] == ("hydra.mode=RUN", "stage=[train]", f"hydra.run.dir='{tmp_path / 'submit' / 'train-1'}'")
+    assert "train.seed=1" in arguments and "submit=slurm" not in arguments and "-m" not in arguments
+    alone = [(OmegaConf.merge(cfg, {"stage": "train"}), chosen)]
+    assert [task.name for task in tasks(alone, tmp_path, "hydra.run.dir", [])] == ["train-0"]
+
+
+def test_what_slurm_is_asked_for(composed, tmp_path):
+    typed = ["submit=slurm", "submit.shards=4", "submit.partition=h100", "submit.container=img", "submit.memory=64",
+             "submit.train.nodes=2", "submit.train.gpus=8", "+submit.arguments.constraint=sxm"]  # fmt: skip
+    cfg = composed(*typed, "stage=[train,evaluate]", "data=tiny_s1k", "train=tiny", "model=tiny_base", "distributed=zero3")
+    own, found = OmegaConf.to_container(cfg.submit), tasks([(cfg, typed)], tmp_path, "hydra.run.dir", typed)
+    train = slurm_parameters(own, found[:1], "run", {})
+    assert (train["nodes"], train["gpus_per_node"], train["ntasks_per_node"], train["time"]) == (2, 8, 1, 24 * 60)
+    assert "dependency" not in train and train["additional_parameters"] == {"requeue": True, "constraint": "sxm"}
+    shards = slurm_parameters(own, found[1:5], "run", {"train-0": "7"})
+    assert (shards["nodes"], shards["gpus_per_node"], shards["mem"], shards["partition"]) == (1, 1, "64GB", "h100")
+    assert shards["dependency"] == "afterok:7" and shards["additional_parameters"]["kill-on-invalid-dep"] == "yes"
+    assert shards["srun_args"] == ["--cpus-per-task=8", "--container-image=img"] and shards["array_parallelism"] == 4
+    report = slurm_parameters(own, found[5:], "run", {"train-0": "7"} | {f"shard-{n}": f"8_{n}" for n in range(4)})
+    assert report["dependency"] == "afterok:7,afterany:8"
+
+
+WRONG = {
+    "submit.shards=4": "submit.shards=4: submit=none does all of them here; add submit=slurm or submit=local",
+    "submit=slurm submit.shards=0": "submit.shards=0: must be a whole number, 1 or more",
+    "submit.shards=2 submit.shard=2": "submit.shard=2: must be 0 to 1",
+    "submit=slurm submit.shard=1": "submit.shard=1: submit=slurm starts all shards",
+    "submit=slurm submit.hours=0": "submit.hours=0: must be a number of hours",
+    "submit=slurm stage=report": "stage=report: is done at once",
+    "submit=slurm store.dir=null": "store.dir=null: shards hand over what they decoded in the store",
+    "submit=slurm stage=train submit.train.nodes=2": "submit.train.nodes=2: distributed=none is for one process",
+    "submit=slurm stage=train distributed=zero3 distributed.nodes=2": "distributed.nodes=2: submit=slurm decides",
+    "submit.shard=0 submit.shards=2 stage=train": "submit.shard=0: shards are of an evaluation",
+}
+
+
+def test_wrong_settings_get_one_sentence_and_defaults_none(composed):
+    groups = {
+        name: OmegaConf.to_container(composed(f"submit={name}", "distributed=zero3")) for name in ("none", "local", "slurm")
+    }
+    for plain in groups.values():
+        check(plain["submit"], ["evaluate"], plain)
+    alone = OmegaConf.to_container(composed("submit=slurm"))["distributed"]
+    for typed, sentence in WRONG.items():
+        values = dict(word.split("=") for word in typed.split())
+        plain = json.loads(json.dumps(groups[values.pop("submit", "none")]))
+        plain["distributed"] = plain["distributed"] if values.pop("distributed", None) else alone
+        stage = values.pop("stage", "evaluate")
+        cfg = OmegaConf.from_dotlist([f"{key}={value}" for key, value in values.items()])
+        plain = OmegaConf.to_container(OmegaConf.merge(plain, cfg), resolve=False)
+        with pytest.raises(SettingError) as error:
+            check(plain["submit"], [stage], plain)
+        assert str(error.value).startswith(sentence) and "\n" not in str(error.value)
+
+
+CHILD = "trap 'echo saved > saved; exit 143' TERM; touch there; while :; do sleep 0.05; done"
+
+
+@pytest.mark.parametrize("handled", ["pass on", "checkpoint"])
+def test_a_task_ends_after_its_child_has_saved_and_without_a_result(handled, tmp_path):
+    """SIGTERM to the task alone reaches the child; a checkpoint waits for the child's end, and is of the task as it was."""
+    program = (
+        "import signal, sys; from s1x.submit.command import Command\n"
+        f"c = Command(['sh', '-c', {CHILD!r}], folder='.', place='task')\n"
+        "def checkpoint(*_):\n    import pathlib; again = c.checkpoint().function\n"
+        "    sys.exit(7 if pathlib.Path('saved').exists() and again == c and again is not c else 1)\n"
+        "signal.signal(signal.SIGUSR2, checkpoint)\nc()\n"
+    )
+    if handled == "checkpoint":
+        pytest.importorskip("submitit")
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env=os.environ | {"PYTHONPATH": python_path()})
+    until(lambda: (tmp_path / "there").exists())
+    process.send_signal(signal.SIGTERM if handled == "pass on" else signal.SIGUSR2)
+    assert process.wait(20) == (143 if handled == "pass on" else 7)
+    assert (tmp_path / "saved").exists()
+    assert json.loads((tmp_path / "task" / "task.json").read_text())["state"] == "stopped"
+
+
+def until(there):
+    end = time.monotonic() + 20
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_the_pace_of_the_last_minutes_says_when_it_ends(tmp_path, monkeypatch):
+    clock = SimpleNamespace(time=lambda: clock.now, now=1000.0)
+    monkeypatch.setattr(pace, "time", clock)
+    own = pace.Pace(tmp_path)
+    for clock.now, traces, tokens in ((1000, 0, 0), (1010, 40, 0), (1310, 50, 3000), (1610, 60, 6000)):  # 40 were stored
+        own.say(traces, 100, tokens)
+    said = json.loads((tmp_path / "progress.json").read_text())
+    assert (said["state"], said["traces"], said["tokens_per_second"], said["seconds_left"]) == ("running", 60, 10.0, 1200)
+    own.say(100, 100, 9000, "done")
+    assert json.loads((tmp_path / "progress.json").read_text())["seconds_left"] is None
+
+
+def submitted(tmp_path, **how):
+    """Four shards: done, at work, not begun, and one whose process is gone; the report waits."""
+    record = {"command": "python run.py", "submit": "local", "cells": 3, "tasks": {f"shard-{n}": str(n) for n in range(4)}}
+    record["tasks"]["report"] = "9"
+    now = time.time()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    of = {"host": "h", "process": 1, "began": now - 90, "said": now, "total": 30, "tokens_per_second": 50.0, "seconds_left": 60}
+    for name, process, state, traces in (
+        ("shard-0", 1, "done", 30),
+        ("shard-1", os.getpid(), "running", 10),
+        ("shard-3", gone.pid, "running", 7),
+    ):
+        place = tmp_path / "submit" / name
+        place.mkdir(parents=True)
+        (place / "task.json").write_text(json.dumps({"state": state, "process": process, "restarts": 0, "began": now - 99}))
+        (place / "progress.json").write_text(json.dumps(of | {"state": state, "traces": traces, "tokens": 10 * traces}))
+    (tmp_path / "submit" / "submit.json").write_text(json.dumps(record | how))
+    (tmp_path / "0" / ".hydra").mkdir(parents=True)
+    return SimpleNamespace(report=SimpleNamespace(of=str(tmp_path)))
+
+
+def test_the_status_says_what_is_done_running_waiting_and_missing(tmp_path, capsys):
+    status.run(submitted(tmp_path))
+    said = capsys.readouterr().out
+    for line in (
+        "shard-0  done     30 of 30 traces, 300 tokens decoded, job 0",
+        "shard-1  running  10 of 30 traces, 100 tokens decoded, 50 tokens/s, until ",
+        "shard-2  waiting  job 2",
+        "shard-3  failed   7 of 30 traces",
+        "report   waiting  job 9",
+        "Cells written: 0 of 3.",
+        "Decoded: 47 of about 120 traces; 50 tokens/s; the rest by about ",
+        "; nobody is at work on shard-3 (the report decodes what they left).",
+    ):
+        assert line in said, said
+    assert (
+        f"by about {status.when(time.time() + 219)}" in said or f"by about {status.when(time.time() + 218)}" in said
+    )  # 73 left, 20 a minute
+
+
+def test_the_status_of_a_directory_that_was_not_submitted(tmp_path, capsys):
+    own = pace.Pace(tmp_path)
+    own.say(5, 20, 100)
+    for job in ("0", "1"):
+        (tmp_path / job / ".hydra").mkdir(parents=True)
+    (tmp_path / "0" / "cell.json").write_text("{}")
+    status.run(SimpleNamespace(report=SimpleNamespace(of=str(tmp_path))))
+    said = capsys.readouterr().out
+    assert "here  running  5 of 20 traces, 100 tokens decoded" in said and "Cells written: 1 of 2.\nDecoded: 5 of 20" in said
+    with pytest.raises(SettingError, match="nowhere: there is no such directory"):
+        status.run(SimpleNamespace(report=SimpleNamespace(of="nowhere")))
