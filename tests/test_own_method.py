@@ -128,10 +128,11 @@ def test_a_method_renamed_keeps_limits_series_tables_and_figure(command, mine, t
         status, err = command("-m", f"hydra.sweeper.grids={grids}", f"hydra.sweep.dir={name}", *mine)
         assert status == 0, err
     one, other = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("budget_forcing", "renamed_method"))
-    told = ("cell_id", "method", "series", "overrides", "settings")
+    told = ("cell_id", "method", "series", "overrides", "settings", "declared")
     for a, b in zip(one["cells"], other["cells"], strict=True):
         assert {k: v for k, v in a.items() if k not in told} == {k: v for k, v in b.items() if k not in told}
-        assert a["series"].replace("budget_forcing", "renamed_method") == b["series"]
+        for key in ("series", "declared"):
+            assert json.dumps(a[key]).replace("budget_forcing", "renamed_method") == json.dumps(b[key])
     for key in ("control", "scaling", "performance", "n_points"):
         assert [without_ids(m[key]) for m in one["metrics"]] == [without_ids(m[key]) for m in other["metrics"]]
     texts = [(tmp_path / name / "summary.md").read_text() for name in ("budget_forcing", "renamed_method")]

@@ -17,7 +17,7 @@ from .report.sweep import write_sweep
 ROOT = Path(__file__).parents[1]
 SWEEP = ("engine=scripted", "tracking=none", "task.limit=5", "store.dir=store")
 HEAVY = ("torch", "transformers", "vllm", "lm_eval", "wandb")
-MADE = ("summary.json", "summary.md", "cells.csv", "scaling.png", "scaling.svg", "report.html", "report.json")
+MADE = ("summary.json", "summary.md", "cells.csv", "scaling.png", "scaling.svg", "scaling.pdf", "report.html", "report.json")
 
 
 @pytest.mark.parametrize("name", STAGES)

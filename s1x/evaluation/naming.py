@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..cell import Cell, stage_names
 from ..errors import SettingError
 from ..methods.facts import Facts, facts
-from ..report.labels import series_names
+from ..report.labels import named_series, series_names
 
 NOT_KEYED = (
     "name",
@@ -67,6 +67,8 @@ def identity(cell: Cell) -> dict[str, Any]:
             "relative": known.relative,
             "instructed": known.instructed,
             "free": known.free,
+            "title": known.title,
+            "words": {f"method.{key}": text for key, text in known.words.items()},
         },
     }
 
@@ -84,8 +86,11 @@ def check_baseline(configs: Iterable[DictConfig]) -> None:
         wanted = wanted if records else cfg.report.baseline
         if not wanted:
             return
-        records.append({"task": cfg.task.name, "model": model_of(cfg), "series": facts(method_of(cfg)).series})
-    if records and wanted not in (names := sorted(set(series_names(records).values()))):
+        known = facts(method_of(cfg))
+        declared = {"title": known.title}
+        records.append({"task": cfg.task.name, "model": model_of(cfg), "series": known.series, "declared": declared})
+    if records and named_series(records, wanted) is None:
+        names = sorted(set(series_names(records).values()))
         raise SettingError(f"report.baseline={wanted}: there is no such series; valid are {', '.join(names)}")
 
 

@@ -22,6 +22,7 @@ def _check(s, checks) -> None:
     needs_sampling=lambda s: "all votes would be the same" if s.n > 1 else None,
     free=lambda s: False,
     columns=lambda s: ("samples", "decided"),
+    words={"n": "at most {} votes"},
     check=_check,
 )
 def adaptive_consistency(

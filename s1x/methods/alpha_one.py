@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..streams.types import Ids, Method, Read, Segment, Stops, digest
-from .base import Ask, End, method
+from .base import BUDGET, Ask, End, method
 from .checks import Checks
 
 
@@ -25,6 +25,7 @@ def _check(s, checks: Checks) -> None:
     free=lambda s: False,
     columns=lambda s: ("slowed", "hastened"),
     curve=("max_thinking_tokens",),
+    words=BUDGET,
     check=_check,
 )
 def alpha_one(

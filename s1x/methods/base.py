@@ -219,6 +219,9 @@ Settings = Any
 """The bound settings of a method, as attributes; settings that are methods are partials, as they are called."""
 
 
+BUDGET = {"max_thinking_tokens": "budget", "max_thinking_tokens=auto": "no budget"}  # words of methods that have one
+
+
 class Declared(NamedTuple):
     """What a method says of itself: functions of its bound settings, all optional (`method` explains each)."""
 
@@ -233,6 +236,7 @@ class Declared(NamedTuple):
     columns: Callable[[Settings], Sequence[str]] | None = None
     check: Callable[[Settings, Checks], None] | None = None
     curve: tuple[str, ...] = ()
+    words: Mapping[str, str] = {}
 
 
 def method(function: Callable | None = None, **declared: Any) -> Any:
@@ -249,6 +253,8 @@ def method(function: Callable | None = None, **declared: Any) -> Any:
     columns: which entries of its traces' `info` are measurements, shown as means (default: all numbers).
     check: raises ValueError for settings that make no sense, with the help of `checks.Checks`.
     curve: settings that make points of one curve (numbers always do), so not part of its name.
+    words: what people call settings in tables and figures: {"tokens": "budget", "n": "{} votes", "string=null": "no Wait"}. Of
+        "budget" come "budget 256" and "no budget"; an empty word lets the value speak for itself.
     """
 
     def hang(function: Callable) -> Callable:

@@ -17,6 +17,7 @@ def _check(s, checks) -> None:
     needs_sampling=lambda s: "all chains would be the same" if s.n > 1 else None,
     columns=lambda s: ("depth",),
     needs_scorer=True,
+    words={"n": "{} chains"},
     check=_check,
 )
 def beam_search(ask: Ask, *, n: int, width: int = 4, policy: Policy = Policy(), vote: Vote = "best") -> Method:  # noqa: B008

@@ -20,6 +20,7 @@ def _check(s, checks) -> None:
     free=lambda s: False,
     columns=lambda s: (),
     needs_scorer=True,
+    words={"n": "{} samples"},
     check=_check,
 )
 def best_of_n(ask: Ask, *, n: int, inner: Callable[..., Method], by: str = "last", vote: Vote = "best") -> Method:

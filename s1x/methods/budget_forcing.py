@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import Any
 
 from ..streams.types import Forbid, Ids, Method, Segment, Span
-from .base import Ask, End, method
+from .base import BUDGET, Ask, End, method
 from .checks import Checks
 
 
@@ -32,6 +32,7 @@ def _most(s) -> int | None:
     ignored_ends=lambda s: s.ignore_end,
     free=lambda s: _most(s) is None and not s.min_thinking_tokens and not s.ignore_end,
     curve=("max_thinking_tokens",),
+    words={**BUDGET, "string": "", "string=null": "no Wait"},
     check=_check,
 )
 def budget_forcing(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..streams.types import Ids, Method, Segment
-from .base import Ask, End, method
+from .base import BUDGET, Ask, End, method
 from .checks import Checks
 
 
@@ -19,6 +19,7 @@ def _check(s, checks: Checks) -> None:
     instructed=lambda s: s.max_thinking_tokens if s.instruction else None,
     free=lambda s: False,
     columns=lambda s: ("reminders",),
+    words=BUDGET,
     check=_check,
 )
 def budget_reminder(

@@ -19,6 +19,7 @@ INSTRUCTIONS = {
     relative=lambda s: "less" if s.length == "short" else "more",  # paper, appendix E.1
     free=lambda s: False,
     curve=("length",),  # short and long are two points of one curve (paper, Table 3)
+    words={"length": ""},
     check=lambda s, checks: checks.one_of("length", tuple(INSTRUCTIONS)),
 )
 def class_conditional(ask: Ask, *, length: str, inner: Callable[..., Method]) -> Method:

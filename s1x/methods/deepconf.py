@@ -21,6 +21,7 @@ def _check(s, checks: Checks) -> None:
     free=lambda s: False,
     columns=lambda s: ("kept",),
     confidence="top20",
+    words={"n": "{} samples"},
     check=_check,
 )
 def deepconf(

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from ..streams.types import All, Method, Read, Span, Trace, Until
-from .base import Ask, method
+from .base import BUDGET, Ask, method
 from .checks import Checks
 from .pools import answer, confidences, groups, percentile
 
@@ -35,6 +35,7 @@ def _check(s, checks: Checks) -> None:
     columns=lambda s: ("chains", "cut", "cut_tokens", "agreed"),
     confidence="top20",
     curve=("max_thinking_tokens",),
+    words={**BUDGET, "n": "at most {} chains"},
     check=_check,
 )
 def deepconf_online(

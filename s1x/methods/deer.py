@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..streams.types import GREEDY, Ids, Method, Read, Segment, Span, Stops
-from .base import Ask, End, method
+from .base import BUDGET, Ask, End, method
 from .checks import Checks
 
 
@@ -24,6 +24,7 @@ def _check(s, checks: Checks) -> None:
     free=lambda s: False,
     columns=lambda s: ("trials", "trial_tokens", "confident"),
     curve=("max_thinking_tokens",),
+    words=BUDGET,
     check=_check,
 )
 def deer(

@@ -18,6 +18,7 @@ def _check(s, checks) -> None:
     needs_sampling=lambda s: "all chains would be the same" if s.n > 1 else None,
     columns=lambda s: (),
     needs_scorer=True,
+    words={"n": "{} chains"},
     check=_check,
 )
 def dvts(ask: Ask, *, n: int, width: int = 4, policy: Policy = Policy(), vote: Vote = "best") -> Method:  # noqa: B008

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 from ..streams.types import First, Ids, Method, Span
-from .base import Ask, End, method
+from .base import BUDGET, Ask, End, method
 from .checks import Checks
 
 
@@ -27,6 +27,7 @@ def _check(s, checks: Checks) -> None:
 @method(
     limits=lambda s: (None, s.max_thinking_tokens if isinstance(s.max_thinking_tokens, int) else None),
     curve=("max_thinking_tokens",),
+    words={**BUDGET, "every": "every {}", "agree": "{} agree"},
     check=_check,
 )
 def early_exit(

@@ -18,6 +18,7 @@ def _check(s, checks) -> None:
     needs_sampling=lambda s: "all votes would be the same",
     free=lambda s: False,
     columns=lambda s: ("samples", "decided"),
+    words={"n": "at most {} votes"},
     check=_check,
 )
 def esc(ask: Ask, *, n: int, inner: Callable[..., Method], window: int = 5) -> Method:

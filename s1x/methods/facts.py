@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Facts:
-    """What `facts` found out about a method with its settings; `series` names the curve that it is a point of."""
+    """What `facts` found out about a method with its settings; `series` names the curve that it is a point of, `title` says
+    the same in people's words, and `words` what each setting (key below the method's) is called that has words."""
 
     name: str
     series: str
+    title: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = (None, None)
     ignored_ends: int = 0
     relative: str | None = None
@@ -51,7 +54,9 @@ def facts(run: Any, at: str = "method") -> Facts:
     columns = own("columns")
     return Facts(
         name=opened.name,
-        series=_series(opened.name, opened.given, opened.defaults, opened.declared, inner),
+        series=_series(opened, inner),
+        title=_series(opened, inner, said=True),
+        words=_called(opened, inner),
         limits=own("limits"),
         ignored_ends=own("ignored_ends"),
         relative=own("relative"),
@@ -139,32 +144,58 @@ def is_method(value: Any) -> bool:
     return hasattr(value.func if isinstance(value, partial) else value, "declared")
 
 
-def _series(
-    name: str, given: Mapping[str, Any], defaults: Mapping[str, Any], declared: Declared, inner: Mapping[str, Facts]
-) -> str:
-    """The curve: the method with the settings that are words or switches and not the default.
+def _series(opened: _Opened, inner: Mapping[str, Facts], said: bool = False) -> str:
+    """The curve: the method with the settings that are words or switches and not the default. said: in people's words.
 
     Numbers (budgets, counts) are what a curve runs over, so they do not part series. Where one method only asks for a limit
     and the method inside it enforces one, that is said: "forced".
     """
-    words = []
-    for key, value in given.items():
+    words: list[str] = []
+    for key, value in opened.given.items():
         if within := [f for k, f in inner.items() if k.partition(".")[0] == key]:
-            words += [f.series for f in within]
-            if declared.limits is not None and any(f.limits[1] is not None for f in within):
+            words += [f.title if said else f.series for f in within]
+            if opened.declared.limits is not None and any(f.limits[1] is not None for f in within):
                 words.append("forced")
-        elif key not in declared.curve:
-            words += _words(key, value, defaults[key])
-    return name + (f"({', '.join(words)})" if words else "")
+        elif key not in opened.declared.curve:
+            for name, own in _set(key, value, opened.defaults[key]):
+                text = isinstance(own, str) and own.isprintable()
+                plain = own if text else f"{name}={json.dumps(own, default=str)}"
+                words.append(_said(name, own, opened.declared.words, plain) if said else plain)
+    return opened.name + (f"({', '.join(filter(None, words))})" if any(words) else "")
 
 
-def _words(key: str, value: Any, default: Any) -> list[str]:
+def _set(key: str, value: Any, default: Any) -> Iterator[tuple[str, Any]]:
     """What is set otherwise than by default, if it is no number; of a group of settings (a dataclass), each of its own."""
     if is_dataclass(value) and type(value) is type(default):
-        return [word for k, v in vars(value).items() for word in _words(k, v, getattr(default, k))]
-    if _number(value) or _number(default) or _plain(value) == _plain(default):
-        return []
-    return [value if isinstance(value, str) and value.isprintable() else f"{key}={json.dumps(value, default=str)}"]
+        for k, v in vars(value).items():
+            yield from _set(k, v, getattr(default, k))
+    elif not (_number(value) or _number(default) or _plain(value) == _plain(default)):
+        yield key, value
+
+
+def _called(opened: _Opened, inner: Mapping[str, Facts]) -> dict[str, str]:
+    """What the settings that have words are called where they stand, those of inner methods below their keys."""
+    own = {key: _said(key, value, opened.declared.words, "") for key, value in vars(opened.settings).items()}
+    below = {f"{key}.{name}": text for key, f in inner.items() for name, text in f.words.items()}
+    return {key: text for key, text in own.items() if text} | below
+
+
+def _said(key: str, value: Any, words: Mapping[str, str], plain: str) -> str:
+    """A setting in the words that its method declares. Where it declares none: `plain`, and where that is not empty, of nothing
+    and of switches its name."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    if (whole := words.get(f"{key}={text}")) is not None:
+        return whole
+    if key not in words and not plain:
+        return ""
+    word = words.get(key) or key.replace("_", " ")
+    if value is None or value is False:
+        return f"no {word}"
+    if value is True:
+        return word
+    if key not in words or isinstance(value, list | tuple | dict):
+        return plain
+    return word.replace("{}", text) if "{}" in word else f"{words[key]} {text}".strip()
 
 
 def _plain(value: Any) -> Any:

@@ -31,6 +31,7 @@ def _check(s, checks) -> None:
     needs_sampling=lambda s: "all candidates would be the same" if s.n > 1 else None,
     free=lambda s: False,
     columns=lambda s: ("judged", "prompt_cut"),
+    words={"n": "{} candidates"},
     check=_check,
 )
 def gen_select(

@@ -12,6 +12,7 @@ from .base import Ask, method
     needs_sampling=lambda s: "all votes would be the same" if s.n > 1 else None,
     free=lambda s: False,
     columns=lambda s: (),
+    words={"n": "{} votes"},
     check=lambda s, checks: checks.whole("n"),
 )
 def majority_voting(ask: Ask, *, n: int, inner: Callable[..., Method]) -> Method:

@@ -14,6 +14,7 @@ from .search import Policy, Vote, check_search, chosen, grown
     needs_sampling=lambda s: "all particles would be the same" if s.n > 1 else None,
     columns=lambda s: ("depth",),
     needs_scorer=True,
+    words={"n": "{} chains"},
     check=lambda s, checks: check_search(s, checks, "n"),
 )
 def particle_filtering(ask: Ask, *, n: int, policy: Policy = Policy(), vote: Vote = "best") -> Method:  # noqa: B008

@@ -41,6 +41,7 @@ def _check(s, checks) -> None:
     needs_sampling=lambda s: "all drafts would be the same" if s.n > 1 else None,
     free=lambda s: False,
     columns=lambda s: ("prompt_cut",),
+    words={"n": "{} drafts"},
     check=_check,
 )
 def pdr(

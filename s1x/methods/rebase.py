@@ -21,6 +21,7 @@ def _check(s, checks) -> None:
     needs_sampling=lambda s: "all chains would be the same" if s.n > 1 else None,
     columns=lambda s: ("depth", "leaves"),
     needs_scorer=True,
+    words={"n": "{} chains"},
     check=_check,
 )
 def rebase(ask: Ask, *, n: int, temperature: float = 0.2, policy: Policy = Policy(), vote: Vote = "weighted") -> Method:  # noqa: B008

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..streams.types import All, Method, Trace
-from .base import Ask, End, method
+from .base import BUDGET, Ask, End, method
 from .checks import Checks
 
 
@@ -22,6 +22,7 @@ def _check(s, checks: Checks) -> None:
     free=lambda s: False,
     columns=lambda s: ("cut_tokens",),
     curve=("max_thinking_tokens",),
+    words=BUDGET,
     check=_check,
 )
 def short_m_of_k(

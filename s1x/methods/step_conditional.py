@@ -21,6 +21,7 @@ def _check(s, checks: Checks) -> None:
 @method(
     limits=lambda s: (0, s.tokens_per_step * s.steps),  # what stands in for a limit, as in the paper (appendix E.1)
     columns=lambda s: ("steps",),
+    words={"steps": "{} steps"},
     check=_check,
 )
 def step_conditional(

@@ -19,6 +19,7 @@ def _check(s, checks: Checks) -> None:
     instructed=lambda s: s.tokens,
     free=lambda s: False,
     columns=lambda s: (),
+    words={"tokens": "{} tokens"},
     check=_check,
 )
 def token_conditional(

@@ -27,7 +27,7 @@ from . import made
 from .ablation import ablation
 from .compare import comparisons, scores_on, shared_questions
 from .equal_cost import equal_cost
-from .figure import draw
+from .figures import draw
 from .html import write_report
 from .labels import varying
 from .load import Cell, load_cells
@@ -97,9 +97,8 @@ def aggregate(
     write_text(directory / "summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
     write_text(directory / "cells.csv", _csv(summary["cells"]))
     write_text(directory / "summary.md", page(summary, paper))
-    pictures = directory / "scaling.png", directory / "scaling.svg"
-    draw(summary["cells"], *pictures, pools=summary["pools"], paper=paper, x=x)
-    write_report(directory / "report.html", summary, cells, pictures[1].read_text(encoding="utf-8"), paper)
+    figures = draw(directory, summary, paper, x)
+    write_report(directory / "report.html", summary, cells, figures, paper)
     return summary
 
 
@@ -205,7 +204,9 @@ def _flat(record: dict[str, Any]) -> list[tuple[str, Any]]:
     pairs: list[tuple[str, Any]] = []
     for key, value in record.items():
         if isinstance(value, dict):
-            pairs += [(f"{key}.{inner}", v) for inner, v in value.items() if inner != "limits"]  # limit_tokens has them
+            pairs += [
+                (f"{key}.{inner}", v) for inner, v in value.items() if inner not in ("limits", "words")
+            ]  # limit_tokens has them
         elif key in ("accuracy_ci95", "limit_tokens"):
             low, high = ("lo", "hi") if key == "accuracy_ci95" else ("min", "max")
             pairs += zip((f"{key}_{low}", f"{key}_{high}"), value or (None, None), strict=True)

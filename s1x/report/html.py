@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import printable
 from ..files import write_text
 from . import tables, traces
-from .labels import budget_label, cell_labels, cost_line, figure_text, group, ignored_ends, point_label, series_names
+from .labels import budget_label, cell_labels, cost_line, figure_text, group, ignored_ends, series_names
 from .load import Cell
 from .paper import published_metrics
 
@@ -24,8 +24,10 @@ SCRIPTS = ("trace.js", "grid.js", "tables.js", "page.js")
 FIELDS = ("repeat", "score", "extracted", "end", "waits", "thinking", "segments", "pool")  # of a trace, after its question
 
 
-def write_report(path: Path, summary: dict[str, Any], cells: list[Cell], svg: str, paper: dict[str, Any] | None) -> None:
-    """Render the page from the summary, the cells' traces and the figure. The same input gives the same bytes."""
+def write_report(
+    path: Path, summary: dict[str, Any], cells: list[Cell], figures: dict[str, str], paper: dict[str, Any] | None
+) -> None:
+    """Render the page from the summary, the cells' traces and the figures (SVG). The same input gives the same bytes."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -50,7 +52,7 @@ def write_report(path: Path, summary: dict[str, Any], cells: list[Cell], svg: st
         cost=cost_line(summary["cost"]),
         finding=_finding(summary),
         headline=_headline(summary),
-        svg=_inline(svg),
+        figures={name: _inline(svg) for name, svg in figures.items()},
         traces=_script_json(held),
         limit=limit,
         asked=max((len(cell.questions) for cell in cells), default=0),
@@ -166,22 +168,15 @@ def _cell_names(records: list[dict[str, Any]], task: bool = True) -> list[str]:
     names, labels = series_names(records), cell_labels(records)
     parts = []
     for r, label in zip(records, labels, strict=True):
-        point = f"end ignored {point_label(r)}" if ignored_ends(r) else f"budget {budget_label(r)}" if r.get("budget") else ""
+        point = f"end ignored {ignored_ends(r)}x" if ignored_ends(r) else f"budget {budget_label(r)}" if r.get("budget") else ""
         parts.append(printable(" · ".join(p for p in (r["task"] * task, names[group(r)], point, label) if p)))
     return parts
 
 
 def _inline(svg: str) -> str:
-    """The figure for an HTML body: no XML head, as wide as the page, text in the page's colours."""
-    from .figure import COLOURS, GRID, INK
-
+    """A figure for an HTML body: no XML head, and as wide as the page. It brings the page's colours, dark ones, too."""
     svg = re.sub(r"<!--.*?-->\s*", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', r'\1 role="img" aria-label="Accuracy over average thinking tokens"', svg, count=1
-    )
-    own = {INK: "ink", GRID: "line", "#ffffff": "page"} | {colour: f"series{i}" for i, colour in enumerate(COLOURS)}
-    return re.sub("|".join(own), lambda found: f"var(--{own[found[0]]})", svg)
+    return re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1), count=1)
 
 
 def _script_json(data: Any) -> str:

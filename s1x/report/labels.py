@@ -35,25 +35,44 @@ def ignored_ends(record: Record) -> int:
     return record["declared"]["ignored_ends"]
 
 
-def series_names(records: list[Record]) -> dict[tuple[str, str, str], str]:
+def series_title(record: Record) -> str:
+    """A series in people's words, where its method says them."""
+    return (record.get("declared") or {}).get("title") or record["series"]
+
+
+def spoken(record: Record) -> str:
+    """The same as a figure has it: "token conditional (forced)"."""
+    return series_title(record).replace("_", " ").replace("(", " (")
+
+
+def series_names(records: list[Record], title: Callable[[Record], str] = series_title) -> dict[tuple[str, str, str], str]:
     """A name per (task, model, series): the series for the model of most cells, the model for another one's only series.
 
-    Of a model with several series the model is named, too, where another model has the same.
+    Of a model with several series the model is named, too, where another model has the same; and no model is passed over where
+    several have the same series and equally many cells. title: what a series is called.
     """
-    main = Counter(r["model"] for r in records).most_common(1)[0][0]
+    (main, most), *others = Counter(r["model"] for r in records).most_common()
+    first = not others or others[0][1] < most
     of_model = {model: {r["series"] for r in records if r["model"] == model} for model in {r["model"] for r in records}}
     models = Counter(series for of in of_model.values() for series in of)
     names = {}
     for r in records:
         model, series = r["model"], r["series"]
-        if model == main:
-            name = series
+        if model == main and (first or models[series] == 1):
+            name = title(r)
         elif len(of_model[model]) == 1:
             name = model
         else:
-            name = series if models[series] == 1 else f"{series} ({model})"
+            name = title(r) if models[series] == 1 else f"{title(r)} ({model})"
         names[group(r)] = name
     return names
+
+
+def named_series(records: list[Record], wanted: str) -> str | None:
+    """What tables call the series that somebody asks for, by that name or by its own; None where there is none."""
+    names = series_names(records)
+    own = {plain: names[key] for key, plain in series_names(records, lambda r: r["series"]).items()}
+    return wanted if wanted in names.values() else own.get(wanted)
 
 
 def cell_labels(records: list[Record]) -> list[str]:
@@ -68,7 +87,7 @@ def cell_labels(records: list[Record]) -> list[str]:
             picked.append(key)
     leaves = Counter(key.rpartition(".")[2] for key in picked)
     short = {key: leaf if leaves[leaf := key.rpartition(".")[2]] == 1 else key for key in picked}
-    return [", ".join(f"{short[k]}={_text(r['settings'][k])}" for k in picked if k in r["settings"]) for r in records]
+    return [", ".join(_said(r, k, short[k]) for k in picked if k in r["settings"]) for r in records]
 
 
 def varying(records: Iterable[Record]) -> list[str]:
@@ -77,9 +96,9 @@ def varying(records: Iterable[Record]) -> list[str]:
     return [key for key in dict.fromkeys(key for s in every for key in s) if any(_differs(s, every[0], key) for s in every)]
 
 
-def pool_names(records: list[Record]) -> dict[str, str]:
+def pool_names(records: list[Record], title: Callable[[Record], str] = series_title) -> dict[str, str]:
     """What a cell of votes is called, by cell id: series, settings, and the budget of each vote."""
-    names, found = series_names(records), {}
+    names, found = series_names(records, title), {}
     for r, label in zip(records, cell_labels(records), strict=True):
         budget = "" if r.get("budget") is None else f"budget {budget_label(r)} each"
         found[r["cell_id"]] = ", ".join(filter(None, (names[group(r)], label, budget)))
@@ -110,10 +129,10 @@ def comparison_namer(records: list[Record]) -> Callable[[dict[str, Any]], str]:
         elif row["kind"] == "reference":
             text = f"{names[group(b)]} against {names[group(a)]}"
         elif row["kind"] == "extended":
-            text = f"{b['series']}: end ignored {ignored_ends(b)}x against natural end"
+            text = f"{series_title(b)}: end ignored {ignored_ends(b)}x against natural end"
         else:
             budget = "no budget" if b.get("budget") is None else f"budget {budget_label(b)}"
-            text = f"{a['series']}: {budget} against {budget_label(a)}"
+            text = f"{series_title(a)}: {budget} against {budget_label(a)}"
         return text + (f" ({row['task']})" if len(tasks) > 1 else "")
 
     return name
@@ -123,10 +142,17 @@ def budget_label(record: Record) -> str:
     return "-" if record.get("budget") is None else f"{record['budget']:,}"
 
 
-def point_label(record: Record) -> str:
-    """What stands beside a point: how often the end was ignored, else the budget."""
-    ignored = ignored_ends(record)
-    return f"{ignored}x" if ignored else ("" if record.get("budget") is None else budget_label(record))
+def point_labels(records: list[Record]) -> dict[str, str]:
+    """What stands beside a cell's point, by cell id: how often the end was ignored or the budget, and what else is its own; the
+    only cell of a series has nothing to say beside its name."""
+    found, alone = {}, Counter(map(group, records))
+    for r, label in zip(records, cell_labels(records), strict=True):
+        ignored = ignored_ends(r)
+        point = f"{ignored}x" if ignored else "" if r.get("budget") is None else budget_label(r)
+        free = "no budget" if (r.get("forced_end_rate") or 0) >= 0.5 else "natural end"
+        own = ", ".join(filter(None, (point, label))) or free
+        found[r["cell_id"]] = "" if alone[group(r)] == 1 and not ignored else own
+    return found
 
 
 def figure_text(figure: dict[str, Any], scale: float = 1, digits: int = 1, unit: str = "", sign: str = "") -> str:
@@ -153,6 +179,15 @@ def cost_line(cost: dict[str, Any]) -> str:
 
 def _differs(settings: dict[str, Any], first: dict[str, Any], key: str) -> bool:
     return (key in settings) != (key in first) or settings.get(key) != first.get(key)
+
+
+def _said(record: Record, key: str, short: str) -> str:
+    """A setting in its method's words, else by its name; switches and what is not set in plain words."""
+    value = record["settings"][key]
+    if said := (record["declared"].get("words") or {}).get(key):
+        return said
+    name = short.replace("_", " ")
+    return f"no {name}" if value is None or value is False else name if value is True else f"{short}={_text(value)}"
 
 
 def _text(value: Any) -> str:

@@ -1,7 +1,8 @@
 """Published numbers beside ours: `paper.yaml`, one per study.
 
     source: s1, arXiv 2501.19393v3, Figure 1
-    points:              # drawn faint in the figure: in the panel of the same task, or in a panel of their own
+    model: s1-32B        # as conf/model calls it; a point may name another
+    points:              # drawn faint beside cells of the same model and task, all others in a figure of their own
       - {series: BF, task: aime24, tokens: 500, accuracy: 0/30, label: max 500}
       - {series: BF, task: aime24, tokens: 6657, accuracy: 16/30, label: Wait 2x, limit_tokens: [null, 32000]}
     table:               # rows as printed, any columns; shown in the report in this order
@@ -9,8 +10,8 @@
     note: One sentence about the source.
 
 A point needs series, task, tokens (mean thinking tokens) and accuracy (a fraction: 0.533 or 16/30). Optional are label,
-limit_tokens [min, max] (for Control) and `in_scaling: false` (a point that the published Scaling leaves out). All top keys but
-`source` may be absent.
+model, limit_tokens [min, max] (for Control) and `in_scaling: false` (a point that the published Scaling leaves out). All top
+keys but `source` may be absent.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ import yaml
 
 from ..metrics.scaling import control, pairwise_slope
 
-KEYS = {"source", "points", "table", "note"}
+KEYS = {"source", "model", "points", "table", "note"}
 NEEDED = ("series", "task", "tokens", "accuracy")
-OPTIONAL = ("label", "limit_tokens", "in_scaling")
+OPTIONAL = ("label", "model", "limit_tokens", "in_scaling")
 
 
 def load_paper(path: Path) -> dict[str, Any]:
@@ -36,7 +37,8 @@ def load_paper(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path}: published numbers need `source` and may have {', '.join(sorted(KEYS - {'source'}))}, nothing else"
         )
-    points = [_point(path, number, point) for number, point in enumerate(data.get("points") or [], 1)]
+    model = {"model": data["model"]} if data.get("model") else {}
+    points = [model | _point(path, number, point) for number, point in enumerate(data.get("points") or [], 1)]
     return {"source": data["source"], "points": points, "table": data.get("table") or [], "note": data.get("note") or ""}
 
 

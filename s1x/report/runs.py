@@ -31,6 +31,8 @@ def load_runs(a: Path, b: Path) -> tuple[list[Cell], list[Pair], list[str]]:
     for name, cells in zip(names, runs, strict=True):
         for cell in cells:
             series = f"{cell.record['series']} ({name})" if cell.group in twice else cell.record["series"]
+            if cell.group in twice and (title := cell.record["declared"].get("title")):
+                cell.record["declared"] = cell.record["declared"] | {"title": f"{title} ({name})"}
             cell.record |= {
                 "cell_id": f"{cell.record['cell_id']}@{name}",
                 "series": series,

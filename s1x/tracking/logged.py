@@ -62,8 +62,8 @@ def _log_sweep(run: Any, summary: dict[str, Any], directory: Path, *, with_sampl
     if found := content.metrics(summary):
         tables["metrics"] = content.table(found, tuple(found[0]))
     run.log(tables)
-    if (directory / "scaling.png").is_file():
-        run.log({"scaling": runs.wandb().Image(str(directory / "scaling.png"))})
+    for figure in sorted(directory.glob("*.png")):  # those of the report: a sweep's directory holds no others
+        run.log({figure.stem: runs.wandb().Image(str(figure))})
     run.summary.update(_summary(summary))
     cells = {record["cell_id"]: (path.parent, record) for path in directory.rglob("cell.json") if (record := read_json(path))}
     for place, record in list(cells.values())[: content.USED]:

@@ -59,7 +59,7 @@ KINDS: dict[str, Callable[[Place], list[Path]]] = {
     "results.json": lambda place: sorted(place.out.glob("*/results.json")),
     "run.json": lambda place: [place.out / "run.json"],
     "summary": lambda place: [place.out / name for name in ("summary.json", "report.json", "summary.md", "cells.csv")],
-    "page": lambda place: [place.out / name for name in ("report.html", "scaling.svg", "scaling.png")],
+    "page": lambda place: [place.out / name for name in ("report.html", "scaling.svg", "scaling.png", "scaling.pdf")],
     "hydra": lambda place: sorted(place.out.glob("**/.hydra/*.yaml")) + [place.out / "multirun.yaml"],
 }
 OFTEN = ("streams", "streams", "streams", "verdicts", "verdicts", *KINDS)

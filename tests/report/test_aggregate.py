@@ -14,7 +14,7 @@ from s1x.report.aggregate import aggregate
 from .sweep import BUDGETS, sample, write_job, write_sweep
 
 ROOT = Path(__file__).parents[2]
-FILES = ("summary.json", "summary.md", "cells.csv", "scaling.png", "scaling.svg", "report.html")
+FILES = ("summary.json", "summary.md", "cells.csv", "scaling.png", "scaling.svg", "scaling.pdf", "report.html")
 
 
 def test_summary_has_the_keys_of_the_contract(aggregated):
@@ -265,7 +265,8 @@ def test_trainings_compared_stand_in_summary_page_and_markdown(tmp_path):
     assert [row["model"] for row in summary["ablation"]] == ["s1k", "random"]
     for name in ("summary.md", "report.html"):
         assert "trained model" in (tmp_path / name).read_text()
-    assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "report.json", *FILES}
+    drawn = {f"ablation.{ending}" for ending in ("png", "svg", "pdf")}
+    assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "report.json", *FILES, *drawn}
 
 
 def test_files_are_utf8_whatever_the_locale(tmp_path):

@@ -1,12 +1,19 @@
-from pathlib import Path
+"""Figures: what they show, and that nothing in them lies on anything else."""
+
+import random
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from s1x.report.figure import _part_labels, draw
-from s1x.report.labels import cell_labels, complete, ignored_ends, series_names
+from s1x.report.figures import draw, parted
+from s1x.report.figures.style import look
 from s1x.report.paper import load_paper
 
-TABLE3 = Path(__file__).parents[1] / "metrics" / "table3.yaml"
+from ..test_sweeper import EXPERIMENTS, cells  # noqa: F401
+from .drawn import ROOT, TABLE3, drawn, fills, identities, measured, overlaps, summary_of
+
+long = pytest.mark.long
 
 
 def png_size(path):
@@ -15,133 +22,152 @@ def png_size(path):
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
-def test_figure_is_wide_enough_and_has_no_time_stamp(aggregated):
-    directory, _ = aggregated
+def test_figures_are_wide_enough_and_the_same_input_gives_the_same_bytes(aggregated, tmp_path):
+    directory, summary = aggregated
     assert png_size(directory / "scaling.png")[0] >= 1200
-    svg = (directory / "scaling.svg").read_text()
+    svg, pdf = (directory / "scaling.svg").read_text(), (directory / "scaling.pdf").read_bytes()
     assert "<dc:date>" not in svg and "Matplotlib v" not in svg
+    assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf and b"/Type3" not in pdf
+    draw(tmp_path, summary, None, "thinking_tokens")
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert made == {name: (directory / name).read_bytes() for name in made} and len(made) == 3
 
 
-@pytest.fixture
-def svg_of(tmp_path):
-    def render(*args, **settings):
-        draw(*args, tmp_path / "a.png", tmp_path / "a.svg", **settings)
-        return (tmp_path / "a.svg").read_text()
-
-    return render
+def test_an_svg_has_dark_colours_for_dark_pages(aggregated):
+    svg = (aggregated[0] / "scaling.svg").read_text()
+    assert "@media (prefers-color-scheme: dark)" in svg and '[style*="fill: #1f2328"]{fill:#e6edf3!important}' in svg
+    assert "fill: #1f2328" in svg.split("</style>", 1)[1]
 
 
-def test_published_points_get_a_panel_of_their_own_or_join_the_same_task(aggregated, svg_of):
-    records = aggregated[1]["cells"]
-    paper = load_paper(TABLE3) | {"points": [p for p in load_paper(TABLE3)["points"] if p["series"] == "BF"]}
-    assert 'id="axes_2"' in svg_of(records, paper=paper)
-    assert 'id="axes_2"' not in svg_of([r | {"task": "aime24"} for r in records], paper=paper)
+def test_published_points_stand_beside_cells_of_their_model_and_task_alone(aggregated):
+    summary = aggregated[1] | {"pools": [], "metrics": [], "ablation": []}
+    paper = load_paper(TABLE3)
+    points = [p | {"model": "tiny-s1"} for p in paper["points"] if p["series"] == "BF"]
+    assert set(drawn(summary, paper | {"points": points})) == {"scaling", "published"}
+    there = summary | {"cells": [r | {"task": "aime24"} for r in summary["cells"]]}
+    page = drawn(there, paper | {"points": points})
+    assert set(page) == {"scaling"} and "BF (published)" in legend(page["scaling"])
+    assert set(drawn(there, paper)) == {"scaling", "published"}  # another model
+    assert parted(points, there["cells"]) == (points, []) and set(drawn(there, paper, "flops")) == {"scaling"}
 
 
-def test_total_tokens_move_the_points(aggregated, svg_of):
-    assert svg_of(aggregated[1]["cells"], x="path_tokens") != (aggregated[0] / "scaling.svg").read_text()
+def test_total_tokens_move_the_points(aggregated):
+    assert fills(drawn(aggregated[1])["scaling"]) != fills(drawn(aggregated[1], x="path_tokens")["scaling"])
 
 
-@pytest.mark.parametrize(
-    ("record", "expected"),
-    [
-        ({"declared": {"ignored_ends": 4}, "waits_mean": 2.0}, 4),
-        ({"declared": {"ignored_ends": 0}, "overrides": ["method.ignore_end=3"]}, 0),
-        ({"waits_mean": 1.98, "overrides": ["method.ignore_end=3"]}, 2),  # a record of an older version
-        ({"declared": None, "settings": None}, 0),
-    ],
-)
-def test_ignored_ends(record, expected):
-    assert ignored_ends(complete(record)) == expected
+def record(at, right, **own):
+    said = {"task": "t", "model": "m", "series": "s", "cell_id": f"{at} {right} {own}", "settings": {}, "budget": at}
+    told = {"n_questions": 100, "samples_per_question": 1, "thinking_tokens": {"mean": at}, "forced_end_rate": 0.0}
+    declared = {"declared": {"ignored_ends": own.pop("ignored", 0)}}
+    return said | told | declared | {"accuracy": right, "accuracy_ci95": [right, right]} | own
 
 
-def cell(model="a", series="bf", budget=None, ignored=0, **settings):
-    named = {key.replace("__", "."): value for key, value in settings.items()}
-    record = {"task": "t", "model": model, "series": series, "budget": budget, "settings": named}
-    return record | {"declared": {"ignored_ends": ignored}}
+def legend(page):
+    return "; ".join(text.get_text().replace("\n", " ") for text in page.figure.legends[0].get_texts())
 
 
-def test_labels_show_what_the_other_columns_do_not():
-    records = [cell(m, method__string=s) for m, s in (("a", "Wait"), ("a", "Hmm"), ("b", "Wait"))]
-    assert cell_labels(records) == ["string=Wait", "string=Hmm", "string=Wait"]
-    assert list(series_names(records).values()) == ["bf", "b"]
-    records.append(cell("b", "none(thinking=false)", 8, method__thinking=False, method__max_thinking_tokens=8))
-    assert list(series_names(records + records[:1]).values()) == ["bf", "bf (b)", "none(thinking=false)"]
-    assert cell_labels(records)[-1] == ""  # the series says it, and the budget has a column
+def only(*records):
+    return drawn({"cells": list(records), "pools": [], "metrics": [], "ablation": []})["scaling"]
 
 
-@pytest.mark.parametrize(
-    ("records", "labels"),
-    [
-        ([cell(budget=b, method__limit=b) for b in (8, 16)], ["", ""]),
-        ([cell(seed=s, model__path=f"/m/{s}", train__name=f"m{s}") for s in (0, 1)], ["seed=0", "seed=1"]),
-        (
-            [cell(seed=s, train__seed=t) for s in (0, 1) for t in (0, 1)],
-            ["seed=0, train.seed=0", "seed=0, train.seed=1", "seed=1, train.seed=0", "seed=1, train.seed=1"],
-        ),
-        ([cell(ignored=n, method__ignore_end=n, sampling__temperature=1.0) for n in (0, 2)], ["", ""]),
-        ([cell(series=s, sampling__temperature=t) for s, t in (("bf", 0.0), ("votes", 1.0))], ["", ""]),
-        ([cell(method__length=w) for w in ("short", "long")], ["length=short", "length=long"]),
-        ([cell(), cell(method__a=None), cell(method__a=True)], ["", "a=null", "a=true"]),  # the first is an older version's
-    ],
-)
-def test_labels_are_as_few_settings_as_will_do(records, labels):
-    assert cell_labels(records) == labels
+def test_natural_forced_and_extended_ends_are_told_apart_without_colour():
+    page = only(record(10, 0.1, forced_end_rate=1.0), record(40, 0.4), record(90, 0.9, ignored=2))
+    assert sorted(fill for _, _, fill in fills(page)) == ["full", "half", "hollow"]
+    assert all(word in legend(page) for word in ("natural end", "end forced", "ignored"))
 
 
-def test_a_pool_has_its_votes_for_a_curve_whatever_the_method_is_called(aggregated, svg_of):
+def test_cells_at_one_place_become_rings_with_one_label():
+    page = only(record(64, 0.5), record(64, 0.5, budget=128, series="other"), record(8, 0.1), record(9, 0.8, series="other"))
+    assert len({line.get_markersize() for line in page.figure.axes[0].lines if line.get_marker() == "s"}) == 2
+    assert "2 cells: 64, 128" in {text.get_text() for text in page.figure.axes[0].texts}
+    assert "cells at one place" in legend(page)
+
+
+def test_series_differ_in_grey():
+    assert len({(str(look(n).line), look(n).marker) for n in range(44)}) == 44
+
+
+def test_a_pool_has_its_votes_for_a_curve_whatever_the_method_is_called(aggregated):
     records = [r for r in aggregated[1]["cells"] if r["budget"] and not r["declared"]["ignored_ends"]]
-    votes = [{"cell_id": r["cell_id"], "k": k, "maj": {"value": 0.5}} for r in records for k in (1, 2)]
-    renamed = [r | {"method": "majority_voting"} for r in records]
-    assert svg_of(renamed) == svg_of(records) != svg_of(records, pools=votes)
+    votes = [{"cell_id": r["cell_id"], "k": k, "maj": {"value": r["accuracy"], "ci95": None}} for r in records for k in (1, 2)]
+    page = {"metrics": [], "ablation": []}
+    plain = drawn(page | {"cells": records, "pools": []})
+    renamed = drawn(page | {"cells": [r | {"method": "majority_voting"} for r in records], "pools": []})
+    pooled = drawn(page | {"cells": records, "pools": votes})
+    assert fills(plain["scaling"]) == fills(renamed["scaling"]) != fills(pooled["scaling"])
+    assert "votes" in pooled and "votes" not in plain
 
 
-@pytest.mark.parametrize("at", [(100, 104), (100, 101, 140), (1, 999), (995, 998)])
+@pytest.mark.parametrize("at", [(100, 104), (100, 101, 140), (1, 999), (995, 998), (64, 64, 64)])
 def test_labels_do_not_lie_on_one_another_or_outside(at):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    FigureCanvasAgg(figure := Figure())
-    axis = figure.subplots()
-    axis.scatter(at, [5] * len(at))
-    axis.set(xlim=(0, 1000), ylim=(0, 10))
-    for x in at:
-        axis.annotate("1,024", (x, 5), (6, -5), textcoords="offset points", ha="left", va="top")
-    _part_labels(axis)
-    boxes = [label.get_window_extent(figure.canvas.get_renderer()) for label in axis.texts]
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
-    assert all(axis.bbox.x0 <= box.x0 and box.x1 <= axis.bbox.x1 for box in boxes)
+    assert (
+        overlaps(only(*(record(x, 0.5, series=f"series {n}", cell_id=str(n)) for n, x in enumerate(at)), record(3, 0.4))) == []
+    )
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("points: []", "need `source`"),
-        ("source: x\npoints: [{series: a, task: t, tokens: 5}]", "point 1 lacks accuracy"),
-        ("source: x\npoints: [{series: a, task: t, tokens: 5, accuracy: 50}]", "accuracy is a fraction"),
-        ("source: x\npoints: [{series: a, task: t, tokens: 0, accuracy: 1/2}]", "tokens are above 0"),
-        ("source: x\npoints: [{series: a, task: t, tokens: 5, accuracy: 1/2, colour: red}]", "unknown keys colour"),
-    ],
-)
-def test_faulty_published_numbers_are_sentences(tmp_path, text, message):
-    path = tmp_path / "paper.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message):
-        load_paper(path)
+def test_labels_without_a_place_are_numbers_of_a_key():
+    rng = random.Random(0)
+    page = only(*(record(100 + rng.random() * 300, rng.random(), budget=10**70 + n) for n in range(45)))
+    assert overlaps(page) == []
+    assert any("1: s 10,000,000" in text.get_text().replace("\n", " ") for text in page.figure.texts)
 
 
-def test_many_series_are_told_apart(aggregated, tmp_path):
-    """Of twenty no two have colour and mark alike, and their names stand beside the points, not over them."""
-    from s1x.report import figure
+def test_what_overlaps_is_found():
+    page = only(record(64, 0.5), record(128, 0.7))
+    axes = page.figure.axes[0]
+    axes.text(64, 50, "on a point")
+    assert [what for what in overlaps(page) if "on a point" in what]
+    axes.text(128, 60, "one"), axes.text(128, 60, "other")
+    assert "'one' on 'other'" in overlaps(page)
+    page.figure.text(0.99, 0.5, "a long line at the edge")
+    assert "'a long line at the edge' is cut off" in overlaps(page)
 
-    marks = {(number % len(figure.COLOURS), figure._marker(number)) for number in range(20)}
-    assert len(marks) == 20 and [figure._marker(n) for n in range(8)] == list(figure.MARKERS)
-    record = aggregated[1]["cells"][0]
-    beside = []
-    for names in (4, 20):
-        records = [record | {"series": f"method {n}", "cell_id": str(n), "accuracy": 0.03 * n} for n in range(names)]
-        draw(records, tmp_path / "a.png", tmp_path / "a.svg")
-        svg = (tmp_path / "a.svg").read_text()
-        frame = svg.split('id="patch_2"')[1].split('d="')[1].split('"')[0].split()
-        beside.append(float(svg.split('viewBox="0 0 ')[1].split()[0]) - float(frame[4]))  # right of the axes
-    assert beside[0] < 30 and beside[1] > 60
+
+SIGNS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Mn", "Me")), min_size=1, max_size=60)
+
+
+@st.composite
+def summaries(draw_):
+    """Of any number of cells, series, tasks and models, with names of any kind."""
+    rng = random.Random(draw_(st.integers(0, 10**6)))
+    names = draw_(st.lists(SIGNS, min_size=1, max_size=20, unique=True))
+    said = []
+    for number in range(draw_(st.integers(1, 45))):
+        own = {
+            "task": rng.choice(names[:2]),
+            "model": rng.choice(names[:3]),
+            "series": rng.choice(names),
+            "cell_id": str(number),
+        }
+        own["settings"] = {"method.n": rng.choice((None, 4, 16)), "method.w": rng.choice(names)}
+        own["declared"] = {"ignored_ends": rng.choice((0, 0, 0, 2))}
+        said.append(own | {"cell_id": str(number), "budget": rng.choice((None, 16, 2**number))})
+    return summary_of(measured(said, rng.randrange(99)), rng.randrange(99))
+
+
+def nothing_overlaps(summary, paper=None, x="thinking_tokens"):
+    return {name: found for name, page in drawn(summary, paper, x).items() if (found := overlaps(page))}
+
+
+@settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(summaries())
+def test_nothing_overlaps(summary):
+    assert nothing_overlaps(summary) == {}
+
+
+@long
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(summaries(), st.sampled_from(("thinking_tokens", "path_tokens", "flops")))
+def test_nothing_overlaps_however_many_and_whatever_they_are_called(summary, x):
+    assert nothing_overlaps(summary, x=x) == {}
+
+
+@long
+@pytest.mark.parametrize("scale", ["laptop", "paper"])
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if "bench" not in name and "tiny" not in name])
+def test_nothing_overlaps_in_any_experiments_figures(cells, name, scale):  # noqa: F811
+    _, configs = cells(None, f"+experiment={name}", f"scale={scale}", "plan=true")
+    said, file = identities(configs), ROOT / "experiments" / name / "paper.yaml"
+    paper = load_paper(file) if file.is_file() else None
+    for seed, x in enumerate(("thinking_tokens", "path_tokens", "flops")):
+        assert nothing_overlaps(summary_of(measured(said, seed), seed), paper, x) == {}
