@@ -79,9 +79,15 @@ class Answer:
 
 @dataclass
 class Store:
-    dir: str | None = MISSING  # null: kept in memory, and gone with the process
+    """`dir` null: kept in memory, and gone with the process. `action`, `only`, `older` (days) and `file` are of stage=store."""
+
+    dir: str | None = MISSING
     accept: list[str] = field(default_factory=list)
     fsync: bool = False
+    action: str = "statistics"
+    only: list[str] = field(default_factory=list)
+    older: float | None = None
+    file: str | None = None
 
 
 @dataclass
@@ -264,6 +270,7 @@ RANGES: dict[str, tuple[Check, str]] = {
     "answer.max_tokens": (lambda v: v is None or _whole(1)(v), "a whole number, 1 or more, or null (what fits)"),
     "answer.reserve": (_whole(0), "a whole number, 0 or more"),
     "plan": (lambda v: v is True or v is False or v == "doctor", "true or false"),
+    "store.older": (lambda v: v is None or v >= 0, "a number of days, or null"),
     "report.compat": (lambda v: v in (None, "paper", "s1"), "null, paper or s1"),
     "report.target": (lambda v: v is None or 0 < v < 1, "null or an accuracy between 0 and 1, such as 0.8"),
     "report.x": (lambda v: v in (None, *REPORT_X), f"null or one of {', '.join(REPORT_X)}"),

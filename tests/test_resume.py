@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from s1x.streams import upkeep
 from s1x.streams.store import Store
 
 from .conftest import NO_LOCAL
@@ -40,8 +41,8 @@ def results(directory: Path) -> dict:
 
 def stored_tokens(place: Path, reads: dict[bytes, int]) -> int:
     total = 0
-    for folder in (place / "store").iterdir():
-        store = Store(place / "store", (folder / "fingerprint.txt").read_text().strip())
+    for folder in upkeep.folders(place / "store"):
+        store = Store(place / "store", upkeep.fingerprint_of(folder))
         for key in reads:
             if stored := store.load(key):
                 total += len(stored.ids)

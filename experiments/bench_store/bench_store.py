@@ -1,7 +1,7 @@
-"""How fast is the stream store? Appends per second, scan speed at startup, microseconds per load.
+"""How fast is the stream store? Appends per second, scan speed at startup, microseconds per load, and what upkeep takes.
 
-    python experiments/bench_store/bench_store.py                 # 1,000,000 frames, about 0.7 GB in a temporary directory
-    python experiments/bench_store/bench_store.py --frames 20000
+    python experiments/bench_store/bench_store.py                 # 100,000,000 tokens, about 0.7 GB in a temporary directory
+    python experiments/bench_store/bench_store.py --frames 20000  # 2,000,000
 
 One process writes `--streams` streams in rounds, as a scheduler does: tokens come one by one for each stream, a flush after
 every `--tokens` of them, so each flush writes one frame per stream. Then a fresh Store opens the directory and loads streams
@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from s1x.streams import upkeep
 from s1x.streams.store import Store
 from s1x.streams.types import digest
 
@@ -56,6 +57,21 @@ def main() -> None:
         print(f"scan: {size / seconds / 1e6:,.0f} MB/s, {args.frames / seconds:,.0f} frames/s, {seconds:.2f} s")
         print(f"peak memory grew by {grown:,.0f} MiB during the scan (pages of the mapped file included)")
         chosen = random.Random(0).sample(keys, min(2000, streams))
+        start = time.perf_counter()
+        tokens = sum(len(store.load(key).ids) for key in chosen)
+        seconds = time.perf_counter() - start
+        print(f"load: {1e6 * seconds / len(chosen):,.0f} us for a stream of {tokens / len(chosen):,.0f} tokens")
+        store.close()
+        for what, check in (("statistics", False), ("verify", True)):
+            start = time.perf_counter()
+            (found,) = upkeep.contents(Path(name), check=check)
+            print(f"{what}: {found.tokens:,} tokens of {found.streams:,} streams, {time.perf_counter() - start:.1f} s")
+        start = time.perf_counter()
+        old, new = upkeep.compact(found.folder)
+        print(f"compact: {old / 1e6:,.0f} MB became {new / 1e6:,.0f} MB, {time.perf_counter() - start:.1f} s")
+        start = time.perf_counter()
+        store = Store(Path(name), "bench")
+        print(f"scan of what is left: {time.perf_counter() - start:.2f} s")
         start = time.perf_counter()
         tokens = sum(len(store.load(key).ids) for key in chosen)
         seconds = time.perf_counter() - start

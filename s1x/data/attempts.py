@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from ..chat import Chat
 from ..methods.base import Ask
 from ..methods.none import none
+from ..streams.claims import claims_on
 from ..streams.engine import Engine
 from ..streams.scheduler import Job, Scheduler
 from ..streams.types import Sampling
@@ -42,9 +43,9 @@ def attempts(
             prompt = chat.prompt(question)
             sampling = Sampling.of(prompt.ids, seed=seed, temperature=temperature)
             method = none(Ask(prompt, chat, sampling), thinking=False, max_tokens=max_tokens)
-            yield Job(order=(i,), method=method, on_done=finished(i))
+            yield Job(order=(i,), method=method, on_done=finished(i), root=prompt.ids)
 
-    Scheduler(engine, store, decode=chat.decode, on_progress=on_progress).run(jobs())
+    Scheduler(engine, store, decode=chat.decode, claims=claims_on(store), on_progress=on_progress).run(jobs())
     return texts
 
 

@@ -202,7 +202,7 @@ class Grader:
         if o.failed:
             return
         try:
-            record = finish(o)
+            record = finish(o, self.scheduler.streams.store.apart)
         except Exception as error:
             self.fail(o, error)
         else:
@@ -227,11 +227,12 @@ def jobs(opened: list[Opened], grader: Grader) -> Iterator[Job]:
                     if not o.failed:
                         arrival = Arrival(o, question, repeat, grader)
                         try:
-                            method = o.method(o.ask(question, repeat))
+                            ask = o.ask(question, repeat)
+                            method = o.method(ask)
                         except Exception as error:
                             arrival.failed(error)
                         else:
-                            yield Job((order, number, repeat), method, arrival, arrival.failed)
+                            yield Job((order, number, repeat), method, arrival, arrival.failed, ask.prompt.ids)
 
 
 @dataclass
@@ -257,8 +258,8 @@ class Arrival:
         self.grader.fail(self.opened, error)
 
 
-def finish(o: Opened) -> dict[str, Any]:
-    """Write the files of a complete cell; returns its record."""
+def finish(o: Opened, apart: Callable[[set[bytes]], int]) -> dict[str, Any]:
+    """Write the files of a complete cell; returns its record. apart: how many of some streams have two continuations."""
     from ..metrics.cell import cell_record
 
     lines = grade(o)
@@ -266,6 +267,12 @@ def finish(o: Opened) -> dict[str, Any]:
     meta["until"] = "task" if o.until else "none"
     meta["scorer_facts"] = _passed(_scorer_sizes(o.cell.cfg)) if o.scorer else None
     record = cell_record(lines, meta)
+    if several := apart({key for trace, _ in o.traces.values() for key in trace.reads}):
+        record["streams_apart"] = several
+        log.warning(
+            f"job {o.cell.job}: {several:,} of the streams it has read go on in another way elsewhere in the store: another "
+            "run generated them at the same time, and this engine's numbers depend on what is computed together"
+        )
     results = samples.results(o.task, lines, record)
     write_files(o.cell.directory, o.task.name, lines, results, record)
     return record

@@ -34,6 +34,7 @@ STAGES = {
     "import": Stage("s1x.stages.importing"),
     "report": Stage("s1x.stages.report", reads=True),
     "dashboard": Stage("s1x.stages.dashboard", reads=True),
+    "store": Stage("s1x.stages.store", reads=True),
     "status": Stage("s1x.stages.status", reads=True),
     "list": Stage("s1x.stages.history", reads=True),
     "doctor": Stage("s1x.stages.doctor", reads=True),

@@ -89,6 +89,7 @@ def engine_groups(cells: list[Cell]) -> list[list[Cell]]:
 def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: dict[str, int]) -> None:
     from ..engines.build import build, check_confidences
     from ..streams.accept import open_store
+    from ..streams.claims import claims_on
     from ..streams.memory import MemoryStore
     from ..streams.store import Store
 
@@ -119,7 +120,8 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
             grader.advance()
 
         others = {scorer[0].role: scorer[1]} if scorer else None
-        scheduler = Scheduler(engine, store, decode=chat.decode, others=others, on_progress=progress)
+        claims = claims_on(store)
+        scheduler = Scheduler(engine, store, decode=chat.decode, others=others, claims=claims, on_progress=progress)
         grader = (Grader if submit.shard is None else Filler)(scheduler, on_done, meter)
         scheduler.run(jobs(opened, grader))
         grader.finish()

@@ -180,6 +180,14 @@ class Chain:
             self.numbers[name] += KINDS[name].missing * (len(new) // 4)
         return True
 
+    def contradicts(self, frame: Frame) -> bool:
+        """Whether the writer of a frame saw other ids than these somewhere."""
+        start, end = 4 * frame.offset, 4 * frame.offset + len(frame.ids)
+        if start > len(self.ids):
+            return False  # what lies between is missing
+        shared = self.ids[start:end]
+        return frame.parent != id_hash(self.ids[:start]).digest() or not frame.ids.startswith(shared)
+
     def _lacks(self, name: str, frame: Frame) -> bool:
         """Whether a number is not known here of some id that both have."""
         if name not in self.numbers:

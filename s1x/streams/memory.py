@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import nan
 
@@ -40,6 +41,17 @@ class MemoryStore:
     def restart(self, key: bytes) -> None:
         """Let the next append begin at position 0 again."""
         self.streams.pop(key, None)
+
+    def grown(self, key: bytes) -> bool:
+        """Whether others have written more: there are no others."""
+        return False
+
+    def apart(self, keys: Iterable[bytes]) -> int:
+        """How many of the streams have two continuations: none, with one writer."""
+        return 0
+
+    def refresh(self) -> None:
+        pass
 
     def flush(self) -> None:
         pass

@@ -100,6 +100,20 @@ class Stream:
             if self.columns[name].gap is None or not (any if self.columns[name].rounded else all)(map(isnan, values))
         }
 
+    def renew(self, stored: Any) -> int:
+        """Take in what the store has by now, where all that was received is. Returns how many tokens are new."""
+        new = stored.ids[len(self.tokens) :]
+        self.tokens.extend(new)
+        given = stored.confidences if stored.logprobs is None else {"logprob": stored.logprobs, **stored.confidences}
+        for name, values in given.items():
+            known = self.columns[name].values if name in self.columns else ()
+            merged = [old if not isnan(old) else value for old, value in zip(known, values, strict=False)]
+            self.columns[name] = Column(name, [*merged, *values[len(known) :]])
+        for name in self.columns.keys() - given.keys() if new else ():
+            self.columns[name].lack(len(new))
+        self.saved = len(self.tokens)
+        return len(new)
+
     def add(self, reader: Reader) -> None:
         """From now on every token has the numbers that the reader asks for, those that are there already included."""
         self.readers.append(reader)
@@ -149,18 +163,20 @@ class Reader:
     """One read in progress: remembers how far it has looked for stops, and for the end that a condition sets.
 
     `hit` is the end that stops and limit set, as soon as it is known: (ids kept, position after the stop, reason). `needs` are
-    the numbers that it must have beside its tokens.
+    the numbers that it must have beside its tokens. `root` is what it is claimed under (claims.py), empty where nothing is.
     """
 
     __slots__ = (
-        *("stream", "read", "owner", "index", "priority", "end", "seen", "done"),
+        *("stream", "read", "owner", "index", "priority", "root", "end", "seen", "done"),
         *("hit", "until", "needs", "state", "folded"),
     )
 
     def __init__(
-        self, stream: Stream, read: Read, owner: Owner, index: int, priority: tuple[int, ...], until: Until | None = None
-    ):
+        self, stream: Stream, read: Read, owner: Owner, index: int, priority: tuple[int, ...], root: bytes = b"",
+        until: Until | None = None,
+    ):  # fmt: skip
         self.stream, self.read, self.owner, self.index, self.priority = stream, read, owner, index, priority
+        self.root = root
         self.end = stream.room if read.limit is None else min(read.start + max(0, read.limit), stream.room)
         self.seen, self.done = read.start, False
         self.hit: tuple[int, int, str] | None = None

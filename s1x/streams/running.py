@@ -6,27 +6,29 @@ job's root. An error in a method ends what belongs to its job and nothing else.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .reading import Owner, Reader, Reads
 from .shared import Streams
-from .types import All, First, Read, Score, Trace, Until
+from .types import All, First, Ids, Read, Score, Trace, Until
 
 
 @dataclass
 class Job:
     """One method to run. `order` (question first) says what is admitted, and served, first.
 
-    `on_error` gets the exception that ended the method; without it the exception ends the scheduler.
+    `on_error` gets the exception that ended the method; without it the exception ends the scheduler. `root` is the prompt that
+    several runs on one store claim (claims.py); without it what the method reads is generated whoever else is at it.
     """
 
     order: tuple[int, ...]
     method: Generator
     on_done: Callable[[Any], None]
     on_error: Callable[[Exception], None] | None = None
+    root: Ids | None = None
 
 
 class Runs:
@@ -34,13 +36,16 @@ class Runs:
 
     def __init__(self, streams: Streams, models: Mapping[str, Streams]):
         self.streams, self.models = streams, models  # of the policy, and of every model by its role
+        self._open: Counter[bytes] = Counter()  # jobs under way, by root
         self.ready: deque[tuple[Run, Any]] = deque()
         self.finished = 0
         self._roots: dict[int, Root] = {}
 
     def add(self, job: Job) -> None:
-        root = Root(self, job)
+        claims = self.streams.claims
+        root = Root(self, job, claims.key(job.root) if claims and job.root is not None else b"")
         self._roots[id(root)] = root
+        self._open[root.root] += 1
         self.ready.append((root.run, None))
 
     def advance(self) -> None:
@@ -49,27 +54,45 @@ class Runs:
             run.advance(value)
 
     def end(self, root: Root) -> None:
-        self._roots.pop(id(root), None)
+        self._forget(root)
         self.finished += 1
 
     def drop(self, unwanted: Callable[[Job], bool]) -> None:
         """Cancel the jobs that are not wanted any more."""
         for root in [root for root in self._roots.values() if unwanted(root.job)]:
-            self._roots.pop(id(root), None)
+            self._forget(root)
             root.run.cancel()
 
     def clear(self) -> None:
         self.ready.clear()
         self._roots.clear()
+        self._open.clear()
+
+    def _forget(self, root: Root) -> None:
+        if self._roots.pop(id(root), None) is None:
+            return
+        self._open[root.root] -= 1
+        if not self._open[root.root]:
+            del self._open[root.root]
+            if self.streams.claims and root.root:
+                self.streams.claims.ended(root.root)
 
 
 class Run:
     """A running generator. Its reads are collected for its trace and handed on to whoever it belongs to."""
 
     def __init__(
-        self, runs: Runs, generator: Generator, owner: Owner, order: tuple[int, ...], index: int = 0, begun: bool = False
+        self,
+        runs: Runs,
+        generator: Generator,
+        owner: Owner,
+        order: tuple[int, ...],
+        root: bytes,
+        index: int = 0,
+        begun: bool = False,
     ):
         self.runs, self.generator, self.owner, self.order, self.index = runs, generator, owner, order, index
+        self.root = root
         self.begun = begun  # past its first read: what it asks for now overtakes new questions
         self.reads: Reads = {}
         self.child: Any = None
@@ -113,9 +136,9 @@ class Run:
 class Root:
     """The owner of a job's method."""
 
-    def __init__(self, runs: Runs, job: Job):
-        self.runs, self.job = runs, job
-        self.run = Run(runs, job.method, self, job.order)
+    def __init__(self, runs: Runs, job: Job, root: bytes):
+        self.runs, self.job, self.root = runs, job, root
+        self.run = Run(runs, job.method, self, job.order, root)
 
     def deliver(self, index: int, value: Any, reads: Reads) -> None:
         self.runs.end(self)
@@ -227,13 +250,13 @@ def checked(step: Any) -> Any:
 def start(runs: Runs, step: Any, owner: Owner, index: int, run: Run) -> Any:
     """Begin one step for `owner`; returns what can be cancelled, or None when it has already delivered."""
     if isinstance(step, Read):
-        return runs.streams.subscribe(step, owner, index, run.priority)
+        return runs.streams.subscribe(step, owner, index, run.priority, run.root)
     if isinstance(step, Score):
         return _scores(runs, step, owner, index, run)
     if isinstance(step, Until):
-        return runs.streams.subscribe(step.read, owner, index, run.priority, step)
+        return runs.streams.subscribe(step.read, owner, index, run.priority, run.root, step)
     if isinstance(step, Generator):
-        child = Run(runs, step, owner, run.order, index, run.begun)
+        child = Run(runs, step, owner, run.order, run.root, index, run.begun)
         runs.ready.append((child, None))
         return child
     if isinstance(step, First):
@@ -248,7 +271,7 @@ def _scores(runs: Runs, score: Score, owner: Owner, index: int, run: Run) -> Any
     if (model := runs.models.get(score.model)) is None:
         owner.fail(index, ValueError(f'Score.model="{score.model}": there is no model in that role; choose scorer=...'))
         return None
-    return model.scores.ask(score, owner, index, run.priority)
+    return model.scores.ask(score, owner, index, run.priority, run.root)
 
 
 def cancel(runs: Runs, child: Any) -> None:

@@ -7,8 +7,8 @@ nobody waits for a round, a phase or a question to end. Stops are matched here; 
     scheduler = Scheduler(engine, store)
     scheduler.run(Job(order=(q,), method=budget_forcing(...), on_done=traces.append) for q in ...)
 
-From the ground up: types, engine (the port), frames, store, scores (both kept on disk), reading (streams and readers), scoring
-(scores under way), shared (all of an engine), running (methods), and here the loop.
+From the ground up: types, engine (the port), frames, store, scores (both kept on disk), claims (which of several runs generates
+what), reading (streams and readers), scoring (scores under way), shared (all of an engine), running (methods), here the loop.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from .claims import LOOK, Claims
 from .engine import Engine
 from .reading import Decode
 from .running import Job, Runs
@@ -28,9 +29,10 @@ PATIENCE = 0.02  # seconds for which one of several models is waited for when no
 
 
 class Scheduler:
-    """`store` has load, inherit, append, restart and flush (store.Store, or memory.MemoryStore); `decode` turns ids into text
-    and is needed for string stops only. `others` are models in other roles, which `Score.model` names ("scorer"). `window`
-    bounds the streams open at once (default: twice the capacity); of other models the default counts."""
+    """`store` is a store.Store or a memory.MemoryStore; `decode` turns ids into text and is needed for string stops only.
+    `others` are models in other roles, which `Score.model` names ("scorer"). `window` bounds the streams open at once (default:
+    twice the capacity); of other models the default counts. `claims` say which jobs are generated here, where several runs are
+    at work on the store; they are opened and closed here."""
 
     def __init__(
         self,
@@ -40,15 +42,18 @@ class Scheduler:
         decode: Decode | None = None,
         others: Mapping[str, Model] | None = None,
         window: int | None = None,
+        claims: Claims | None = None,
         on_progress: OnProgress | None = None,
         flush_seconds: float = 1.0,
     ):
-        self.streams = Streams(Model(engine, store, decode))
-        self.others = {role: Streams(model) for role, model in (others or {}).items()}
+        self.claims = claims
+        self.streams = Streams(Model(engine, store, decode), claims)
+        self.others = {role: Streams(model, claims) for role, model in (others or {}).items()}
         self.runs = Runs(self.streams, {"policy": self.streams, **self.others})
         self.window = window or 2 * engine.capacity
         self._all = [self.streams, *self.others.values()]
         self.on_progress, self._flush_seconds, self._flushed = on_progress, flush_seconds, time.monotonic()
+        self._looked = self._flushed
 
     @property
     def progress(self) -> Progress:
@@ -59,17 +64,23 @@ class Scheduler:
         waiting = iter(jobs)
         following = next(waiting, None)
         try:
+            if self.claims:
+                self.claims.open()
             while True:
                 following = self._admit(waiting, following)
                 self.runs.advance()
                 self._step()
-                if not (self.runs.ready or following is not None or any(s.open for s in self._all)):
+                if not (self.runs.ready or following is not None or any(s.open or s.parked for s in self._all)):
                     return
                 self._tick()
         finally:
-            for streams in self._all:
-                streams.close()
-            self.runs.clear()
+            try:
+                for streams in self._all:
+                    streams.close()
+            finally:
+                if self.claims:
+                    self.claims.close()
+                self.runs.clear()
 
     def drop(self, unwanted: Callable[[Job], bool]) -> None:
         """Cancel the jobs under way that are not wanted any more."""
@@ -86,12 +97,17 @@ class Scheduler:
         return following
 
     def _room(self) -> bool:
-        return self.streams.open < self.window and all(s.open < 2 * s.engine.capacity for s in self.others.values())
+        room = self.streams.open < self.window and all(s.open < 2 * s.engine.capacity for s in self.others.values())
+        if self.claims and room:  # as many as others generate meanwhile may wait for them
+            return sum(s.parked for s in self._all) < self.window * (1 + self.claims.others)
+        return room
 
     def _step(self) -> None:
         """One step of every model that has something open. None is waited for while another may have news."""
         busy = [streams for streams in self._all if streams.open]
-        if len(busy) < 2:
+        if not busy and any(streams.parked for streams in self._all):
+            time.sleep(PATIENCE)
+        elif len(busy) < 2:
             for streams in busy:
                 streams.step()
         elif not any([streams.step(0) for streams in busy]):
@@ -100,8 +116,21 @@ class Scheduler:
     def _tick(self) -> None:
         now = time.monotonic()
         if now - self._flushed >= self._flush_seconds:
+            self._save()
+        if self.claims and now - self._looked >= LOOK:
+            lost = self.claims.look()
             for streams in self._all:
-                streams.save()
-            self._flushed = time.monotonic()
+                streams.look(lost)
+            if lost:
+                self._save()
+            self._looked = time.monotonic()
         if self.on_progress:
             self.on_progress(self.progress)
+
+    def _save(self) -> None:
+        """Keep what was received; from then on others may go on with what has ended here."""
+        for streams in self._all:
+            streams.save()
+        if self.claims:
+            self.claims.settle()
+        self._flushed = time.monotonic()

@@ -35,6 +35,25 @@ def pack(key: bytes, row: Row) -> bytes:
     return HEAD.pack(MAGIC, key, len(row), crc32(body, crc32(key))) + body
 
 
+def read(data: bytes) -> tuple[list[tuple[bytes, Row]], bool, int]:
+    """Keys and rows of whole records, whether any is damaged, and where they end (what follows is torn, or being written)."""
+    rows: list[tuple[bytes, Row]] = []
+    at, damaged = 0, False
+    while len(data) - at >= HEAD.size:
+        magic, key, count, checksum = HEAD.unpack_from(data, at)
+        if magic != MAGIC or count > WIDEST:
+            return rows, True, at
+        body = data[at + HEAD.size : at + HEAD.size + 4 * count]
+        if len(body) < 4 * count:
+            break
+        if checksum == crc32(body, crc32(key)):
+            rows.append((key, struct.unpack(f"<{count}f", body)))
+        else:
+            damaged = True
+        at += HEAD.size + 4 * count
+    return rows, damaged, at
+
+
 def rounded(row: Row) -> Row:
     """The row as the store gives it back."""
     return struct.unpack(f"<{len(row)}f", struct.pack(f"<{len(row)}f", *row))
@@ -52,6 +71,9 @@ class MemoryScores:
     def put(self, key: bytes, row: Row) -> None:
         """Keep a row, as float32."""
         self.rows[key] = rounded(row)
+
+    def refresh(self) -> None:
+        pass
 
     def flush(self) -> None:
         pass
@@ -105,7 +127,7 @@ class ScoreStore(MemoryScores):
         self.close()
 
     def _read(self, name: str) -> None:
-        at = begun = self._ends.get(name, 0)
+        at = self._ends.get(name, 0)
         try:
             with (self.directory / name).open("rb") as file:
                 file.seek(at)
@@ -115,20 +137,9 @@ class ScoreStore(MemoryScores):
                 "The store's file %s cannot be read (%s); its scores are left out.", self.directory / name, error.strerror
             )
             return
-        damaged = False
-        while len(data) - (at - begun) >= HEAD.size:
-            magic, key, count, checksum = HEAD.unpack_from(data, at - begun)
-            if magic != MAGIC or count > WIDEST:
-                damaged = True
-                break
-            body = data[at - begun + HEAD.size : at - begun + HEAD.size + 4 * count]
-            if len(body) < 4 * count:
-                break  # torn, or still being written
-            if checksum == crc32(body, crc32(key)):
-                self.rows.setdefault(key, struct.unpack(f"<{count}f", body))
-            else:
-                damaged = True
-            at += HEAD.size + 4 * count
-        self._ends[name] = at
+        rows, damaged, end = read(data)
+        for key, row in rows:
+            self.rows.setdefault(key, row)
+        self._ends[name] = at + end
         if damaged:
             log.warning("The store's file %s is damaged; the scores there are left out.", self.directory / name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from .claims import Claims
 from .engine import BEHIND, Engine, Rows, Scoring
 from .reading import Owner
 from .types import Row, Score
@@ -13,8 +14,9 @@ from .types import Row, Score
 class Asked:
     """One `Score` under way: the rows that are there, and who waits for them."""
 
-    def __init__(self, scores: Scores, score: Score, owner: Owner, index: int, priority: tuple[int, ...]) -> None:
+    def __init__(self, scores: Scores, score: Score, owner: Owner, index: int, priority: tuple[int, ...], root: bytes) -> None:
         self.scores, self.score, self.owner, self.index, self.priority = scores, score, owner, index, priority
+        self.root = root  # what it is claimed under
         self.keys = score.keys(scores.engine.fingerprint)
         self.rows: dict[bytes, Row] = {}
         self.done = False
@@ -30,11 +32,14 @@ class Asked:
 
 
 class Scores:
-    """store: has get, put and flush (scores.ScoreStore, or scores.MemoryScores). `computed` counts rows from the engine."""
+    """store: has get, put, refresh and flush (scores.ScoreStore, or scores.MemoryScores). `computed` counts rows from the
+    engine. claims: as of Streams."""
 
-    def __init__(self, engine: Engine, store: Any) -> None:
-        self.engine, self.store = engine, store
+    def __init__(self, engine: Engine, store: Any, claims: Claims | None = None) -> None:
+        self.engine, self.store, self.claims = engine, store, claims
         self.computed = 0
+        self._epoch = 0  # of the claims, when the store was last looked at
+        self._parked: list[Asked] = []  # another run's to compute
         self._waiting: dict[bytes, list[Asked]] = {}
         self._to_open: list[Asked] = []
         self._under_way: dict[bytes, int] = {}  # key -> handle
@@ -47,12 +52,17 @@ class Scores:
     def open(self) -> int:
         return len(self._handles) + len(self._to_open)
 
-    def ask(self, score: Score, owner: Owner, index: int, priority: tuple[int, ...]) -> Asked | None:
+    @property
+    def parked(self) -> int:
+        """How many wait for what another run computes."""
+        return len(self._parked)
+
+    def ask(self, score: Score, owner: Owner, index: int, priority: tuple[int, ...], root: bytes = b"") -> Asked | None:
         """Get rows; delivers at once (and returns None) when all of them are there, or nobody can compute them."""
         if error := self._impossible(score):
             owner.fail(index, error)
             return None
-        asked = Asked(self, score, owner, index, priority)
+        asked = Asked(self, score, owner, index, priority, root)
         asked.rows = {key: row for key in asked.keys if (row := self.store.get(key)) is not None}
         for _, key in asked.missing():
             self._waiting.setdefault(key, []).append(asked)
@@ -62,7 +72,11 @@ class Scores:
         return asked
 
     def begin(self) -> None:
-        """Ask the engine for the rows that nobody has asked it for."""
+        """Ask the engine for the rows that nobody has asked it for, and that are not another run's to compute."""
+        if not self._to_open:
+            return
+        if self.claims:
+            self._claim(self.claims)
         for asked in self._to_open:
             missing = [(n, key) for n, key in asked.missing() if key not in self._under_way]
             if asked.done or not missing:
@@ -78,6 +92,35 @@ class Scores:
             self._handles[handle] = list(keys)
             self._under_way |= dict.fromkeys(keys, handle)
         self._to_open.clear()
+
+    def look(self) -> None:
+        """Read on from the store what other runs compute, and try again to compute it here."""
+        if self._parked:
+            self.store.refresh()
+            parked, self._parked = self._parked, []
+            for asked in parked:
+                self._renew(asked)
+            self._to_open += [asked for asked in parked if not asked.done]
+
+    def _claim(self, claims: Claims) -> None:
+        """Leave in `_to_open` what is this run's to compute."""
+        waiting, self._to_open = [asked for asked in self._to_open if not asked.done], []
+        claims.want(asked.root for asked in waiting if asked.root)
+        for asked in waiting:
+            (self._to_open if not asked.root or claims.take(asked.root) else self._parked).append(asked)
+        if claims.epoch != self._epoch:
+            self._epoch = claims.epoch
+            self.store.refresh()
+            for asked in list(self._to_open):
+                self._renew(asked)
+
+    def _renew(self, asked: Asked) -> None:
+        """Take in the rows that are in the store by now."""
+        for _, key in list(asked.missing()):
+            if key not in self._under_way and (row := self.store.get(key)) is not None:
+                asked.rows[key] = row
+                self._waiting[key] = [other for other in self._waiting.get(key, ()) if other is not asked]
+        self._deliver(asked)
 
     def receive(self, rows: Rows) -> None:
         keys = self._handles[rows.handle]
@@ -95,6 +138,7 @@ class Scores:
 
     def forget(self, asked: Asked) -> None:
         """Nobody waits for it any more: what only it wanted is cancelled."""
+        self._parked = [other for other in self._parked if other is not asked]
         for _, key in asked.missing():
             others = [other for other in self._waiting.get(key, ()) if other is not asked]
             if others:
@@ -114,6 +158,7 @@ class Scores:
             self.engine.cancel(handle)
         self._waiting.clear()
         self._to_open.clear()
+        self._parked.clear()
         self._under_way.clear()
         self._handles.clear()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any
 
+from .claims import Claims
 from .engine import Chunk, Engine, Open, Rows, Scoring, can_say
 from .reading import SAMPLED, Decode, Owner, Reader, Stream, needs
 from .scores import MemoryScores
@@ -37,33 +38,60 @@ class Model:
 
 
 class Streams:
-    """The store of `model` has load, inherit (what other versions' streams begin with, see accept.py), append, restart and
-    flush."""
+    """The store of `model` has load, inherit (what other versions' streams begin with, see accept.py), append, restart, flush,
+    refresh and grown. claims: who generates what, where several runs are at work on the store (None: all of it is generated
+    here)."""
 
-    def __init__(self, model: Model):
-        self.engine, self.store, self.decode = model.engine, model.store, model.decode
-        self.scores = Scores(self.engine, MemoryScores() if model.scores is None else model.scores)
+    def __init__(self, model: Model, claims: Claims | None = None):
+        self.engine, self.store, self.decode, self.claims = model.engine, model.store, model.decode, claims
+        self.scores = Scores(self.engine, MemoryScores() if model.scores is None else model.scores, claims)
         self.progress = Progress()
         self._streams: dict[bytes, Stream] = {}
         self._handles: dict[int, Stream] = {}
         self._to_open: dict[bytes, Stream] = {}
+        self._to_score: dict[bytes, Stream] = {}
+        self._parked: dict[bytes, Stream] = {}  # another run's to generate
+        self._epoch = 0  # of the claims, when the store was last looked at
         self._scorings: dict[int, _Scoring] = {}
         self._recent: dict[bytes, Stream] = {}  # read to the end a moment ago: the next cell of the question asks again
 
     @property
     def open(self) -> int:
-        return len(self._handles) + len(self._to_open) + len(self._scorings) + self.scores.open
+        """Requests at the engine, and those that are about to be."""
+        return len(self._handles) + len(self._to_open) + len(self._to_score) + len(self._scorings) + self.scores.open
+
+    @property
+    def parked(self) -> int:
+        """Requests that wait for what another run generates."""
+        return len(self._parked) + self.scores.parked
 
     def step(self, wait: float | None = None) -> bool:
         """Open what is missing, and hand out what the engine has, waiting for it `wait` seconds at most where it works
         elsewhere (None: as it likes). Returns whether anything came."""
-        self._open_streams()
+        if self._to_open or self._to_score:
+            self._begin()
         self.scores.begin()
         if not (self._handles or self._scorings or self.scores.open):
             return False
         chunks = self.engine.poll() if wait is None else self.engine.poll(wait)
         self._receive(chunks)
         return any(chunk.done or chunk[1] for chunk in chunks)
+
+    def look(self, lost: Set[bytes]) -> None:
+        """Stop what is not this run's any more, read on from the store what others generate, and try again to do so here."""
+        for stream in [s for s in self._handles.values() if lost and self._root(s) in lost]:
+            self._stop(stream)
+            self._parked[stream.key] = stream
+        if self._parked:
+            self.store.refresh()
+            parked, self._parked = self._parked, {}
+            for stream in parked.values():
+                self._renew(stream)
+                if self._streams.get(stream.key) is stream and stream.handle is None:
+                    if stream.wanting:
+                        self._to_open[stream.key] = stream
+                    self._score(stream)
+        self.scores.look()
 
     def save(self) -> None:
         """Keep every token received: what is flushed here, no kill takes away."""
@@ -78,13 +106,19 @@ class Streams:
         for handle in [*self._handles, *self._scorings]:
             self.engine.cancel(handle)
         self.scores.close()
-        for waiting in (self._streams, self._handles, self._to_open, self._scorings):
+        for waiting in (self._streams, self._handles, self._to_open, self._to_score, self._parked, self._scorings):
             waiting.clear()
 
     # --- reads ---
 
     def subscribe(
-        self, read: Read, owner: Owner, index: int, priority: tuple[int, ...], until: Until | None = None
+        self,
+        read: Read,
+        owner: Owner,
+        index: int,
+        priority: tuple[int, ...],
+        root: bytes = b"",
+        until: Until | None = None,
     ) -> Reader | None:
         """Attach a read to its stream; delivers at once (and returns None) when the tokens are already there."""
         for name in needs(read, until) - SAMPLED if read.confidence or until else ():
@@ -95,9 +129,12 @@ class Streams:
         key = read.key(self.engine.fingerprint)
         stream = self._streams.get(key)
         if stream is None:
-            stream = self._recent.pop(key) if key in self._recent else self._stream(key, read)
+            if stream := self._recent.pop(key, None):
+                self._renew(stream)
+            else:
+                stream = self._stream(key, read)
             self._streams[key] = stream
-        reader = Reader(stream, read, owner, index, priority, until)
+        reader = Reader(stream, read, owner, index, priority, root, until)
         stream.add(reader)
         stream.resolve()
         if reader.done:
@@ -138,7 +175,8 @@ class Streams:
         for handle in [h for h, s in self._scorings.items() if s.stream is stream]:
             self.engine.cancel(handle)
             del self._scorings[handle]
-        self._to_open.pop(stream.key, None)
+        for waiting in (self._to_open, self._to_score, self._parked):
+            waiting.pop(stream.key, None)
         self._save(stream)
         self._streams.pop(stream.key, None)
         self._recent[stream.key] = stream
@@ -147,35 +185,77 @@ class Streams:
 
     # --- the engine ---
 
-    def _open_streams(self) -> None:
+    def _begin(self) -> None:
+        """Ask the engine for what is missing and is not another run's to generate."""
+        if self.claims:
+            self._claim(self.claims)
         for stream in self._to_open.values():
-            wanting = [r for r in stream.readers if r.wanting]
-            if not wanting or stream.handle is not None:
-                continue
-            have = len(stream.tokens)
-            forbid = stream.forbid
-            if forbid is not None:
-                forbid = Forbid(forbid.ids, forbid.first - have) if forbid.first > have else None
-            stops = frozenset.intersection(*(r.read.stop.ids for r in wanting))
-            if any(r.read.start > have for r in wanting):
-                stops = frozenset()  # a stop before some reader's start must not end the stream
-            seen = (r.until or r.read.stop.strings or r.read.stop.sequences or not r.read.stop.ids <= stops for r in wanting)
-            stream.handle = self.engine.open(
-                Open(
-                    prefix=stream.prefix + tuple(stream.tokens),
-                    limit=max(r.end for r in wanting) - have,
-                    sampling=stream.sampling,
-                    forbid=forbid,
-                    stop_ids=stops,
-                    priority=min(r.priority for r in wanting),
-                    logprobs="logprob" in stream.wanted,
-                    watched=any(seen),
-                    confidences=stream.wanted - SAMPLED,
-                )
-            )
-            stream.reported = stream.wanted
-            self._handles[stream.handle] = stream
+            if stream.wanting and stream.handle is None:
+                self._open(stream)
+        for stream in self._to_score.values():
+            self._ask(stream)
         self._to_open.clear()
+        self._to_score.clear()
+
+    def _claim(self, claims: Claims) -> None:
+        """Leave in `_to_open` and `_to_score` what is this run's to generate."""
+        roots = {key: root for key, stream in (self._to_open | self._to_score).items() if (root := self._root(stream))}
+        claims.want(roots.values())
+        for key, root in roots.items():
+            if not claims.take(root):
+                for waiting in (self._to_open, self._to_score):
+                    if stream := waiting.pop(key, None):
+                        self._parked[key] = stream
+        if claims.epoch != self._epoch:  # somebody else was at these before
+            self._epoch = claims.epoch
+            self.store.refresh()
+            for stream in list((self._to_open | self._to_score).values()):
+                self._renew(stream)
+
+    def _root(self, stream: Stream) -> bytes:
+        """What a stream is claimed under: of the roots that read it, one that is held if there is any."""
+        roots = [reader.root for reader in stream.readers]
+        held = self.claims.held if self.claims else ()
+        return next((root for root in roots if not root or root in held), roots[0]) if roots else b""
+
+    def _renew(self, stream: Stream) -> None:
+        """Take in what others have written of it, unless it is open."""
+        if stream.handle is not None or not self.store.grown(stream.key):
+            return
+        self._save(stream)
+        if (stored := self.store.load(stream.key)) is None:  # damaged
+            return
+        self.progress.reused += stream.renew(stored)
+        stream.resolve()
+        if not stream.readers and self._streams.get(stream.key) is stream:
+            self._drop(stream)
+
+    def _open(self, stream: Stream) -> None:
+        wanting = [r for r in stream.readers if r.wanting]
+        have = len(stream.tokens)
+        forbid = stream.forbid
+        if forbid is not None:
+            forbid = Forbid(forbid.ids, forbid.first - have) if forbid.first > have else None
+        stops = frozenset.intersection(*(r.read.stop.ids for r in wanting))
+        if any(r.read.start > have for r in wanting):
+            stops = frozenset()  # a stop before some reader's start must not end the stream
+        seen = (r.until or r.read.stop.strings or r.read.stop.sequences or not r.read.stop.ids <= stops for r in wanting)
+        stream.handle = self.engine.open(
+            Open(
+                prefix=stream.prefix + tuple(stream.tokens),
+                limit=max(r.end for r in wanting) - have,
+                sampling=stream.sampling,
+                forbid=forbid,
+                stop_ids=stops,
+                priority=min(r.priority for r in wanting),
+                logprobs="logprob" in stream.wanted,
+                watched=any(seen),
+                confidences=stream.wanted - SAMPLED,
+            )
+        )
+        stream.reported = stream.wanted
+        self._handles[stream.handle] = stream
+        self._parked.pop(stream.key, None)
 
     def _receive(self, chunks: list[Chunk | Rows]) -> None:
         """Hand new tokens to their streams. This runs once per token, so what most tokens need is written out here."""
@@ -216,17 +296,11 @@ class Streams:
         self._score(stream)
 
     def _score(self, stream: Stream) -> None:
-        """Ask for the numbers that are missing and that somebody needs, once."""
-        for name, column in stream.columns.items():
-            if column.gap is None or not any(name in r.needs for r in stream.readers):
+        """See to the numbers that are missing and that somebody needs; it fails where the engine cannot compute them."""
+        for name in self._missing(stream):
+            if _of(name) in self.engine.scores:
+                self._to_score[stream.key] = stream
                 continue
-            under_way = {p for s in self._scorings.values() if s.stream is stream and s.of == name for p in s.positions}
-            if missing := [p for p in column.gaps() if p not in under_way]:
-                self._ask(stream, name, missing)
-
-    def _ask(self, stream: Stream, name: str, positions: list[int]) -> None:
-        of: Any = "next" if name == "logprob" else name
-        if of not in self.engine.scores:
             what = "log-probabilities" if name == "logprob" else CONFIDENCES[name]
             error = ValueError(
                 f"{what} are needed of tokens that were stored without, and this engine cannot compute them; "
@@ -235,10 +309,27 @@ class Streams:
             for reader in [r for r in stream.readers if name in r.needs]:
                 self.unsubscribe(reader)
                 reader.owner.fail(reader.index, error)
-            return
+
+    def _missing(self, stream: Stream) -> dict[str, list[int]]:
+        """Positions whose numbers somebody needs, that are not known and not under way."""
+        found = {}
+        for name, column in stream.columns.items():
+            if column.gap is None or not any(name in r.needs for r in stream.readers):
+                continue
+            under_way = {p for s in self._scorings.values() if s.stream is stream and s.of == name for p in s.positions}
+            if missing := [p for p in column.gaps() if p not in under_way]:
+                found[name] = missing
+        return found
+
+    def _ask(self, stream: Stream) -> None:
+        """Ask for the numbers that are missing, once."""
+        for name, positions in self._missing(stream).items():
+            self._compute(stream, name, positions)
+
+    def _compute(self, stream: Stream, name: str, positions: list[int]) -> None:
         first, ids = len(stream.prefix), stream.prefix + tuple(stream.tokens[: positions[-1] + 1])
         priority = min(r.priority for r in stream.readers)
-        handle = self.engine.score(Scoring(ids, tuple(first + p for p in positions), of, priority))
+        handle = self.engine.score(Scoring(ids, tuple(first + p for p in positions), _of(name), priority))
         self._scorings[handle] = _Scoring(stream, name, positions, [])
 
     def _scored(self, rows: Rows) -> None:
@@ -277,6 +368,11 @@ class _Scoring:
     of: str
     positions: list[int]
     values: list[float]
+
+
+def _of(name: str) -> Any:
+    """What an engine is asked for to have a number."""
+    return "next" if name == "logprob" else name
 
 
 OnProgress = Callable[[Progress], None]

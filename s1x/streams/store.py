@@ -24,7 +24,7 @@ import mmap
 import os
 from array import array
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -67,6 +67,7 @@ class _Tail:
     tokens: int = 0
     hash: Any = field(default_factory=id_hash)
     path: array[int] = field(default_factory=lambda: array("Q"))
+    known: int = 0  # frames in the index, those that do not fit included
 
 
 class Store:
@@ -84,6 +85,7 @@ class Store:
         self._numbers: dict[str, int] = {}
         self._index: dict[bytes, array[int]] = defaultdict(lambda: array("Q"))  # key -> locations of its frames
         self._tails: dict[bytes, _Tail] = {}
+        self._apart: dict[bytes, tuple[int, bool]] = {}  # as of so many frames
         self._drafts: dict[bytes, Draft] = {}
         self._draft_bytes = 0
         self._file = OwnFile(self.root, fingerprint, SUFFIX, fsync=fsync)
@@ -106,6 +108,24 @@ class Store:
         """
         if key in self._drafts or self._file.pending:
             self.flush()
+        if not self._index.get(key):
+            return None
+        chain, path, apart = self.follow(key)
+        if not chain.ids:
+            return None
+        self._tails[key] = _Tail(len(chain.ids) // 4, chain.hash, path, len(self._index[key]))
+        self._apart[key] = len(self._index[key]), apart
+        numbers = dict(chain.numbers)
+        logprobs = numbers.pop("logprob", KINDS["logprob"].missing)
+        whole = None if KINDS["logprob"].missing in logprobs else list(unpack("logprob", logprobs))
+        return Stored(unpack_ids(chain.ids), whole, {name: unpack(name, column) for name, column in numbers.items()})
+
+    def keys(self) -> list[bytes]:
+        """All streams of which anything is stored."""
+        return list(self._index)
+
+    def follow(self, key: bytes) -> tuple[Chain, array[int], bool]:
+        """The stream as this process is to see it, the frames it is made of, and whether others contradict it."""
         chain, path = Chain(), array("Q")
         known = self._tails[key].path if key in self._tails else ()
         others = sorted(self._index.get(key, ()), key=lambda at: (self._files[at >> POSITION].name, at))
@@ -114,13 +134,19 @@ class Store:
             path.extend(used)
             for at in used:
                 del frames[at]
-        if not chain.ids:
-            return None
-        self._tails[key] = _Tail(len(chain.ids) // 4, chain.hash, path)
-        numbers = dict(chain.numbers)
-        logprobs = numbers.pop("logprob", KINDS["logprob"].missing)
-        whole = None if KINDS["logprob"].missing in logprobs else list(unpack("logprob", logprobs))
-        return Stored(unpack_ids(chain.ids), whole, {name: unpack(name, column) for name, column in numbers.items()})
+        return chain, path, any(chain.contradicts(frame) for frame in frames.values())
+
+    def grown(self, key: bytes) -> bool:
+        """Whether a load might say more than the last one and what this process has appended since."""
+        known = self._tails[key].known if key in self._tails else 0
+        return len(self._index.get(key, ())) > known
+
+    def apart(self, keys: Iterable[bytes]) -> int:
+        """How many of the streams have two continuations: writers at the same time whose model (an engine whose numbers depend
+        on what else it computes) went on differently. Each reader keeps to one of them."""
+        self.flush()
+        self.refresh()
+        return sum(self._is_apart(key) for key in keys) if len(self._files) > 1 else 0
 
     def inherit(self, key: bytes, read: Read) -> Stored | None:
         """What other stores have of a stream that this one has not: nothing (accept.py has stores that ask others)."""
@@ -177,6 +203,7 @@ class Store:
             at = number | self._file.append(self._drafts[key].pack(key))
             self._index[key].append(at)
             self._tails[key].path.append(at)
+            self._tails[key].known += 1
             del self._drafts[key]
         self._draft_bytes = 0
         try:
@@ -203,6 +230,13 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _is_apart(self, key: bytes) -> bool:
+        places = self._index.get(key, ())
+        if key not in self._apart or self._apart[key][0] != len(places):
+            several = len({at >> POSITION for at in places}) > 1  # one writer does not contradict itself
+            self._apart[key] = len(places), several and self.follow(key)[2]
+        return self._apart[key][1]
 
     def _register(self, name: str) -> _File:
         self._numbers[name] = len(self._files)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from s1x.evaluation import cells, samples, votes
+from s1x.streams.memory import MemoryStore
 from s1x.streams.types import Segment, Trace
 from s1x.tasks import load_task
 from s1x.tasks.equivalence import rules
@@ -24,10 +25,11 @@ def test_a_pool_of_answers_that_are_slow_to_compare_holds_up_nothing(tmp_path, m
     rules.close()
     monkeypatch.setattr(rules, "seconds", 1.0)
     task, chat, lines = load_task({"lm_eval": "math500", "file": str(tmp_path / "q.jsonl")}), make_chat(), []
-    monkeypatch.setattr(cells, "finish", lambda o: lines.extend(cells.grade(o)) or {})
+    monkeypatch.setattr(cells, "finish", lambda o, apart: lines.extend(cells.grade(o)) or {})
     monkeypatch.setattr(cells.tracking, "log_cell", lambda *_: None)
     meter = SimpleNamespace(arrived=lambda: None, finished=lambda *_: None, awaited=0)
-    grader = cells.Grader(SimpleNamespace(drop=lambda _: None), lambda *_: None, meter)
+    scheduler = SimpleNamespace(drop=lambda _: None, streams=SimpleNamespace(store=MemoryStore()))
+    grader = cells.Grader(scheduler, lambda *_: None, meter)
     members = [Trace((2,), [Segment("answer", tuple(chat.encode(f"Answer: {text}")))]) for text in SAID]
     opened = cells.Opened(SimpleNamespace(job=0), chat, task, None)
     steps = []
