@@ -1,8 +1,10 @@
 """What begins as a sweep by itself, and that nothing else does."""
 
 import pytest
+from omegaconf import OmegaConf
 
 from s1x.composition import swept
+from s1x.hints import CONF
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,9 @@ def test_so_is_an_experiment_of_ones_own(tmp_path, monkeypatch, option):
     (tmp_path / "mine" / "experiment" / "own.yaml").write_text("hydra: {sweeper: {grids: [{seed: '0,1'}]}}\n")
     monkeypatch.chdir(tmp_path)
     assert swept([*option, "+experiment=own"]) == [*option, "+experiment=own", "--multirun"]
+
+
+def test_no_experiment_chooses_hydras_mode():
+    """Hydra 1.4 refuses it."""
+    for file in (CONF / "experiment").glob("*.yaml"):
+        assert OmegaConf.select(OmegaConf.load(file), "hydra.mode") is None, file.name
