@@ -287,6 +287,15 @@ def test_the_grid_is_coloured_by_outcome(sweep, visit):
         assert "#" + "".join(f"{c:02x}" for c in pixels[x : x + 3]) == expected, q
 
 
+def test_a_pointer_on_a_point_of_the_figure_reads_what_it_is(sweep, visit):
+    page = visit(sweep)
+    mark = page.locator("svg g:has(> title)").first
+    mark.hover()
+    x, y = (mark.bounding_box()[k] + mark.bounding_box()[size] / 2 for k, size in (("x", "width"), ("y", "height")))
+    told = page.evaluate("([x, y]) => document.elementFromPoint(x, y).closest('g:has(> title)')?.textContent", [x, y])
+    assert "% [" in told and "tokens" in told
+
+
 def test_the_same_question_side_by_side(sweep, visit):
     page = visit(sweep)
     page.check("#beside")

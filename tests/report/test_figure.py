@@ -1,6 +1,7 @@
 """Figures: what they show, and that nothing in them lies on anything else."""
 
 import random
+import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -37,6 +38,16 @@ def test_an_svg_has_dark_colours_for_dark_pages(aggregated):
     svg = (aggregated[0] / "scaling.svg").read_text()
     assert "@media (prefers-color-scheme: dark)" in svg and '[style*="fill: #1f2328"]{fill:#e6edf3!important}' in svg
     assert "fill: #1f2328" in svg.split("</style>", 1)[1]
+
+
+def test_a_pointer_reads_what_a_mark_is(aggregated):
+    directory, summary = aggregated
+    titles = re.findall("<g><title>(.*?)</title>", (directory / "scaling.svg").read_text())
+    told = "; ".join(titles)
+    assert 0 < len(titles) <= len(summary["cells"]) and 'id="mark-' not in (directory / "scaling.svg").read_text()
+    for cell in summary["cells"]:
+        assert f": {100 * cell['accuracy']:.1f}% [{100 * cell['accuracy_ci95'][0]:.1f}, " in told
+        assert f"{cell['thinking_tokens']['mean']:,.0f} tokens" in told
 
 
 def test_published_points_stand_beside_cells_of_their_model_and_task_alone(aggregated):

@@ -86,7 +86,7 @@ def sheet(panels: dict[str, Sequence[Curve]], x: str) -> Sheet:
 
 class _Panel:
     def __init__(self, page: Sheet, axes: Any, curves: Sequence[Curve], x: str):
-        self.axes, self.curves, self.page = axes, curves, page
+        self.axes, self.curves, self.page, self.x = axes, curves, page, x
         self._frame(x)
         self.spots = self._spots()  # of each place its (curve, point), the first in the middle
         self.rings = any(len(spot) > 1 for spot in self.spots)
@@ -164,7 +164,9 @@ class _Panel:
                 style = mark(curve, p.kind) | {"ms": MARK + RING * number, "zorder": 4 - 0.01 * number, "clip_on": False}
                 if number:  # a ring, which hides nothing but what is right below it
                     style |= {"fillstyle": "full", "mfc": PAPER, "mew": 1.4}
-                self.axes.plot([spot[0][1].at or right], [spot[0][1].height], ls="", **style)
+                (drawn,) = self.axes.plot([spot[0][1].at or right], [spot[0][1].height], ls="", **style)
+                outermost = number == RINGS  # it stands for those that have no ring, too
+                self.page.say(drawn, "; ".join(_told(*pair, self.x) for pair in (spot[number:] if outermost else [(curve, p)])))
 
     def label(self, first_number: int) -> tuple[list[tuple[int, Anchor]], int]:
         """Name the points; (the key of those that became numbers, how many have no name at all)."""
@@ -214,6 +216,13 @@ class _Panel:
                 x, y = self.where([p])[0]
                 found.append((self.axes.bbox.x0, y, x, y, 1.6))
         return found
+
+
+def _told(curve: Curve, point: Point, x: str) -> str:
+    """What a point is, in one line."""
+    interval = f" [{point.ci[0]:.1f}, {point.ci[1]:.1f}]" if point.ci else ""
+    at = point.why if not point.at else f"{point.at:.3g} FLOPs" if x == "flops" else f"{point.at:,.0f} tokens"
+    return f"{' '.join(filter(None, (curve.name, point.label)))}: {point.height:.1f}%{interval}, {at}"
 
 
 def _text(spot: list[tuple[Curve, Point]]) -> str:

@@ -6,14 +6,16 @@ Sizes are inches, dots on the sheet `DPI` to the inch. Panels stand in a grid; l
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.sax.saxutils import escape
 
 from ...errors import printable
 from ...files import beside, write_text
@@ -75,6 +77,7 @@ class Sheet:
         heights = list(heights) or [size[1]] * rows
         across = margins.left + size[0] + margins.right
         self.width, self.foot = first + columns * across, 0.0
+        self._said: dict[str, str] = {}  # what a mark is, by its id
         self._feet: list[tuple[Any, float]] = []  # what stands below, and how far from the lower edge
         self._tops: list[tuple[Any, float, float, float]] = []  # axes, and in inches: left, top from above, height
         self.figure = Figure(figsize=(self.width, 1), dpi=DPI)
@@ -95,6 +98,11 @@ class Sheet:
     @property
     def renderer(self) -> Any:
         return self.figure.canvas.get_renderer()
+
+    def say(self, artist: Any, text: str) -> None:
+        """What is read where a pointer rests on the artist, in a browser."""
+        artist.set_gid(f"mark-{len(self._said)}")
+        self._said[artist.get_gid()] = text
 
     def _lay(self) -> None:
         whole = self._size + self.foot
@@ -153,9 +161,14 @@ class Sheet:
         text = io.StringIO()
         with matplotlib.rc_context({"svg.hashsalt": f"s1x {stem.name}"}):  # ids of two figures on one page differ
             self.figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        svg = _following(text.getvalue(), title)
+        svg = _following(_told(text.getvalue(), self._said), title)
         write_text(stem.with_suffix(".svg"), svg)
         return svg
+
+
+def _told(svg: str, said: Mapping[str, str]) -> str:
+    """The SVG with a title in place of the id of each mark that has one."""
+    return re.sub(r'<g id="(mark-\d+)">', lambda found: f"<g><title>{escape(printable(said[found[1]]))}</title>", svg)
 
 
 def _following(svg: str, title: str) -> str:
