@@ -53,6 +53,7 @@ def test_a_method_that_asks_a_scorer_needs_one(composed):
 
 
 def test_a_method_that_looks_at_confidence_needs_an_engine_that_says_it(composed):
+    pytest.importorskip("vllm")
     with pytest.raises(
         SettingError, match="^engine=vllm: it does not say the log-probabilities of the whole vocabulary at each"
     ):

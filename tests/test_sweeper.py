@@ -16,6 +16,14 @@ from .conftest import NO_LOCAL
 CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 SCALES = sorted(file.stem for file in (CONF / "scale").glob("*.yaml"))
+ON_GPUS = ("native_controls", "model_size")  # studies that have no tiny models
+LARGE = ("equal_tokens", "overthinking", "native_controls")  # it takes seconds to compose their cells
+
+
+def at_scales(names):
+    """Each experiment at each scale that it has."""
+    found = [(name, scale) for name in names for scale in SCALES if scale == "paper" or name not in ON_GPUS]
+    return [pytest.param(*pair, marks=[pytest.mark.long] * (pair[0] in LARGE)) for pair in found]
 
 
 @pytest.fixture
@@ -137,8 +145,7 @@ def test_literals_survive_hydra(composed, value):
     assert override.value() == value or str(override.value()) == value
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(("name", "scale"), at_scales(EXPERIMENTS))
 def test_every_experiment_expands(cells, name, scale):
     _, configs = cells(None, f"+experiment={name}", f"scale={scale}")
     assert len(configs) >= 1

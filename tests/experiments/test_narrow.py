@@ -16,8 +16,8 @@ from s1x.report.labels import complete
 
 from ..report.narrow import WIDTH, faults, printed
 from ..report.sweep import write_sweep
-from ..test_sweeper import EXPERIMENTS, cells  # noqa: F401
-from .test_experiments import SCALES, planned  # noqa: F401
+from ..test_sweeper import EXPERIMENTS, ON_GPUS, at_scales, cells  # noqa: F401
+from .test_experiments import planned  # noqa: F401
 
 PLANNED = [name for name in EXPERIMENTS if not name.startswith(("bench", "tiny", "real"))]
 ROOT = Path(__file__).parents[2]
@@ -37,15 +37,14 @@ def planned_table(found):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("name", PLANNED)
+@pytest.mark.parametrize(("name", "scale"), at_scales(PLANNED))
 def test_plans(planned, name, scale):  # noqa: F811
     check([planned_table(planned(name, f"scale={scale}"))])
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "name", [name for name in PLANNED if name not in ("data_ablation", "sample_efficiency", "sequence_length")]
+    "name", [name for name in PLANNED if name not in ("data_ablation", "sample_efficiency", "sequence_length", *ON_GPUS)]
 )
 def test_reports(command, tmp_path, name):
     """On invented tokens; those that train first have their tables in test_ablation.py."""

@@ -177,7 +177,7 @@ def test_a_baseline_that_did_not_finish_costs_its_table_alone(tmp_path):
     write_job(tmp_path / "0", 0, [sample(q, 16, 0) for q in range(9)], {"a": 1}, cell_id="a", series="bf")
     callbacks.failures.clear()
     made = callbacks.aggregate(
-        tmp_path, OmegaConf.create({"name": "x", "report": {"x": None, "compat": None, "baseline": "none"}})
+        tmp_path, OmegaConf.create({"name": "x", "report": {"x": None, "compat": None, "baseline": "none", "target": None}})
     )
     assert made["equal_cost"] is None and (tmp_path / "report.html").is_file()
     assert callbacks.failures == ["report.baseline=none: there is no such series; valid are bf; the report is without it"]

@@ -47,6 +47,7 @@ def of_hydra(name: str) -> tuple[list[list[str]], int]:
     return [list(chosen) for chosen in itertools.product(*choices)], said
 
 
+@pytest.mark.long
 def test_every_sweep_is_there_for_both():
     assert NAMES == sorted(path.stem for path in SWEEPS.glob("*.sh")) and len(NAMES) >= 12
     for name in NAMES:
