@@ -11,7 +11,7 @@ from s1x.report.figures import draw, parted
 from s1x.report.figures.style import look
 from s1x.report.paper import load_paper
 
-from ..test_sweeper import EXPERIMENTS, cells  # noqa: F401
+from ..test_sweeper import EXPERIMENTS, at_scales, cells  # noqa: F401
 from .drawn import ROOT, TABLE3, drawn, fills, identities, measured, overlaps, summary_of
 
 long = pytest.mark.long
@@ -174,8 +174,9 @@ def test_nothing_overlaps_however_many_and_whatever_they_are_called(summary, x):
 
 
 @long
-@pytest.mark.parametrize("scale", ["laptop", "paper"])
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if "bench" not in name and "tiny" not in name])
+@pytest.mark.parametrize(
+    ("name", "scale"), at_scales(name for name in EXPERIMENTS if "bench" not in name and "tiny" not in name)
+)
 def test_nothing_overlaps_in_any_experiments_figures(cells, name, scale):  # noqa: F811
     _, configs = cells(None, f"+experiment={name}", f"scale={scale}", "plan=true")
     said, file = identities(configs), ROOT / "experiments" / name / "paper.yaml"
