@@ -12,7 +12,7 @@ from s1x.report.render import terminal
 from s1x.report.tables import Table
 
 WIDTH = 80
-WORD = re.compile(r"[^\s(=/]+[(=/]*|[(=/]+")  # where nothing else fits, a name may go on in the next line behind one of these signs
+WORD = re.compile(r"[^\s(=/]+[(=/]*|[(=/]+")  # behind one of these signs a name may go on in the next line, where nothing else fits
 
 
 def printed(table: Table, width: int = WIDTH) -> str:
