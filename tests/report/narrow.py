@@ -12,7 +12,8 @@ from s1x.report.render import terminal
 from s1x.report.tables import Table
 
 WIDTH = 80
-WORD = re.compile(r"[^\s(=/]+[(=/]*|[(=/]+")  # behind one of these signs a name may go on in the next line, where nothing else fits
+# Behind one of these signs a name may go on in the next line, where nothing else fits.
+WORD = re.compile(r"[^\s(=/]+[(=/]*|[(=/]+")
 
 
 def printed(table: Table, width: int = WIDTH) -> str:
