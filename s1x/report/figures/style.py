@@ -6,6 +6,7 @@ Sizes are inches, dots on the sheet `DPI` to the inch. Panels stand in a grid; l
 from __future__ import annotations
 
 import io
+import logging
 import re
 import textwrap
 import warnings
@@ -187,6 +188,7 @@ def drawing() -> Iterator[None]:
     """The style for everything that is drawn within."""
     import matplotlib
 
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph that goes into a PDF
     with matplotlib.rc_context(RC), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a name may have signs that the font lacks
         yield
