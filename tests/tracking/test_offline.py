@@ -138,7 +138,15 @@ def test_the_sweep_has_points_by_series_its_files_and_a_summary_of_its_own(logge
     assert not {key for key in whole["summary"] if key.endswith("/accuracy") or key == "accuracy"}  # no last cell's
     assert any(key.endswith("scaling.value") for key in whole["summary"])
     assert whole["artifacts"] == {
-        "a-b-2026-01-01_00-00-00": ["cells.csv", "report.html", "scaling.png", "scaling.svg", "summary.json", "summary.md"]
+        "a-b-2026-01-01_00-00-00": [
+            "cells.csv",
+            "report.html",
+            "scaling.pdf",
+            "scaling.png",
+            "scaling.svg",
+            "summary.json",
+            "summary.md",
+        ]
     }
     assert sorted(whole["used"]) == sorted(row["cell_id"] for row in rows)
 
