@@ -170,7 +170,7 @@ DAMAGED = [
     ("a.jsonl", b"\n\n", "the file holds no rows"),
     ("a.jsonl", b"[1, 2]", "entry 1 is int, not an object"),
     ("a.json", b'{"question": 1}', "must hold one list"),
-    ("a.jsonl.gz", gzip.compress(b'{"question": 1}\n' * 400)[:-12], "is no whole gzip file"),
+    ("a.jsonl.gz", gzip.compress(b'{"question": 1}\n' * 400, mtime=0)[:-12], "is no whole gzip file"),
     ("a.csv.gz", b"no gzip", "is no whole gzip file"),
     ("a.csv", b"question,correct\n1,1\n2\n", "line 3 does not have as many columns as line 1 (2)"),
     ("a.csv", b"question,question\n1,1\n", "line 1 names the column 'question' twice"),
