@@ -114,6 +114,7 @@ def test_the_same_command_waits_for_the_first_to_end_and_goes_on_when_it_is_dead
         second.wait()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("launcher", ["s1x", "basic"])
 def test_all_jobs_of_a_sweep_follow_it_to_its_new_name(command, tmp_path, launcher):
     year = time.strftime("%Y")
@@ -127,6 +128,7 @@ def test_all_jobs_of_a_sweep_follow_it_to_its_new_name(command, tmp_path, launch
     assert command(*settings) == (0, "") and (tmp_path / "a b" / f"{year}-4" / "report.html").is_file()
 
 
+@pytest.mark.long
 def test_merged_reports_have_a_directory_each(command, tmp_path):
     for half, budgets in (("a", "8"), ("b", "16")):
         assert command("-m", *SMALL, f"method.max_thinking_tokens={budgets}", f"hydra.sweep.dir={half}") == (0, "")

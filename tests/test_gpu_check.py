@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 REKEYED = """
 import dataclasses
@@ -26,12 +28,14 @@ def check(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.long
 def test_equal_streams_are_called_equal():
     done = check("--engine", "transformers", "--streams", "6", "--tokens", "40")
     assert done.returncode == 0 and "VERDICT: EQUAL" in done.stdout, done.stdout + done.stderr
     assert "6 streams of 40 tokens, resumed in" in done.stdout
 
 
+@pytest.mark.long
 def test_streams_with_other_noise_are_called_different(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(REKEYED)
     done = check("--engine", "transformers", "--streams", "6", "--tokens", "40", PYTHONPATH=f"{tmp_path}:{ROOT}")

@@ -136,7 +136,7 @@ def test_a_method_renamed_keeps_limits_series_tables_and_figure(command, mine, t
     for key in ("control", "scaling", "performance", "n_points"):
         assert [without_ids(m[key]) for m in one["metrics"]] == [without_ids(m[key]) for m in other["metrics"]]
     texts = [(tmp_path / name / "summary.md").read_text() for name in ("budget_forcing", "renamed_method")]
-    texts = [text.replace("budget_forcing", "renamed_method").split("Tokens:")[0] for text in texts]
+    texts = [text.replace("budget forcing", "renamed method").split("Tokens:")[0] for text in texts]
     words = [sorted(re.findall(r"[\w.%\[\]+-]+", text)) for text in texts]
     assert words[0] == words[1]
     marks = [(tmp_path / name / "scaling.svg").read_text().count("<use ") for name in ("budget_forcing", "renamed_method")]

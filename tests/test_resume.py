@@ -83,6 +83,7 @@ def check_kills(tmp_path: Path, settings: list[str], kills: int) -> None:
     assert run["decode_tokens"] + kept <= 1.02 * sum(reads.values())
 
 
+@pytest.mark.long
 def test_killed_and_started_again(tmp_path):
     check_kills(tmp_path, SCRIPTED, 3)
 
@@ -92,6 +93,7 @@ def test_killed_twenty_times_on_the_tiny_model(tmp_path):
     check_kills(tmp_path, TINY, 20)
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_quickly_and_says_how_to_go_on(tmp_path):
     settings = [*SCRIPTED, "task.limit=400"]
     process = subprocess.Popen(

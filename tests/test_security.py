@@ -153,6 +153,7 @@ def read(responses, docs):
 """
 
 
+@pytest.mark.long
 def test_questions_and_answers_stand_in_samples_and_page_alone(tmp_path):
     """In samples as JSON, on the page as text; not on the terminal, in the log, or in any table."""
     (tmp_path / "hostile.yaml").write_text(TASK)

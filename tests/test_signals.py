@@ -87,6 +87,7 @@ def test_a_signal_that_the_shell_ignores_stays_ignored(tmp_path):
     assert process.communicate("\n", timeout=20)[0] == "there\n" and process.returncode == 0
 
 
+@pytest.mark.long
 def test_without_a_locale_every_file_is_utf_8(tmp_path):
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     process = start(tmp_path, "engine=scripted", "task.limit=4", experiment="wait_sweep", env=os.environ | plain)

@@ -17,13 +17,20 @@ CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 SCALES = sorted(file.stem for file in (CONF / "scale").glob("*.yaml"))
 ON_GPUS = ("native_controls", "model_size")  # studies that have no tiny models
-LARGE = ("equal_tokens", "overthinking", "native_controls")  # it takes seconds to compose their cells
+LARGE = (  # it takes seconds to compose their cells
+    "equal_tokens", "overthinking", "native_controls", "model_size", "method_comparison", "s1_1", "search",
+    "parallel_on_sequential", "data_ablation",
+)  # fmt: skip
 
 
 def at_scales(names):
     """Each experiment at each scale that it has."""
     found = [(name, scale) for name in names for scale in SCALES if scale == "paper" or name not in ON_GPUS]
-    return [pytest.param(*pair, marks=[pytest.mark.long] * (pair[0] in LARGE)) for pair in found]
+    return [long_where_large(*pair) for pair in found]
+
+
+def long_where_large(name, *more):
+    return pytest.param(name, *more, marks=[pytest.mark.long] * (name in LARGE))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..cell import Cell, stage_names
 from ..errors import SettingError
 from ..methods.facts import Facts, facts
-from ..report.labels import named_series, series_names
+from ..report.labels import known_series, named_series
 
 NOT_KEYED = (
     "name",
@@ -90,8 +90,7 @@ def check_baseline(configs: Iterable[DictConfig]) -> None:
         declared = {"title": known.title}
         records.append({"task": cfg.task.name, "model": model_of(cfg), "series": known.series, "declared": declared})
     if records and named_series(records, wanted) is None:
-        names = sorted(set(series_names(records).values()))
-        raise SettingError(f"report.baseline={wanted}: there is no such series; valid are {', '.join(names)}")
+        raise SettingError(f"report.baseline={wanted}: there is no such series; valid are {known_series(records)}")
 
 
 def keyed(cfg: DictConfig, known: Facts | None = None) -> dict[str, Any]:

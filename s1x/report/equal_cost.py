@@ -17,7 +17,7 @@ from ..metrics.crossfit import CrossFit, halves
 from ..metrics.intervals import percentile_interval
 from ..metrics.significance import corrected
 from .compare import NOT_COMPARED, scores_on, shared_questions
-from .labels import named_series, series_names
+from .labels import known_series, named_series, series_names
 from .load import Cell
 
 Priced = list[tuple[float, Cell]]  # cells with their costs, cheapest first
@@ -32,11 +32,10 @@ def equal_cost(cells: list[Cell], baseline: str, x: str) -> dict[str, Any]:
 
     Raises UnknownSeries.
     """
-    names = series_names([cell.record for cell in cells])
-    if (found := named_series([cell.record for cell in cells], baseline)) is None:
-        raise UnknownSeries(
-            f"report.baseline={baseline}: there is no such series; valid are {', '.join(sorted(set(names.values())))}"
-        )
+    records = [cell.record for cell in cells]
+    names, found = series_names(records), named_series(records, baseline)
+    if found is None:
+        raise UnknownSeries(f"report.baseline={baseline}: there is no such series; valid are {known_series(records)}")
     baseline = found
     priced = [(cost, cell) for cell in cells if (cost := cost_of(cell.record, x)) is not None and cell.questions]
     priced.sort(key=lambda pair: pair[0])

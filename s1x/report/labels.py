@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -36,13 +37,13 @@ def ignored_ends(record: Record) -> int:
 
 
 def series_title(record: Record) -> str:
-    """A series in people's words, where its method says them."""
-    return (record.get("declared") or {}).get("title") or record["series"]
+    """A series in people's words: "majority voting (budget forcing)"; with its method's, where they are declared."""
+    return in_words((record.get("declared") or {}).get("title") or record["series"])
 
 
-def spoken(record: Record) -> str:
-    """The same as a figure has it: "token conditional (forced)"."""
-    return series_title(record).replace("_", " ").replace("(", " (")
+def in_words(name: str) -> str:
+    """A name of code as people write it, which can be parted between lines."""
+    return re.sub(r"\s*\(", " (", name.replace("_", " "))
 
 
 def series_names(records: list[Record], title: Callable[[Record], str] = series_title) -> dict[tuple[str, str, str], str]:
@@ -71,8 +72,17 @@ def series_names(records: list[Record], title: Callable[[Record], str] = series_
 def named_series(records: list[Record], wanted: str) -> str | None:
     """What tables call the series that somebody asks for, by that name or by its own; None where there is none."""
     names = series_names(records)
-    own = {plain: names[key] for key, plain in series_names(records, lambda r: r["series"]).items()}
-    return wanted if wanted in names.values() else own.get(wanted)
+    called = {typed: names[key] for key, typed in _typed(records).items()} | {name: name for name in names.values()}
+    return called.get(wanted) or called.get(in_words(wanted))
+
+
+def known_series(records: list[Record]) -> str:
+    """The names by which a command may ask for a series, listed."""
+    return ", ".join(sorted(set(_typed(records).values())))
+
+
+def _typed(records: list[Record]) -> dict[tuple[str, str, str], str]:
+    return series_names(records, lambda record: record["series"])
 
 
 def cell_labels(records: list[Record]) -> list[str]:
@@ -96,9 +106,9 @@ def varying(records: Iterable[Record]) -> list[str]:
     return [key for key in dict.fromkeys(key for s in every for key in s) if any(_differs(s, every[0], key) for s in every)]
 
 
-def pool_names(records: list[Record], title: Callable[[Record], str] = series_title) -> dict[str, str]:
+def pool_names(records: list[Record]) -> dict[str, str]:
     """What a cell of votes is called, by cell id: series, settings, and the budget of each vote."""
-    names, found = series_names(records, title), {}
+    names, found = series_names(records), {}
     for r, label in zip(records, cell_labels(records), strict=True):
         budget = "" if r.get("budget") is None else f"budget {budget_label(r)} each"
         found[r["cell_id"]] = ", ".join(filter(None, (names[group(r)], label, budget)))
@@ -173,7 +183,7 @@ def cost_line(cost: dict[str, Any]) -> str:
     text = f"Tokens: {alone:,} alone, {together:,} shared"
     text += f" ({ratio:.1f}x fewer)" if ratio else ""
     if run["decode_tokens"] is not None:
-        text += f"; decoded now: {run['decode_tokens']:,}"
+        text += f"; decoded here: {run['decode_tokens']:,}"
     return text + (f" in {run['wall_s']:.1f} s" if run["wall_s"] is not None else "")
 
 
@@ -202,7 +212,7 @@ def _said(record: Record, key: str, short: str) -> str:
     if said := (record["declared"].get("words") or {}).get(key):
         return said
     name = short.replace("_", " ")
-    return f"no {name}" if value is None or value is False else name if value is True else f"{short}={_text(value)}"
+    return f"no {name}" if value is None or value is False else name if value is True else f"{name}={_text(value)}"
 
 
 def _text(value: Any) -> str:

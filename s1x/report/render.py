@@ -18,9 +18,7 @@ GAP = 2  # between columns
 EXTRA = 4  # columns of this rank and higher are not worth folding text for
 FEW = 2  # rows: a table of so few is rather turned on its side than parted
 PICTURES = ("png", "svg", "pdf")
-SPACES = r"\s*\S+\s*"
-# a line may also end after a parenthesis that opens, or a sign between names and values
-SIGNS = r"[^\s(=/]*[(=/]|[^\s(=/]+\s*|\s+"
+WORDS = r"\s*\S+\s*"
 
 
 def show(summary: dict[str, Any], paper: dict[str, Any] | None, directory: Path, console: Console) -> None:
@@ -61,18 +59,15 @@ def _plain(text: str) -> str:
 def terminal(table: Table, console: Console) -> None:
     """Print the table as wide as it wants to be; else with titles and text folded between words; else in parts, one below
     the other, each with the columns that say which row it is; or, with few rows, one row below the other. No column is left
-    out, and no word broken but after the signs of SIGNS, where it would not fit otherwise."""
-    for words in (SPACES, SIGNS):
-        parts = _parts(table, console.width, words)
-        if parts:
-            break
+    out, and no word broken."""
+    parts = _parts(table, console.width)
     if not parts or len(parts) > 1 and len(table.rows) <= FEW:
         _print_turned(table, console)
     else:
         for number, (shown, widths) in enumerate(parts):
             if number:
                 console.print()
-            _print_grid(table, shown, widths, words, console)
+            _print_grid(table, shown, widths, console)
     for remark in table.remarks():
         say(remark, console)
     console.print()
@@ -81,19 +76,19 @@ def terminal(table: Table, console: Console) -> None:
 STYLES = {"": "", "up": "green", "down": "red"}
 
 
-def _print_grid(table: Table, shown: list[int], widths: list[int], words: str, console: Console) -> None:
+def _print_grid(table: Table, shown: list[int], widths: list[int], console: Console) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
     grid = Grid(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
     for at, width in zip(shown, widths, strict=True):
         column = table.columns[at]
-        title = Text(_safe(_fold(column.title, width, words), console))
+        title = Text(_safe(_fold(column.title, width), console))
         grid.add_column(title, width=width, justify="left" if column.left else "right", vertical="top")
     for row, line in zip(table.rows, _texts(table, shown), strict=True):
         tones = (STYLES[table.columns[at].tone(row[at])] for at in shown)
         cells = zip(line, widths, tones, strict=True)
-        grid.add_row(*(Text(_safe(_fold(text, width, words), console), style=tone) for text, width, tone in cells))
+        grid.add_row(*(Text(_safe(_fold(text, width), console), style=tone) for text, width, tone in cells))
     console.print(grid)
 
 
@@ -106,7 +101,7 @@ def _line(text: str) -> str:
     return printable(text.replace("\n", " "))
 
 
-def _parts(table: Table, room: int, words: str) -> list[tuple[list[int], list[int]]] | None:
+def _parts(table: Table, room: int) -> list[tuple[list[int], list[int]]] | None:
     """The parts in which a table is printed: which columns, and how wide. What does not fit goes into the next one, the highest
     `rank` first. None where one column beside those that say which row it is does not fit."""
     keys = [at for at in table.shown if table.columns[at].key] or table.shown[:1]
@@ -118,7 +113,7 @@ def _parts(table: Table, room: int, words: str) -> list[tuple[list[int], list[in
             shown = sorted([*(again if parts else keys), *part])
             rank = max((table.columns[at].rank for at in part), default=0)
             fold = len(table.rows) <= FEW or rank < EXTRA or bool(parts)
-            widths = _widths(table, shown, room, words, fold)
+            widths = _widths(table, shown, room, fold)
             if widths:
                 break
             if len(part) < 2:
@@ -139,17 +134,14 @@ def _telling(table: Table, keys: list[int]) -> list[int]:
     return kept or keys[:1]
 
 
-def _widths(table: Table, shown: list[int], room: int, words: str, fold: bool) -> list[int] | None:
+def _widths(table: Table, shown: list[int], room: int, fold: bool) -> list[int] | None:
     """Widths of the columns that together fit into `room`: titles are folded, and with `fold` text is, too. None where not even
     the longest words fit."""
     texts = [
         [table.columns[at].title, *column] for at, column in zip(shown, zip(*_texts(table, shown), strict=True), strict=True)
     ]
     least = [
-        max(
-            _longest_word(text, words) if at == 0 or fold and table.columns[c].left else len(text)
-            for at, text in enumerate(column)
-        )
+        max(_longest_word(text) if at == 0 or fold and table.columns[c].left else len(text) for at, text in enumerate(column))
         for c, column in zip(shown, texts, strict=True)
     ]
     widths = [max(map(len, column)) for column in texts]
@@ -161,14 +153,14 @@ def _widths(table: Table, shown: list[int], room: int, words: str, fold: bool) -
     return widths
 
 
-def _longest_word(text: str, words: str) -> int:
-    return max((len(word.strip()) for word in re.findall(words, text)), default=0)
+def _longest_word(text: str) -> int:
+    return max(map(len, text.split()), default=0)
 
 
-def _fold(text: str, width: int, words: str = SPACES) -> str:
-    """Lines of at most `width`, ended as `words` allows."""
+def _fold(text: str, width: int) -> str:
+    """Lines of at most `width`; a longer word has its own."""
     lines = [""]
-    for word in re.findall(words, text):
+    for word in re.findall(WORDS, text):
         if lines[-1] and len(lines[-1] + word.rstrip()) > width:
             lines.append("")
         lines[-1] += word if lines[-1] else word.lstrip()
@@ -182,9 +174,12 @@ def _print_turned(table: Table, console: Console) -> None:
         if number:
             console.print()
         for title, text in zip(titles, line, strict=True):
-            words = SPACES if _longest_word(text, SPACES) <= console.width - wide else SIGNS
-            folded = _fold(text, console.width - wide, words).replace("\n", "\n" + " " * wide)
-            _print(f"{title:<{wide}}{folded}", console)
+            room = console.width - wide
+            if _longest_word(text) > room:  # below its title
+                _print(title, console)
+                title, room = "", console.width
+            ahead = console.width - room
+            _print(f"{title:<{ahead}}" + _fold(text, room).replace("\n", "\n" + " " * ahead), console)
 
 
 def say(text: str, console: Console) -> None:

@@ -22,6 +22,7 @@ from .labels import (
     figure_text,
     group,
     ignored_ends,
+    in_words,
     pool_names,
     series_names,
 )
@@ -367,7 +368,8 @@ def published(paper: dict[str, Any], metrics: list[dict[str, Any]] = ()) -> Tabl
     rows = []
     for row in paper["table"]:
         own = ours.get(row.get("series"))
-        rows.append([*(row.get(key) for key in keys), *(own[name] if own else None for name in METRICS)])
+        told = (in_words(row[key]) if key == "series" and key in row else row.get(key) for key in keys)
+        rows.append([*told, *(own[name] if own else None for name in METRICS)])
     return Table(
         "published", columns, rows, [f"Published: {'. '.join(filter(None, (paper['source'], paper['note'].rstrip('.'))))}."]
     )
@@ -383,7 +385,9 @@ def published_points(rows: list[dict[str, Any]]) -> Table:
         Column("Control %", "whole percent", always=True), Column("Scaling", "points", always=True),
         Column("Performance %", "percent", always=True),
     ]  # fmt: skip
-    values = [[row["task"], row["series"], row["n_points"], *({"value": row[name]} for name in METRICS)] for row in rows]
+    values = [
+        [row["task"], in_words(row["series"]), row["n_points"], *({"value": row[name]} for name in METRICS)] for row in rows
+    ]
     return Table("published points", columns, values)
 
 

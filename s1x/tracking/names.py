@@ -28,7 +28,7 @@ def artifact(name: str) -> str:
 
 def metric(name: str) -> str:
     """A name that may stand before a slash in a metric's: a dot would make it a part of another."""
-    return re.sub(r"[^\w -]+", "_", name)[:TAG] or "_"
+    return clean(re.sub(r"[^\w-]+", "_", name).strip("_") or "_", TAG)
 
 
 def tags(given: Iterable[str]) -> list[str]:

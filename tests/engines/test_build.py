@@ -104,6 +104,7 @@ def test_stop_ids_reach_whoever_wants_them(model):
     assert engine.fingerprint == "scripted-0-400-0-[(7, 5000), (9, 5000)]"
 
 
+@pytest.mark.long
 def test_an_engine_of_ones_own_is_a_class_and_a_yaml(tmp_path):
     """Nothing of s1x knows it: the YAML stands in a folder of the user's, the class where Python finds it."""
     (tmp_path / "conf" / "engine").mkdir(parents=True)

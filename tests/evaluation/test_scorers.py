@@ -29,6 +29,7 @@ def run(sweep, store):
     return json.loads((sweep / "run.json").read_text()), cells, json.loads((sweep / "summary.json").read_text())
 
 
+@pytest.mark.long
 def test_scores_are_kept_and_counted(tmp_path):
     first, cells, summary = run(tmp_path / "a", tmp_path / "store")
     again, same, _ = run(tmp_path / "b", tmp_path / "store")

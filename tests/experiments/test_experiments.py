@@ -13,7 +13,7 @@ from s1x.evaluation.forecast import forecast
 from s1x.report.paper import load_paper
 from s1x.stages import stages
 
-from ..test_sweeper import ON_GPUS, cells  # noqa: F401
+from ..test_sweeper import ON_GPUS, cells, long_where_large  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 STUDIES = (
@@ -21,24 +21,30 @@ STUDIES = (
     "step_conditional", "class_conditional", "method_comparison", "main_results", "s1_1", "sequential_vs_parallel",
     "early_exit", "parallel_on_sequential", "search", "equal_tokens", "overthinking",
 )  # fmt: skip
-LARGE = ("parallel_on_sequential", "search", "equal_tokens", "overthinking")  # many cells of many samples
 SCALES = ("laptop", "paper")
-OF_THEIR_OWN = [
-    ("early_exit", "method.every", "32,64,128", "250,500,1000"),
-    ("sequential_vs_parallel", "method.inner.max_thinking_tokens", "128,256", "2000,4000"),
-    ("parallel_on_sequential", "method.steps", "8,16,32,64,128", "32,64,128,256,512"),
-    ("parallel_on_sequential", "method.policy.steps", "64", "256"),
-    ("parallel_on_sequential", "scorer", "tiny_prm", "rlhflow_prm"),
-    ("overthinking", "method.every", "32", "256"),
-    pytest.param("equal_tokens", "method.window", "2,4,64", "2,4,2048", marks=pytest.mark.long),
-    ("s1_1", "model", "tiny_s1", "s1-32b,s1.1-32b"),
-    ("s1_1", "task", "tiny_math,tiny_hard", "aime24,aime25,math500,gpqa_diamond"),
-    ("majority_voting", "task", "tiny_math", "gpqa_diamond"),
-    ("sequence_length", "train.max_length", "2048,271", "32768,4096"),
-    ("sample_efficiency", "data.select.how", "paper", "random"),
-    ("data_ablation", "data", "tiny_s1k,tiny_random_1k,tiny_diverse_1k,tiny_longest_1k,tiny_full",
-     "s1k,random_1k,diverse_1k,longest_1k,full_59k"),
-]  # fmt: skip
+OF_THEIR_OWN = {  # by experiment and setting, what it is at either scale
+    "early_exit": {"method.every": ("32,64,128", "250,500,1000")},
+    "sequential_vs_parallel": {"method.inner.max_thinking_tokens": ("128,256", "2000,4000")},
+    "parallel_on_sequential": {
+        "method.steps": ("8,16,32,64,128", "32,64,128,256,512"), "method.policy.steps": ("64", "256"),
+        "scorer": ("tiny_prm", "rlhflow_prm"),
+    },
+    "overthinking": {"method.every": ("32", "256")},
+    "equal_tokens": {"method.window": ("2,4,64", "2,4,2048")},
+    "s1_1": {
+        "model": ("tiny_s1", "s1-32b,s1.1-32b"),
+        "task": ("tiny_math,tiny_hard", "aime24,aime25,math500,gpqa_diamond"),
+    },
+    "majority_voting": {"task": ("tiny_math", "gpqa_diamond")},
+    "sequence_length": {"train.max_length": ("2048,271", "32768,4096")},
+    "sample_efficiency": {"data.select.how": ("paper", "random")},
+    "data_ablation": {
+        "data": (
+            "tiny_s1k,tiny_random_1k,tiny_diverse_1k,tiny_longest_1k,tiny_full",
+            "s1k,random_1k,diverse_1k,longest_1k,full_59k",
+        ),
+    },
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -55,7 +61,7 @@ def planned(cells):  # noqa: F811
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LARGE)) for name in STUDIES])
+@pytest.mark.parametrize("name", [long_where_large(name) for name in STUDIES])
 def test_every_experiment_can_be_planned(planned, name, scale):
     few = [f"scale={scale}", "scale.max_tries=3", "scale.samples=3", "task.limit=20"]
     found = planned(name, *few)
@@ -86,6 +92,7 @@ def test_an_instruction_is_another_prompt_and_forcing_is_not(planned):
     assert all(r.new_tokens <= 30 * 16 + 1 for r in forced)  # their thinking is read already
 
 
+@pytest.mark.long
 def test_a_model_to_be_trained_is_another_model(planned):
     rows = plan.estimate(planned("method_comparison", "scale=laptop", "scale.max_tries=3"))
     trained = [r for r in rows if "train" in stages(r.cell.cfg)]
@@ -103,6 +110,7 @@ def test_a_forced_countdown_binds_at_both_scales(planned):
         assert sum(forecast(forced).values()) < sum(forecast(free).values())
 
 
+@pytest.mark.long
 def test_what_a_search_is_over_parts_no_series(planned):
     """Numbers in a group of settings are points of a curve, as numbers beside it are."""
     series = {naming.identity(cell)["series"] for cell in planned("parallel_on_sequential")}
@@ -138,12 +146,13 @@ def test_a_scale_holds_what_several_experiments_share(scale):
     assert {key for key, n in users.items() if n < 2} == {"name", "plan"}
 
 
-@pytest.mark.parametrize(("name", "key", "laptop", "paper"), OF_THEIR_OWN)
-def test_experiments_have_values_of_their_own(cells, name, key, laptop, paper):  # noqa: F811
-    for scale, values in {"laptop": laptop, "paper": paper}.items():
+@pytest.mark.parametrize("name", [long_where_large(name) for name in OF_THEIR_OWN])
+def test_experiments_have_values_of_their_own(cells, name):  # noqa: F811
+    for at, scale in enumerate(SCALES):
         overrides, _ = cells(None, f"+experiment={name}", f"scale={scale}")
-        found = dict.fromkeys(cell[key] for cell in overrides if key in cell)
-        assert list(found) == values.split(",")
+        for key, values in OF_THEIR_OWN[name].items():
+            found = dict.fromkeys(cell[key] for cell in overrides if key in cell)
+            assert list(found) == values[at].split(",")
 
 
 @pytest.mark.parametrize("name", (*STUDIES, *ON_GPUS))
@@ -156,6 +165,7 @@ def test_every_experiment_has_its_page(name):
         assert paper["points"] or paper["table"]
 
 
+@pytest.mark.long
 def test_table_3_stands_beside_our_series(planned):
     paper = load_paper(ROOT / "experiments" / "method_comparison" / "paper.yaml")
     ours = {naming.identity(cell)["series"] for cell in planned("method_comparison", "scale=paper")}

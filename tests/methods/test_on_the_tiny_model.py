@@ -98,6 +98,7 @@ def forced(**settings):
     return partial(budget_forcing, **settings)
 
 
+@pytest.mark.long
 def test_budget_forcing(both, chat, engine):
     cases = [(q, how) for q in tiny.questions(QUESTIONS) for how in FORCED]
     methods = [forced(**how)(ask(chat.prompt(q), chat, GREEDY)) for q, how in cases]
@@ -130,6 +131,7 @@ def test_conditional_methods(both, chat, engine):
         assert list(trace.ids()) == ids
 
 
+@pytest.mark.long
 def test_rejection_sampling(both, chat, engine):
     tries, methods, expected = 4, [], []
     for question in tiny.questions(QUESTIONS):

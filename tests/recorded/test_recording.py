@@ -26,6 +26,7 @@ def test_few_questions_generated_anew(tmp_path):
     assert (comparison.cells, comparison.traces) == (12, 96)
 
 
+@pytest.mark.long
 def test_few_questions_from_the_recorded_store(tmp_path):
     shutil.copytree(STORE, tmp_path / "store")
     comparison, decoded = replay("few_questions", tmp_path / "out", tmp_path / "store")

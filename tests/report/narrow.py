@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from io import StringIO
 
@@ -12,8 +11,6 @@ from s1x.report.render import terminal
 from s1x.report.tables import Table
 
 WIDTH = 80
-# Behind one of these signs a name may go on in the next line, where nothing else fits.
-WORD = re.compile(r"[^\s(=/]+[(=/]*|[(=/]+")
 
 
 def printed(table: Table, width: int = WIDTH) -> str:
@@ -22,15 +19,11 @@ def printed(table: Table, width: int = WIDTH) -> str:
     return out.getvalue()
 
 
-def words(text: str) -> list[str]:
-    return WORD.findall(text)
-
-
 def faults(table: Table, text: str, width: int = WIDTH) -> list[str]:
     """What is wrong with the printed table: lines that are too long, and words of titles, cells and notes that are not there
     whole, each as often as it stands in the table."""
     found = [f"{len(line)} columns: {line}" for line in text.splitlines() if len(line) > width]
-    wanted = Counter(word for at in table.shown for row in table.rows for word in words(table.columns[at].write(row[at])))
-    wanted += Counter(dict.fromkeys((word for at in table.shown for word in words(table.columns[at].title)), 1))
-    wanted += Counter(word for remark in table.remarks() for word in words(remark))
-    return found + [f"{n} times missing: {word}" for word, n in (wanted - Counter(words(text))).items()]
+    wanted = Counter(word for at in table.shown for row in table.rows for word in table.columns[at].write(row[at]).split())
+    wanted += Counter(dict.fromkeys((word for at in table.shown for word in table.columns[at].title.split()), 1))
+    wanted += Counter(word for remark in table.remarks() for word in remark.split())
+    return found + [f"{n} times missing: {word}" for word, n in (wanted - Counter(text.split())).items()]

@@ -22,14 +22,11 @@ COLUMNS = (
 )  # fmt: skip
 
 
-SPLIT = r"[\s(=/]+"  # where a line may end
-
-
 def figure(value, low, high):
     return {"value": value, "ci95": [low, high]}
 
 
-def table(*settings, name="token_conditional(budget_forcing, forced)"):
+def table(*settings, name="token conditional (budget forcing, forced)"):
     rows = [
         ["tiny_math", name, text, 10**at, figure(0.5, 0.25, 0.75), at / 9, 1.5] for at, text in enumerate(settings)
     ]  # fmt: skip
@@ -49,7 +46,7 @@ def test_columns_that_do_not_vary_are_said_once():
     assert markdown(made).splitlines()[:3] == [
         "| cell | budget | accuracy % [95%] | no answer % |",
         "| --- | ---: | ---: | ---: |",
-        "| token_conditional(budget_forcing, forced) | 1 | 50.0 [25.0, 75.0] | 0.0 |",
+        "| token conditional (budget forcing, forced) | 1 | 50.0 [25.0, 75.0] | 0.0 |",
     ]
 
 
@@ -79,8 +76,8 @@ def test_no_word_is_broken_and_no_line_is_too_long(settings, width):
     whole = [column.title for column in COLUMNS] + [
         column.write(row[at]) for row in made.rows for at, column in enumerate(COLUMNS)
     ]
-    known = set(re.split(SPLIT, " ".join([*whole, *made.remarks()])))
-    assert {word.rstrip(".,") for word in re.split(SPLIT, text)} <= {word.rstrip(".,") for word in known} | {""}
+    known = set(" ".join([*whole, *made.remarks()]).split())
+    assert set(text.split()) <= known
     assert text.count("50.0 [25.0, 75.0]") == len(settings)  # an interval is not folded
 
 
@@ -148,5 +145,5 @@ def test_what_is_lost_or_broken_would_be_noticed():
     text = narrow.printed(made)
     assert narrow.faults(made, text) == []
     assert narrow.faults(made, text.replace("11.1", "11.")) == ["1 times missing: 11.1"]
-    assert narrow.faults(made, text.replace("token_conditional", "token_ conditional", 1))
+    assert narrow.faults(made, text.replace("conditional", "condi tional", 1))
     assert narrow.faults(made, text + "x" * 81) == [f"81 columns: {'x' * 81}"]

@@ -89,7 +89,7 @@ def test_pools_say_how_stable_they_are_and_whether_more_samples_help(tmp_path):
     for file in ("summary.md", "report.html"):
         text = (tmp_path / file).read_text()
         assert "mG-Pass@k" in text and "Bayes@N" in text
-        assert f"More samples will not help majority_voting, budget 64: {share}% of the variance is between questions." in text
+        assert f"More samples will not help majority voting, budget 64: {share}% of the variance is between questions." in text
 
 
 @pytest.mark.parametrize(

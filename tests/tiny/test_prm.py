@@ -61,6 +61,7 @@ def test_batches_hold_every_text_once_and_no_more_tokens_than_they_may(tokenizer
     )
 
 
+@pytest.mark.long
 def test_a_short_training_learns_to_say_which_lines_are_right(tmp_path, tokenizer):
     """Traces of two kinds, all right and all wrong from the first line on: the loss falls from chance and the weights load."""
     said = []

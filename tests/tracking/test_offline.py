@@ -9,7 +9,7 @@ import pytest
 
 from s1x import tracking
 from s1x.cell import Cell
-from s1x.tracking import runs, thread
+from s1x.tracking import names, runs, thread
 
 from .reading import runs_of, table
 
@@ -131,7 +131,7 @@ def test_the_sweep_has_points_by_series_its_files_and_a_summary_of_its_own(logge
     assert len(series) > 1
     for row in rows:
         assert row["accuracy_lo"] <= row["accuracy"] <= row["accuracy_hi"] and row["path_tokens"] > 0
-        assert any(logged.get(f"{row['label']}/accuracy_lo") == row["accuracy_lo"] for logged in whole["logged"])
+        assert any(logged.get(f"{names.metric(row['label'])}/accuracy_lo") == row["accuracy_lo"] for logged in whole["logged"])
     assert {"control", "scaling_lo", "performance_hi"} <= set(table(sweep, whole["id"], "metrics")[0])
     best = max(rows, key=lambda row: row["accuracy"])
     assert whole["summary"]["best.accuracy"] == best["accuracy"] and whole["summary"]["best.cell"] == best["cell_id"]

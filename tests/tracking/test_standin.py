@@ -50,7 +50,7 @@ def results(place: Path) -> dict[str, Any]:
         if path.name in ("cell.json", "results.json"):
             found[str(path.relative_to(place))] = _untracked(json.loads(path.read_text()))
         elif path.name in ("cells.csv", "summary.md"):
-            found[path.name] = re.sub(r"decoded now.*| (tracking|store.dir)[.=][^ ,]*", "", path.read_text())
+            found[path.name] = re.sub(r"decoded here.*| (tracking|store.dir)[.=][^ ,]*", "", path.read_text())
     assert len(found) == 6
     return found
 

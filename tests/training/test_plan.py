@@ -51,6 +51,7 @@ def test_two_nodes_of_eight(tmp_path):
     assert f"torch.distributed.run {where} -m s1x.training.rank" in output
 
 
+@pytest.mark.long
 def test_an_experiment_plans_each_of_its_trainings_once(tmp_path):
     output = plan(tmp_path, "+experiment=data_ablation", "scale=paper", "plan=true", "tracking=none")
     assert flat(output).count(STEPS) == 1 and flat(output).count(" steps of 16") == 5

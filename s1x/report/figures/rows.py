@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..labels import group, series_names, spoken
+from ..labels import group, series_names
 from .style import COLOURS, GRID, INK, Margins, Sheet, fitted, thin, width
 
 ROW, LEAST = 0.36, 0.5  # inches: of a row, and of a panel's bars at least
@@ -34,7 +34,7 @@ class Block:
 
 def metrics(rows: Sequence[dict[str, Any]], records: list[dict[str, Any]]) -> Sheet | None:
     """Control, Scaling and Performance, where two or more series of a task have several points."""
-    names = series_names(records, spoken)
+    names = series_names(records)
     blocks = []
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task and row["n_points"] > 1]

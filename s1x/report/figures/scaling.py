@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..equal_cost import cost_of
-from ..labels import group, ignored_ends, point_labels, series_names, spoken
+from ..labels import group, ignored_ends, point_labels, series_names
 from .curves import EXTENDED, FORCED, NATURAL, NONE, UNKNOWN, VOTES, Curve, Point, sheet
 from .style import Sheet, look
 
@@ -16,7 +16,7 @@ Record = dict[str, Any]
 
 def scaling(records: list[Record], pools: Sequence[Record], points: Sequence[Record], x: str) -> Sheet:
     """Cells, the votes of their pools and, faint, published points of the same models on the same tasks."""
-    names, labels = series_names(records, spoken), point_labels(records)
+    names, labels = series_names(records), point_labels(records)
     looks = {name: look(number) for number, name in enumerate(dict.fromkeys(names.values()))}
     panels = {}
     for task in dict.fromkeys(r["task"] for r in records):

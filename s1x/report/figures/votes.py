@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..labels import pool_names, spoken
+from ..labels import pool_names
 from .style import GRID, INK, LINES, Margins, Sheet, fitted, look, thin
 
 MEASURES = {  # rows of summary["pools"], and how the legend calls them
@@ -23,7 +23,7 @@ def votes(rows: Sequence[dict[str, Any]], records: list[dict[str, Any]]) -> Shee
 
     if not any(row["k"] > 1 for row in rows):
         return None
-    names, tasks = pool_names(records, spoken), {r["cell_id"]: r["task"] for r in records}
+    names, tasks = pool_names(records), {r["cell_id"]: r["task"] for r in records}
     pools = list(dict.fromkeys(row["cell_id"] for row in rows))
     called = {name: look(number) for number, name in enumerate(dict.fromkeys(names[pool] for pool in pools))}
     panels = list(dict.fromkeys(tasks[pool] for pool in pools))
