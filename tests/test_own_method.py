@@ -110,6 +110,7 @@ def test_a_method_that_is_not_there(command, mine, tmp_path):
             assert status == 2 and says in err, textwrap.shorten(err, 400)
 
 
+@pytest.mark.long
 def test_a_method_renamed_keeps_limits_series_tables_and_figure(command, mine, tmp_path):
     """Budget forcing under another name: what is written differs in the name alone."""
     (tmp_path / "mymine.py").write_text(

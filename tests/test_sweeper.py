@@ -17,20 +17,11 @@ CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 SCALES = sorted(file.stem for file in (CONF / "scale").glob("*.yaml"))
 ON_GPUS = ("native_controls", "model_size")  # studies that have no tiny models
-LARGE = (  # it takes seconds to compose their cells
-    "equal_tokens", "overthinking", "native_controls", "model_size", "method_comparison", "s1_1", "search",
-    "parallel_on_sequential", "data_ablation",
-)  # fmt: skip
 
 
 def at_scales(names):
     """Each experiment at each scale that it has."""
-    found = [(name, scale) for name in names for scale in SCALES if scale == "paper" or name not in ON_GPUS]
-    return [long_where_large(*pair) for pair in found]
-
-
-def long_where_large(name, *more):
-    return pytest.param(name, *more, marks=[pytest.mark.long] * (name in LARGE))
+    return [(name, scale) for name in names for scale in SCALES if scale == "paper" or name not in ON_GPUS]
 
 
 @pytest.fixture
@@ -152,6 +143,7 @@ def test_literals_survive_hydra(composed, value):
     assert override.value() == value or str(override.value()) == value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "scale"), at_scales(EXPERIMENTS))
 def test_every_experiment_expands(cells, name, scale):
     _, configs = cells(None, f"+experiment={name}", f"scale={scale}")

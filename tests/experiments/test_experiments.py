@@ -13,7 +13,7 @@ from s1x.evaluation.forecast import forecast
 from s1x.report.paper import load_paper
 from s1x.stages import stages
 
-from ..test_sweeper import ON_GPUS, cells, long_where_large  # noqa: F401
+from ..test_sweeper import ON_GPUS, cells  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 STUDIES = (
@@ -22,6 +22,9 @@ STUDIES = (
     "early_exit", "parallel_on_sequential", "search", "equal_tokens", "overthinking",
 )  # fmt: skip
 SCALES = ("laptop", "paper")
+LARGE = (  # it takes seconds to compose their cells
+    "equal_tokens", "overthinking", "method_comparison", "s1_1", "search", "parallel_on_sequential",
+)  # fmt: skip
 OF_THEIR_OWN = {  # by experiment and setting, what it is at either scale
     "early_exit": {"method.every": ("32,64,128", "250,500,1000")},
     "sequential_vs_parallel": {"method.inner.max_thinking_tokens": ("128,256", "2000,4000")},
@@ -61,7 +64,7 @@ def planned(cells):  # noqa: F811
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("name", [long_where_large(name) for name in STUDIES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LARGE)) for name in STUDIES])
 def test_every_experiment_can_be_planned(planned, name, scale):
     few = [f"scale={scale}", "scale.max_tries=3", "scale.samples=3", "task.limit=20"]
     found = planned(name, *few)
@@ -146,7 +149,8 @@ def test_a_scale_holds_what_several_experiments_share(scale):
     assert {key for key, n in users.items() if n < 2} == {"name", "plan"}
 
 
-@pytest.mark.parametrize("name", [long_where_large(name) for name in OF_THEIR_OWN])
+@pytest.mark.long
+@pytest.mark.parametrize("name", OF_THEIR_OWN)
 def test_experiments_have_values_of_their_own(cells, name):  # noqa: F811
     for at, scale in enumerate(SCALES):
         overrides, _ = cells(None, f"+experiment={name}", f"scale={scale}")

@@ -20,6 +20,7 @@ def said_of(found) -> list[str]:
     return plan.memory(plan.groups([plan.Row(cell, 30, 180_000, 30, 180_000, squares=30 * 6000.0**2) for cell in found]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

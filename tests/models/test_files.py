@@ -222,12 +222,14 @@ def test_a_prompt_with_ids_the_model_lacks_is_a_sentence_before_anything_loads(l
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.long
 def test_delimiters_that_the_model_lacks_are_named_too(larger, tmp_path):
     model = larger(2, ("<think>", "</think>"))
     done = evaluate(model, tmp_path, "chat=think", "chat.answer_stop=['<|im_end|>']")
     assert done.returncode == 2 and "set model.tokenizer to the one it was made with" in done.stderr, done.stderr
 
 
+@pytest.mark.long
 def test_added_tokens_that_nobody_writes_do_no_harm(larger, tmp_path):
     """As Gemma 3 has it: one more token in the tokenizer than rows, for pictures."""
     done = evaluate(larger(1, ("<image_soft_token>",)), tmp_path)

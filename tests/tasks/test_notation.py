@@ -335,6 +335,7 @@ PIECES += [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("piece", PIECES)
 @pytest.mark.parametrize("begin", ["", "Final Answer: ", "The answer is "])
 def test_a_megabyte_is_read_in_linear_time(piece, begin):

@@ -204,6 +204,7 @@ metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("until", "rule", "counts", "said"),
     [
