@@ -35,7 +35,7 @@ from omegaconf.errors import OmegaConfBaseException
 from s1x import claims, interrupts, tracking
 from s1x.callbacks import Passed, failures, problems
 from s1x.cell import Cell
-from s1x.composition import check_shown, main_settings, register, swept
+from s1x.composition import check_shown, main_settings, named, register, swept
 from s1x.config import check_typed, validate
 from s1x.errors import (
     FULL,
@@ -102,7 +102,7 @@ def attempt() -> int:
     gc.set_threshold(200_000)  # composing makes small objects that stay; looking for garbage among them is a tenth of the time
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
     logging.raiseExceptions = False  # where the disk is full, the log is not what to talk about
-    sys.argv[1:] = swept(quietly(sys.argv[1:]))
+    sys.argv[1:] = named(swept(quietly(sys.argv[1:])))
     try:
         check_no_keys(sys.argv[1:])
         check_shown(sys.argv[1:])

@@ -55,6 +55,19 @@ def swept(arguments: Sequence[str]) -> list[str]:
     return list(arguments)
 
 
+def named(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with the name of a series between the quotes that Hydra's grammar asks for: tables have names such as
+    `majority voting (budget forcing)`, and that is what people type."""
+    return [_quoted(argument) for argument in arguments]
+
+
+def _quoted(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    if key.lstrip("+") != "report.baseline" or not re.search(r"[(),\s]", value) or value[0] in "'\"":
+        return argument
+    return f"{key}='{value}'" if "'" not in value else f'{key}="{value}"'
+
+
 def _config_dirs(arguments: Sequence[str]) -> list[str]:
     """What --config-dir (-cd) names."""
     pairs = zip(arguments, [*arguments[1:], ""], strict=True)

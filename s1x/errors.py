@@ -82,7 +82,8 @@ def explain(error: BaseException) -> str:
             return one_experiment(match[1])
         return f"{match[1]}: add -m to sweep over these values, or write {key}='\"{value}\"' or {key}=[{value}]"
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: not a valid override; write key=value, and quote a value that holds spaces or commas"
+        quotes = "between quotes that the shell leaves: 'key=\"value\"'"
+        return f"{error.override}: not a valid override; write key=value, a value of spaces, commas or parentheses {quotes}"
     if match := re.match(r"Could not override '(.+)'\.\s*No match in the defaults list", text):
         key = match[1]
         return f"{key}: the defaults choose none, so there is nothing to replace; add one with +{key}=..."

@@ -208,7 +208,7 @@ def precision(cells: list[Cell]) -> list[str]:
         found[f"{words} on {cfg.task.name} ({questions:,} questions x {samples} sample{'s' * (samples > 1)})"] = samples > 1
     if not found:
         return []
-    said = f"two cells answer {100 * differ:.0f}% of the questions differently"
+    said = f"two cells answer at least {100 * differ:.0f}% of the questions differently"
     if any(found.values()):
         said += f", {100 * between:.0f}% of that variance is between questions"
     power = f"{100 * POWER:.0f}% power, alpha {ALPHA}"

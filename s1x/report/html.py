@@ -101,9 +101,12 @@ def _headline(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
     if not summary["metrics"]:
         return []
     row = max(summary["metrics"], key=lambda row: row["n_points"])
+    name = series_names(summary["cells"])[row["task"], row["model"], row["series"]]
+    several = len({other["task"] for other in summary["metrics"]}) > 1
+    whose = f": {printable(name)}" + (f" on {row['task']}" if several else "") if len(summary["metrics"]) > 1 else ""
     numbers = [
-        ("points per doubling of thinking", row["scaling"], 1, ""),
-        ("cells within their limits", row["control"], 100, "%"),
+        (f"points per doubling of thinking{whose}", row["scaling"], 1, ""),
+        (f"cells within their limits{whose}", row["control"], 100, "%"),
     ]
     tiles = [
         (f"{scale * f['value']:.1f}{unit}", what, figure_text(f, scale, 1, unit).partition(" ")[2])

@@ -66,7 +66,11 @@ def series_names(records: list[Record], title: Callable[[Record], str] = series_
         else:
             name = title(r) if models[series] == 1 else f"{title(r)} ({model})"
         names[group(r)] = name
-    return names
+    called: dict[str, set[tuple[str, str]]] = {}
+    for (_, model, series), name in names.items():
+        called.setdefault(name, set()).add((model, series))
+    alike = {name for name, of in called.items() if len(of) > 1}  # in words: they keep their own names
+    return {own: f"{own[2]} ({own[1]})" if name in alike else name for own, name in names.items()}
 
 
 def named_series(records: list[Record], wanted: str) -> str | None:
@@ -129,6 +133,13 @@ def cell_names(records: list[Record], series: bool = True) -> dict[str, str]:
 def comparison_namer(records: list[Record]) -> Callable[[dict[str, Any]], str]:
     """Names comparisons: `b against a` in words that fit their kind, and the task where there are several."""
     names, by_id, tasks = series_names(records), {r["cell_id"]: r for r in records}, {r["task"] for r in records}
+    cells, labels = Counter(map(group, records)), dict(zip(by_id, cell_labels(records), strict=True))
+
+    def one(r: Record) -> str:
+        """A series, and which of its cells."""
+        ends = f"end ignored {ignored_ends(r)}x" if ignored_ends(r) else ""
+        point = f"budget {budget_label(r)}" if r.get("budget") is not None else ends or labels[r["cell_id"]]
+        return f"{names[group(r)]}, {point}" if cells[group(r)] > 1 and point else names[group(r)]
 
     def name(row: dict[str, Any]) -> str:
         a, b = by_id[row["a"]], by_id[row["b"]]
@@ -137,12 +148,12 @@ def comparison_namer(records: list[Record]) -> Callable[[dict[str, Any]], str]:
             point = ", ".join(filter(None, (budget, ignored_ends(b) and f"end ignored {ignored_ends(b)}x")))
             text = f"{names[group(b)]} against {names[group(a)]}" + (f": {point}" if point else "")
         elif row["kind"] == "reference":
-            text = f"{names[group(b)]} against {names[group(a)]}"
+            text = f"{one(b)} against {one(a)}"
         elif row["kind"] == "extended":
-            text = f"{series_title(b)}: end ignored {ignored_ends(b)}x against natural end"
+            text = f"{names[group(b)]}: end ignored {ignored_ends(b)}x against natural end"
         else:
             budget = "no budget" if b.get("budget") is None else f"budget {budget_label(b)}"
-            text = f"{series_title(a)}: {budget} against {budget_label(a)}"
+            text = f"{names[group(a)]}: {budget} against {budget_label(a)}"
         return text + (f" ({row['task']})" if len(tasks) > 1 else "")
 
     return name

@@ -52,7 +52,9 @@ class Run:
 def runs(places: Iterable[Path]) -> list[Run]:
     """All runs in and below some directories, newest first; each once."""
     found = {directory.resolve(): directory for place in places for directory in _directories(place)}
-    return sorted((_run(directory) for directory in found.values()), key=lambda run: run.began, reverse=True)
+    told = (_run(directory) for directory in found.values())
+    kept = (run for run in told if run.records or run.stage != "report")  # a report that was refused is no run
+    return sorted(kept, key=lambda run: run.began, reverse=True)
 
 
 def _directories(place: Path) -> Iterator[Path]:

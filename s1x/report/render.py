@@ -141,10 +141,10 @@ def _widths(table: Table, shown: list[int], room: int, fold: bool) -> list[int] 
         [table.columns[at].title, *column] for at, column in zip(shown, zip(*_texts(table, shown), strict=True), strict=True)
     ]
     least = [
-        max(_longest_word(text) if at == 0 or fold and table.columns[c].left else len(text) for at, text in enumerate(column))
+        max(_longest_word(text) if at == 0 or fold and table.columns[c].left else _wide(text) for at, text in enumerate(column))
         for c, column in zip(shown, texts, strict=True)
     ]
-    widths = [max(map(len, column)) for column in texts]
+    widths = [max(map(_wide, column)) for column in texts]
     while sum(widths) + GAP * (len(widths) - 1) > room:
         loose = [at for at in range(len(widths)) if widths[at] > least[at]]
         if not loose:
@@ -154,14 +154,21 @@ def _widths(table: Table, shown: list[int], room: int, fold: bool) -> list[int] 
 
 
 def _longest_word(text: str) -> int:
-    return max(map(len, text.split()), default=0)
+    return max(map(_wide, text.split()), default=0)
+
+
+def _wide(text: str) -> int:
+    """Columns of a terminal: some signs take two."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _fold(text: str, width: int) -> str:
     """Lines of at most `width`; a longer word has its own."""
     lines = [""]
     for word in re.findall(WORDS, text):
-        if lines[-1] and len(lines[-1] + word.rstrip()) > width:
+        if lines[-1] and _wide(lines[-1] + word.rstrip()) > width:
             lines.append("")
         lines[-1] += word if lines[-1] else word.lstrip()
     return "\n".join(line.rstrip() for line in lines)

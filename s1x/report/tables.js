@@ -37,8 +37,8 @@ const cellsOf = table => [...table.rows].map(row => [...row.cells].map(cell => c
 const sides = table => [...table.rows[0].cells].map(cell => cell.classList.contains("l"));
 
 function latex(table) {
-  const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "·": "$\\cdot$" };
-  const safe = text => text.replace(/[\\&%$#_{}~^·]/g, c => special[c] || `\\${c}`);
+  const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "·": "$\\cdot$", "<": "$<$", ">": "$>$", "|": "\\textbar{}" };
+  const safe = text => text.replace(/[\\&%$#_{}~^·<>|]/g, c => special[c] || `\\${c}`);
   const [titles, ...rows] = cellsOf(table).map(row => row.map(safe).join(" & ") + " \\\\");
   const columns = sides(table).map(left => (left ? "l" : "r")).join("");
   const begin = `\\begin{tabular}{${columns}}`;

@@ -135,7 +135,7 @@ def cells(records: list[dict[str, Any]]) -> Table:
         Column("answer", "tokens", rank=5), Column("forced %", "share", rank=2), Column("no answer %", "share", rank=1),
         *(Column(title, "share", rank=3) for title in OBEDIENCE.values()),
         *(Column(title, "count", rank=3) for title in READERS.values()), Column("decoded alone", "count", rank=6),
-        Column("scored alone", "count", rank=6),
+        Column("scored alone", "count", rank=6), Column("questions", "count", rank=4), Column("samples each", "count", rank=4),
     ]  # fmt: skip
     counted = list(dict.fromkeys(key for r in records for key in r.get("info") or {}))  # by methods, as means
     columns += [Column(key.replace("_", " "), "mean", rank=4) for key in counted]
@@ -145,7 +145,8 @@ def cells(records: list[dict[str, Any]]) -> Table:
             r["answer_tokens"]["mean"], r["forced_end_rate"], r["no_answer_rate"],
             *((r.get("obedience") or {}).get(key) for key in OBEDIENCE),
             *((r.get("graded_by") or {}).get(key) or None for key in READERS), r["path_tokens"],
-            r.get("scored_tokens") or None, *((r.get("info") or {}).get(key) for key in counted),
+            r.get("scored_tokens") or None, r.get("n_questions"),
+            each if (each := r.get("samples_per_question") or 1) > 1 else None, *((r.get("info") or {}).get(key) for key in counted),
         ]
         for r, which in zip(records, which_cell(records), strict=True)
     ]  # fmt: skip
@@ -310,7 +311,9 @@ def _verdicts(rows: Sequence[dict[str, Any]]) -> list[str]:
     held, least = sum(row["p_holm"] < ALPHA for row in compared), _range([row["smallest_difference"] for row in compared], 1)
     exact = sum(row["p_mcnemar"] is not None for row in compared)
     test = "exact McNemar test" if exact else "bootstrap"
-    if 0 < exact < len(compared):
+    if any(row["p"] > row["p_mcnemar"] for row in compared if row["p_mcnemar"] is not None):
+        test = "the larger of bootstrap and exact McNemar test"  # where cells were chosen first (metrics/crossfit.py)
+    elif 0 < exact < len(compared):
         test += f" below {FEW} questions or {DIFFERING} that differ, else bootstrap"
     return [
         f"p: {test}. After Holm's correction {held} of {len(compared)} differences hold at {ALPHA}.",

@@ -39,7 +39,7 @@ def run(cfg: DictConfig) -> None:
             "report.of: stage=report needs a finished directory: report.of=DIR, report.of=[A,B] to merge several, or "
             "report.compare=[A,B] to compare two"
         )
-    if compare and (len(named) != 2 or cfg.report.of):
+    if compare and (len(set(map(str, named))) != 2 or len(named) != 2 or cfg.report.of):
         raise SettingError(f"report.compare={named}: must be two directories, [A,B], and report.of be left out")
     setting = "report.compare" if compare else "report.of"
     if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -56,9 +56,10 @@ def run(cfg: DictConfig) -> None:
     of = [] if sources == [directory.absolute()] else sources
     if compare or alone and before[0].get("compare"):
         compare, of = True, given if compare else [Path(path) for path in before[0]["of"]]
-    x, compat = cfg.report.x or _agreed("x", before), cfg.report.compat or _agreed("compat", before)
-    baseline = cfg.report.baseline if cfg.report.baseline is not None else _agreed("baseline", before)
-    target = cfg.report.target or _agreed("target", before)
+    typed = {override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task}  # null, too
+    x, compat, baseline, target = (
+        cfg.report[key] if f"report.{key}" in typed else _agreed(key, before) for key in ("x", "compat", "baseline", "target")
+    )
     papers = [one["published"] for one in before]
     paper = papers[0] if all(one == papers[0] for one in papers) else None  # numbers beside the wrong cells mislead
     try:

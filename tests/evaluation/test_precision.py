@@ -14,7 +14,7 @@ def said_of(*configs) -> list[str]:
     return plan.precision([Cell(cfg, Path(), Path()) for cfg in configs])
 
 
-PLAIN = "(80% power, alpha 0.05; scale.plan: two cells answer 20% of the questions differently): "
+PLAIN = "(80% power, alpha 0.05; scale.plan: two cells answer at least 20% of the questions differently): "
 
 
 @pytest.mark.parametrize(

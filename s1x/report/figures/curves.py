@@ -99,7 +99,7 @@ class _Panel:
 
         axes, points = self.axes, [p for curve in self.curves for p in curve.points]
         at = [p.at for p in points if p.at] or [1.0, 16.0]
-        heights = [v for p in points for v in (p.height, *(p.ci or ()))]
+        heights = [v for p in points for v in (p.height, *(p.ci or ()))] or [0.0, 100.0]
         low, high = math.log2(min(at)), math.log2(max(at))
         around = max(0.09 * (high - low), 0.12)
         base = 10 if x == "flops" else 2

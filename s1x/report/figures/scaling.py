@@ -23,9 +23,7 @@ def scaling(records: list[Record], pools: Sequence[Record], points: Sequence[Rec
         curves = []
         for own, name in names.items():
             if own[0] == task:
-                series = [
-                    r for r in records if group(r) == own and (x != "flops" or r.get("flops"))
-                ]  # else sizes are not known
+                series = [r for r in records if group(r) == own]
                 curves += _measured(name, looks[name], series, pools, labels, x)
         panels[task] = curves + _published([p for p in points if p["task"] == task], faint=True)
     return sheet(panels, x)
@@ -50,7 +48,8 @@ def _measured(
     extended: list[tuple[Record, Point]] = []
     for r in series:
         at, (low, high) = cost_of(r, x), r["accuracy_ci95"]
-        why = "" if at else "no thinking" if at == 0 else "tokens not known"  # a logarithmic axis has no zero
+        unknown = "FLOPs not known" if x == "flops" else "tokens not known"
+        why = "" if at else "no thinking" if at == 0 else unknown  # a logarithmic axis has no zero
         kind = NONE if at == 0 else _kind(r)
         point = Point(at or None, 100 * r["accuracy"], (100 * low, 100 * high), kind, labels[r["cell_id"]], why)
         curve.points.append(point)
