@@ -115,11 +115,7 @@ def of_summary(summary: dict[str, Any]) -> list[Table]:
         pools(summary["pools"], records),
         variance(summary["variance"], records),
         comparisons(summary["comparisons"], records),
-        *(
-            [equal_cost(summary["equal_cost"], records), budgets(summary["equal_cost"], records)]
-            if summary["equal_cost"]
-            else []
-        ),
+        *([equal_cost(at_equal, records), budgets(at_equal, records)] if (at_equal := summary["equal_cost"]) else []),
         ablation(summary["ablation"]),
     ]
     if summary.get("target"):
@@ -146,7 +142,8 @@ def cells(records: list[dict[str, Any]]) -> Table:
             *((r.get("obedience") or {}).get(key) for key in OBEDIENCE),
             *((r.get("graded_by") or {}).get(key) or None for key in READERS), r["path_tokens"],
             r.get("scored_tokens") or None, r.get("n_questions"),
-            each if (each := r.get("samples_per_question") or 1) > 1 else None, *((r.get("info") or {}).get(key) for key in counted),
+            each if (each := r.get("samples_per_question") or 1) > 1 else None,
+            *((r.get("info") or {}).get(key) for key in counted),
         ]
         for r, which in zip(records, which_cell(records), strict=True)
     ]  # fmt: skip
