@@ -62,6 +62,25 @@ def test_while_it_generates(tmp_path, number):
     assert not [p for p in Path("/proc").glob("[0-9]*") if _session(p) == process.pid]  # no child is left
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGKILL"])
+def test_what_a_stopped_run_decoded_is_counted(tmp_path, number):
+    """Of one that was killed up to the last word of its progress."""
+    told = tmp_path / "out" / "progress.json"
+    process = start(tmp_path, *SLOW)
+    while not told.is_file() or not json.loads(told.read_text())["tokens"]:
+        assert process.poll() is None
+        time.sleep(0.05)
+    stop(process, signal.Signals[number])
+    before = json.loads(told.read_text())["tokens"]
+    assert start(tmp_path, *SLOW).wait(timeout=120) == 0
+    decoded = json.loads((tmp_path / "out" / "run.json").read_text())["decode_tokens"]
+    assert decoded == pytest.approx(before + json.loads(told.read_text())["tokens"], rel=0.01) and before > 0
+    cost = json.loads((tmp_path / "out" / "summary.json").read_text())["cost"]
+    assert cost["run"]["decode_tokens"] == decoded
+    assert number == "SIGKILL" or decoded == pytest.approx(cost["path_tokens_union"], rel=0.01)
+
+
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGUSR2"])
 @pytest.mark.parametrize("after", [0.3, pytest.param(1.0, marks=OFTEN)])
 def test_while_it_starts(tmp_path, number, after):

@@ -9,10 +9,22 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
-from ..files import write_text
+from ..files import read_json, write_text
 
 PROGRESS = "progress.json"
 WRITE_SECONDS, WINDOW_SECONDS = 5.0, 300.0  # of which a pace is taken
+
+
+def left_running(directory: Path) -> dict[str, float]:
+    """What a run into `directory` that ended without a word (kill -9, a node that died) had done: `{decode_tokens, wall_s}`, up
+    to some seconds before. {} where there was none. The directory must be the caller's alone."""
+    found = read_json(directory / PROGRESS)
+    if not isinstance(found, dict) or found.get("state") != "running":
+        return {}
+    tokens, began, said = (found.get(key) for key in ("tokens", "began", "said"))
+    if not all(isinstance(value, int | float) for value in (tokens, began, said)):
+        return {}
+    return {"decode_tokens": tokens, "wall_s": said - began}
 
 
 class Pace:

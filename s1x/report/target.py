@@ -3,8 +3,8 @@
 The rule: on one half of the questions take the cheapest cell whose accuracy reaches the target, and where none does, the most
 accurate; measure that cell on the other half, and the other way round (metrics/crossfit.py). Every cell is looked at, as
 accuracy need not rise with cost: a bisection could pass the cheapest one by. The interval is of a bootstrap over questions in
-which every resample chooses anew, so it is of the rule, and holds the luck of the choice. Costs are those of the figure's axis
-(`report.x`).
+which every resample chooses anew, so it is of the rule, and holds the luck of the choice; it holds Wilson's of what was chosen,
+too. Costs are those of the figure's axis (`report.x`).
 
 How it fails: near the target the halves often choose differently, and what is chosen just reached it by luck, so the accuracy
 that is measured tends to lie a little below the target (`docs/statistics.md`).
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..metrics.crossfit import CrossFit, halves
-from ..metrics.intervals import percentile_interval
+from ..metrics.intervals import accuracy_interval, percentile_interval
 from .compare import scores_on, shared_questions
 from .equal_cost import Priced, cost_of, splits
 from .labels import cell_names, group, series_names
@@ -79,13 +79,15 @@ def _row(priced: Priced, target: float) -> dict[str, Any] | None:
     fit = CrossFit(np.hstack([np.stack([scores_on(cell, questions) for cell in cells], 1), every]), halves(questions))
     first, second = (_choice(part, target) for part in np.split(fit.means, 2, axis=1))
     values = fit.value((first[0], second[0]))
-    interval, chosen = percentile_interval(values[1:]), [int(half[0][0]) for half in (first, second)]
-    low, high = interval or (0.0, 1.0)
+    chosen = [int(half[0][0]) for half in (first, second)]
+    wilson = accuracy_interval(fit.by_question((first[0], second[0])))  # a bootstrap of answers that are all right is a point
+    bootstrap = percentile_interval(values[1:]) or wilson
+    low, high = min(bootstrap[0], wilson[0]), max(bootstrap[1], wilson[1])
     return {
         "cells": [cells[at].record["cell_id"] for at in chosen],
         "reach": [bool(half[1][0]) for half in (first, second)],
         "cost": float(np.mean([priced[at][0] for at in chosen])),
-        "accuracy": {"value": float(values[0]), "ci95": interval},
+        "accuracy": {"value": float(values[0]), "ci95": [low, high]},
         "verdict": "reached" if low >= target else "missed" if high < target else "open",
         "n_questions": len(questions),
     }

@@ -14,6 +14,8 @@ import json
 import logging
 import time
 from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from ..errors import CellFailed, sentences
 from ..evaluation import plan
 from ..evaluation.cells import Grader, OnDone, Opened, chat_of, jobs, open_cells
 from ..evaluation.naming import method_of
+from ..evaluation.pace import left_running
 from ..evaluation.progress import Meter
 from ..evaluation.provenance import about
 from ..evaluation.scorers import beside, open_scorer
@@ -69,12 +72,20 @@ def evaluate(cells: list[Cell], sweep: Path, on_done: OnDone) -> None:
         return
     began, totals = time.monotonic(), defaultdict(int)
     tracking.start_sweep(cells[0].cfg, sweep)
+    if killed := left_running(sweep):
+        _write_run(sweep, cells, killed)
     with Meter(cells, sweep) as meter:
-        for members in engine_groups(cells):
-            _evaluate_group(members, on_done, meter, totals)
+        meter.tick()
+        try:
+            for members in engine_groups(cells):
+                _evaluate_group(members, on_done, meter, totals)
+        except BaseException:
+            with suppress(OSError):  # what is raised says more
+                _write_run(sweep, cells, totals | {"wall_s": time.monotonic() - began})
+            raise
     for remark in meter.remarks():
         log.warning(remark)
-    _write_run(sweep, cells, totals, time.monotonic() - began)
+    _write_run(sweep, cells, totals | {"wall_s": time.monotonic() - began})
 
 
 def engine_groups(cells: list[Cell]) -> list[list[Cell]]:
@@ -145,11 +156,11 @@ def _evaluate_group(cells: list[Cell], on_done: OnDone, meter: Meter, totals: di
             task.close()
 
 
-def _write_run(sweep: Path, cells: list[Cell], totals: dict[str, int], seconds: float) -> None:
-    """run.json: what this very run did, added to what earlier launches into the same directory did."""
+def _write_run(sweep: Path, cells: list[Cell], totals: Mapping[str, float]) -> None:
+    """run.json: what this very run did, added to what earlier launches into the same directory did, stopped ones, too."""
     path = sweep / "run.json"
     before = read_json(path)
     before = {key: n for key, n in before.items() if type(n) in (int, float)} if isinstance(before, dict) else {}
-    run = about(cells[0].cfg) | {key: value + before.get(key, 0) for key, value in totals.items()}
-    run["wall_s"] = round(seconds + before.get("wall_s", 0), 2)
+    run = before | about(cells[0].cfg) | {key: value + before.get(key, 0) for key, value in totals.items()}
+    run["wall_s"] = round(run.get("wall_s", 0), 2)
     write_text(path, json.dumps(run, indent=1) + "\n")

@@ -21,7 +21,9 @@ def cell_run(cell: Cell, record: dict[str, Any]) -> None:
         config["training"] = names.clean(model.name)
     sweep = cell.sweep.absolute()
     alone = cell.directory == cell.sweep
-    run = runs.start(cell.cfg, sweep, job_type="eval", name=str(record["cell_id"]), config=config, alone=alone)
+    run = runs.start(
+        cell.cfg, sweep, job_type="eval", name=str(record["cell_id"]), config=config, key=cell.directory.name, alone=alone
+    )
     try:
         run.define_metric("*", step_metric="thinking_tokens")
         run.log(content.measures(record))

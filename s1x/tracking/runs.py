@@ -9,15 +9,19 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import shlex
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..files import beside as beside_file
 from ..files import write_text
 from . import names
 from .thread import beside, failed, has_failed, settle, used, warn
@@ -59,11 +63,16 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(task, resolve=True)  # type: ignore[return-value]
 
 
-def start(cfg: DictConfig, sweep: Path, *, name: str, config: dict[str, Any], alone: bool = False, **identity: Any) -> Any:
+def start(
+    cfg: DictConfig, sweep: Path, *, name: str, config: dict[str, Any], key: str = "", alone: bool = False, **identity: Any
+) -> Any:
     """A run of its own beside others; its files are under `sweep`/wandb. Where no server answers, it is files alone.
 
+    key: what it is of, in the directory, where a name is not enough: a command that is given again goes on with its runs.
     alone: the command's one run, which under the agent of a W&B sweep is that agent's.
     """
+    if "id" not in identity and not (alone and wandb().setup().settings.sweep_id):
+        identity["id"] = _own_id(sweep, f"{identity['job_type']} {key} {name}")
     identity |= {"name": names.clean(name), "group": identity.get("group") or group_of(cfg, sweep)}
     config = config | {names.SWEEP: identity["group"]}
     mode = mode_of(cfg.tracking.mode)
@@ -76,9 +85,22 @@ def start(cfg: DictConfig, sweep: Path, *, name: str, config: dict[str, Any], al
             if mode != "online":
                 raise
             failed(error)
+            if "id" in identity:  # which wandb keeps for the attempt
+                identity["id"] += "-offline"
             run = _init(cfg, sweep, mode="offline", config=config, **identity)
     _Told.unsent.append(Path(run.dir).parent)
     return run
+
+
+def _own_id(sweep: Path, of: str) -> str:
+    """The same for a directory whenever it is asked, and another for a directory of the same name that is made anew, whose run
+    W&B may have been told to delete."""
+    own = sweep / "wandb" / "s1x-id"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError), beside_file(own) as new:  # of processes that ask at once, one is the first
+        new.write_text(secrets.token_hex(8), encoding="utf-8")
+        os.link(new, own)
+    return blake2b(f"{own.read_text(encoding='utf-8')} {of}".encode(), digest_size=6).hexdigest()
 
 
 @contextmanager
@@ -117,6 +139,7 @@ def _init(cfg: DictConfig, sweep: Path, **identity: Any) -> Any:
         dir=str(sweep),
         reinit="create_new",
         settings=quiet,
+        resume="allow" if identity["mode"] == "online" and "id" in identity else None,
         **identity,
     )
 
@@ -134,6 +157,10 @@ def finish(run: Any, directory: Path, role: str) -> None:
     else:
         if online:
             _Told.unsent.remove(files)
+        elif role != "training":  # the same run as an earlier command left it: this one has all of it
+            for earlier in files.parent.glob(f"offline-run-*-{run.id}"):
+                if earlier != files and not any(earlier.glob("*.wandb.synced")):
+                    shutil.rmtree(earlier, ignore_errors=True)
     url, rank = run.url if online else None, ROLES.index(role)
     if rank >= _Told.rank:
         _Told.rank, _Told.url = rank, url
@@ -204,7 +231,7 @@ class Training:
 
     @beside
     def _open(self, cfg: DictConfig, name: str, content: dict[str, Any]) -> None:
-        identity = {"name": name, "id": names.clean(name), "job_type": "train", "resume": "allow"}
+        identity = {"name": name, "id": names.clean(name), "job_type": "train"}
         self.run = start(cfg, self.directory, config=plain(cfg) | {"content": content}, **identity)
 
     def log(self, row: dict[str, Any]) -> None:

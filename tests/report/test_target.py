@@ -57,6 +57,14 @@ def test_a_cheaper_cell_is_found_also_where_accuracy_falls_in_between(cells):
     assert row["cells"] == [first.record["cell_id"]] * 2 and row["cost"] == first.record["thinking_tokens"]["mean"]
 
 
+def test_few_questions_that_are_all_wrong_miss_nothing_for_certain(tmp_path):
+    found = load_cells(write_sweep(tmp_path / "few", questions=8))[0]
+    for cell in found:
+        cell.scores = np.zeros_like(cell.scores)
+    for row in cheapest(found, 0.3, "thinking_tokens")["rows"]:
+        assert row["verdict"] == "open" and row["accuracy"]["ci95"][1] == pytest.approx(0.3244, abs=1e-3)
+
+
 def test_too_few_questions_and_unknown_costs_have_no_row(tmp_path):
     few = load_cells(write_sweep(tmp_path / "few", questions=1))[0]
     assert cheapest(few, 0.5, "thinking_tokens")["rows"] == []

@@ -1,6 +1,7 @@
 """W&B offline: one run per cell and one for the sweep, in files; nothing leaves the machine; errors stay warnings."""
 
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,20 @@ def test_there_is_one_run_per_cell_and_one_for_the_sweep(logged):
         "entity": None, "project": "s1x", "group": "a-b-2026-01-01_00-00-00", "run": "", "url": None, "mode": "offline",
     }  # fmt: skip
     assert runs.unsent(sweep) == f"{sweep}/wandb/offline-run-*"
+
+
+@pytest.mark.long
+def test_a_command_given_again_goes_on_with_its_runs(logged, tmp_path):
+    """Also where both were files; a directory of the same name that is made anew has runs of its own."""
+    sweep = tmp_path / logged[0].name
+    script(SCRIPT, tmp_path, sweep)
+    first = {run["id"]: run["name"] for run in runs_of(sweep)}
+    for made in (*sweep.glob("[0-9]*"), tmp_path / "trained"):
+        shutil.rmtree(made)  # by the script, which wants to make it again
+    script(SCRIPT, tmp_path, sweep)
+    assert {run["id"]: run["name"] for run in runs_of(sweep)} == first and len(first) == 3
+    assert len(list((sweep / "wandb").glob("offline-run-*"))) == 3
+    assert set(first).isdisjoint(run["id"] for run in logged[1])
 
 
 @pytest.mark.long
