@@ -50,12 +50,14 @@ class Row:
 
 @dataclass
 class Read:
-    """What one file says. `metric`: what its score is called; `notes`: sentences about what is not whole."""
+    """What one file says. `metric`: what its score is called; `notes`: sentences about what is not whole; `grades`: of a table,
+    each published grade as it is compared, and as the file says it."""
 
     path: Path
     rows: list[Row]
     metric: str = "correct"
     notes: list[str] = field(default_factory=list)
+    grades: dict[str | float, str] = field(default_factory=dict)
 
 
 def named(path: Path, template: str | None) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,29 @@ def read(path: Path, settings: Mapping[str, Any]) -> Read:
     if settings["regrade"] and not {"answer", "target"} <= columns.keys():
         _refuse(path, placed[0][1], "answer", "and one for target: import.regrade=true compares the two")
     fields = named(path, settings["names"])
-    return Read(path, [_row(where, row, columns, fields, settings) for where, row in placed])
+    read = [_row(where, row, columns, fields, settings) for where, row in placed]
+    grades = [_get(row, columns["correct"]) for _, row in placed] if "correct" in columns else []
+    return Read(path, read, grades={_grade(grade): str(grade)[:80] for grade in grades})
+
+
+def check(reads: Sequence[Read], settings: Mapping[str, Any]) -> None:
+    """What is right must be found: a value that is spelt in another way than the rows' would make all of them wrong.
+
+    Raises SettingError where a value of `import.right` is in no row of all files. That nothing says `import.no_answer` may well
+    be so, where a model always answers: then it is a note.
+    """
+    held = {grade: said for read in reads for grade, said in read.grades.items()}
+    listed = [said[:40] for said in held.values()]
+    there = ", ".join(listed[:8] + (["..."] if len(listed) > 8 else [])) or "no grades"
+    for key in ("right", "no_answer"):
+        for value in _listed(settings[key]):
+            if _grade(value) in held:
+                continue
+            if key == "right":
+                raise SettingError(
+                    f"import.right={value}: is the grade of no row; must be among those of the files, which hold {there}"
+                )
+            reads[0].notes.append(f"import.no_answer={value}: is the grade of no row; the files hold {there}")
 
 
 def _columns(path: Path, rows: list[dict[str, Any]], settings: Mapping[str, Any]) -> dict[str, str]:
@@ -100,10 +123,10 @@ def _score(value: Any, where: str, settings: Mapping[str, Any]) -> tuple[float, 
 
     With `import.right` typed, its values are right and all others wrong; those of `import.no_answer` are wrong and no answer.
     """
-    right, none = (_values(settings[key]) for key in ("right", "no_answer"))
+    right, none = ({_grade(typed) for typed in _listed(settings[key])} for key in ("right", "no_answer"))
     if value is None or value != value:
         raise SettingError(f"{where} is empty: each row needs its grade")
-    said = str(value).lower() if isinstance(value, bool) else str(value)
+    said = _grade(value)
     no_answer = said in none if none else None
     if right:
         return float(said in right), no_answer
@@ -121,9 +144,18 @@ def _score(value: Any, where: str, settings: Mapping[str, Any]) -> tuple[float, 
     return score, no_answer
 
 
-def _values(typed: Any) -> set[str]:
-    listed = typed if isinstance(typed, list) else [] if typed is None else [typed]
-    return {str(value).lower() if isinstance(value, bool) else str(value) for value in listed}
+def _listed(typed: Any) -> list[Any]:
+    return typed if isinstance(typed, list) else [] if typed is None else [typed]
+
+
+def _grade(value: Any) -> str | float:
+    """A grade as it is compared: True, true and TRUE are one, as are 1, 1.0 and the "1.0" of a CSV."""
+    said = str(value).strip().lower()
+    try:
+        number = float(said)
+    except ValueError:
+        return said
+    return number if math.isfinite(number) else said
 
 
 def _text(value: Any) -> str | None:

@@ -103,6 +103,36 @@ def test_without_a_grade_answers_are_graded_here(tmp_path):
     assert [line["published"] for line in lines] == [0, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("name", "grades", "typed"),
+    [
+        ("a.csv", ["True", "False"], {"right": True}),  # Hydra's, of import.right=True
+        ("a.csv", ["True", "False"], {"right": "TRUE"}),
+        ("a.jsonl", [1.0, 0.0], {"right": 1}),
+        ("a.csv", ["1.0", "0.0"], {"right": [1], "no_answer": 0}),
+        ("a.jsonl", [" Correct", "wrong"], {"right": ["correct"]}),
+    ],
+)
+def test_grades_are_compared_without_regard_to_how_they_are_spelt(tmp_path, name, grades, typed):
+    write = jsonl if name == "a.jsonl" else table
+    write(tmp_path / name, [{"question": at, "correct": grade, **OF} for at, grade in enumerate(grades)])
+    ((record, lines),) = imported(tmp_path / "out", format="table", files=name, **typed)
+    assert [line["score"] for line in lines] == [1, 0] and record["source"]["notes"] == []
+    assert record["no_answer_rate"] == (0.5 if "no_answer" in typed else None)
+
+
+def test_a_grade_that_is_in_no_row_is_said(tmp_path):
+    """What is right must be in a row of one of the files; that a model always answered is a note."""
+    for name, grades in (("a.jsonl", "AC"), ("b.jsonl", "CC")):
+        jsonl(tmp_path / name, [{"question": at, "correct": grade, **OF, "model": name} for at, grade in enumerate(grades)])
+    found = imported(tmp_path / "out", format="table", files=["a.jsonl", "b.jsonl"], right="a", no_answer="X")
+    assert [record["accuracy"] for record, _ in found] == [0.5, 0]
+    assert found[0][0]["source"]["notes"] == ["import.no_answer=X: is the grade of no row; the files hold A, C"]
+    for right in ("A", ["C", "A"]):
+        with pytest.raises(SettingError, match=r"^import.right=A: is the grade of no row; .*, which hold C$"):
+            read(settings(format="table", files="b.jsonl", right=right))
+
+
 GOOD = {"question": 1, "correct": True, "thinking_tokens": 5, **OF}
 MORE = GOOD | {"question": 2}
 WRONG = [
