@@ -18,8 +18,6 @@ from ..metrics.harness import aggregated
 from . import files, pools
 from .rows import Point, Read, Row
 
-SHOWN = 200  # characters of an answer
-
 
 @dataclass
 class Found:
@@ -125,8 +123,7 @@ def _verdicts(rows: Sequence[Row], regrade: bool) -> Iterator[dict[str, Any]]:
         if regrade or row.score is None:
             yield next(graded)
         else:
-            extracted = row.answer[:SHOWN] if row.answer and not row.no_answer else None
-            yield {"score": row.score, "extracted": extracted, "no_answer": row.no_answer, "reader": "published"}
+            yield {"score": row.score, "extracted": row.extracted, "no_answer": row.no_answer, "reader": "published"}
 
 
 def _line(row: Row, verdict: dict[str, Any], repeat: int, metric: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ..files import check_name
 from .files import stem
 
 POINT = ("model", "task", "series", "budget", "wait")  # what every cell has, beside settings of its own
+SHOWN = 200  # characters of an answer
 _FIELD = re.compile(r"\{(\w*)\}")
 
 
@@ -46,6 +47,11 @@ class Row:
     answer_tokens: int | None = None
     path_tokens: int | None = None
     more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def extracted(self) -> str | None:
+        """The published answer, as lines show it and votes compare it."""
+        return self.answer[:SHOWN] if self.answer and not self.no_answer else None
 
 
 @dataclass

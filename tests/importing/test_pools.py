@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from .tables import OF, cells, jsonl
+from s1x.importing.settings import check_import
+
+from .tables import OF, cells, jsonl, settings
 
 TABLE = ("stage=import", "import.format=table", "import.files=a.jsonl", "hydra.run.dir=out", "import.votes=true")
 
@@ -59,7 +61,16 @@ def test_tokens_that_nobody_counted_are_not_known(command, tmp_path):
     [
         ([{"question": 1, "sample": 0, "correct": True, **OF}], "has no answer to vote with"),
         (samples({1: ["5", "5"], 2: ["5"]}), "question 2 has one sample"),
+        (samples({1: ["5", "5"], 0: ["5"]}), "question 0 has one sample"),
         ([row | {"correct": 0.5} for row in samples({1: ["5", "5"]})], "a grade of 0.5 is neither right nor wrong"),
+        (
+            samples({7: ["5", "9"]}) + [row | {"correct": row["sample"] < 2} for row in samples({8: ["A"] * 4})],
+            "1 of 2 questions have equal answers with different grades, first question 8 ('Answer: A' is right in",
+        ),
+        (
+            [row | {"answer": text} for row, text in zip(samples({1: ["5", "9"]}), ("1/2", "0.5"), strict=True)],
+            "('1/2' is right in a.jsonl: line 1, '0.5' wrong in a.jsonl: line 2), and one answer has one grade; grade",
+        ),
     ],
 )
 def test_what_cannot_vote_is_a_sentence(command, tmp_path, rows, said):
@@ -67,3 +78,8 @@ def test_what_cannot_vote_is_a_sentence(command, tmp_path, rows, said):
     status, told = command(*TABLE)
     assert (status, told.count("\n")) == (2, 1) and said in told
     assert not (tmp_path / "out" / "0").exists()
+
+
+def test_grades_that_contradict_one_another_do_not_matter_where_all_are_graded_here(tmp_path):
+    jsonl(tmp_path / "a.jsonl", [row | {"correct": row["sample"] / 2} for row in samples({1: ["5", "5", "5"]})])
+    check_import(settings(format="table", files=str(tmp_path / "a.jsonl"), votes=True, regrade=True))
