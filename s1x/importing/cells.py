@@ -55,6 +55,7 @@ def part(reads: Sequence[Read], settings: Mapping[str, Any]) -> list[Found]:
         found.append(Found(at, [row for _, row in members], members[0][0].metric, sources, said))
     for cell in found:
         cell.notes += _gaps(cell)
+        cell.notes += pools.notes(cell.rows, cell.sources[0]["file"]) if settings["votes"] else []
     return found
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import SettingError
+from ..metrics.voting import subset_sizes
 from .rows import Row
 
 Vote = Callable[[Sequence[dict[str, Any]]], dict[str, Any]]
@@ -33,6 +35,16 @@ def check(rows: Sequence[Row], regrade: bool) -> None:
             f"wrong in {wrong.where}), and one answer has one grade; grade them here (import.regrade=true), or name the "
             "column of the answers that were graded (import.columns.answer)"
         )
+
+
+def notes(rows: Sequence[Row], where: str) -> list[str]:
+    """A sentence where questions have different numbers of samples: which k all of them have votes of."""
+    sizes = set(Counter(row.question for row in rows).values())
+    if len(sizes) < 2:
+        return []
+    common = max(set.intersection(*(set(subset_sizes(n)) for n in sizes)))
+    said = f"{where}: questions have {min(sizes)} to {max(sizes)} samples, so maj@k and pass@k are known up to k={common}"
+    return [f"{said} (each over all samples of its question), and measures of whole pools are not"]
 
 
 def _contradiction(members: Sequence[Row]) -> tuple[Row, Row] | None:

@@ -6,7 +6,12 @@ import json
 
 import pytest
 
+from s1x.evaluation.votes import vote
+from s1x.importing.cells import write
+from s1x.importing.reading import read
 from s1x.importing.settings import check_import
+from s1x.report.load import load_cells
+from s1x.report.pools import pools, variances
 
 from .tables import OF, cells, jsonl, settings
 
@@ -54,6 +59,24 @@ def test_tokens_that_nobody_counted_are_not_known(command, tmp_path):
     ((record, lines),) = cells(tmp_path / "out")
     assert record["accuracy"] == 0.5 and record["thinking_tokens"]["mean"] is None and record["path_tokens"] is None
     assert "shortest" not in lines[0]["votes"] and lines[0]["votes"]["maj"]["3"] == 1.0
+
+
+def test_pools_of_several_sizes_have_the_votes_that_all_of_them_have(tmp_path):
+    """Question 1 has 8 samples, 5 of them right, question 2 has 3, one right: k is 1 and 2, by hand."""
+    given = {1: ["5"] * 5 + ["7", "8", "9"], 2: ["5", "9", "9"]}
+    jsonl(tmp_path / "a.jsonl", samples(given, thinking_tokens=10))
+    typed = settings(format="table", files=str(tmp_path / "a.jsonl"), votes=True)
+    (record,) = write(read(typed), tmp_path / "out", typed, vote=vote)
+    (note,) = record["source"]["notes"]
+    assert "questions have 3 to 8 samples, so maj@k and pass@k are known up to k=2 (" in note
+    rows = pools(load_cells(tmp_path / "out")[0], None)
+    assert [row["k"] for row in rows] == [1, 2]
+    assert [row["maj"]["value"] for row in rows] == pytest.approx([(5 / 8 + 1 / 3) / 2, (5 / 8 + 1 / 3) / 2])
+    assert [row["pass"]["value"] for row in rows] == pytest.approx([(5 / 8 + 1 / 3) / 2, (25 / 28 + 2 / 3) / 2])
+    assert rows[1]["gpass_all"]["value"] == pytest.approx((10 / 28 + 0) / 2)
+    assert all(row[whole] is None for row in rows for whole in ("shortest", "bayes", "wrong_longer"))
+    (split,) = variances(load_cells(tmp_path / "out")[0])
+    assert split["within"] == pytest.approx((15 / 56 + 1 / 3) / 2)
 
 
 @pytest.mark.parametrize(
