@@ -16,7 +16,7 @@ from ..errors import SettingError
 from ..metrics.cell import cell_record
 from ..metrics.harness import aggregated
 from . import files, pools
-from .rows import Point, Read, Row
+from .rows import Point, Read, Row, shortened
 
 
 @dataclass
@@ -41,9 +41,10 @@ def part(reads: Sequence[Read], settings: Mapping[str, Any]) -> list[Found]:
     Raises SettingError where a question stands in a cell twice and nothing says which sample it is.
     """
     cells: dict[Point, list[tuple[Read, Row]]] = {}
+    called = shortened({row.point for read in reads for row in read.rows})
     for read in reads:
         for row in read.rows:
-            cells.setdefault(row.point, []).append((read, row))
+            cells.setdefault(called[row.point], []).append((read, row))
     digests = {read.path: files.digest(read.path) for read in reads}
     notes = {read.path: read.notes for read in reads}
     found = []

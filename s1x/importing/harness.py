@@ -117,7 +117,7 @@ def _model(path: Path, results: Mapping[str, Any]) -> str | None:
     else:
         match = _MODEL.search(arguments or "")
         named = match[1] if match else None
-    directory = path.absolute().parent.name.rpartition("__")[2] or None
+    directory = path.absolute().parent.name.replace("__", "/")
     return results.get("model_name") or named or config.get("model") or directory
 
 

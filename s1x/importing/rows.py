@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,9 @@ _FIELD = re.compile(r"\{(\w*)\}")
 
 
 class Point(NamedTuple):
-    """What parts cells. `budget`: most thinking tokens that were allowed; `wait`: how often the end of thinking was ignored."""
+    """What parts cells. `budget`: most thinking tokens that were allowed; `wait`: how often the end of thinking was ignored.
+
+    Model and task are whole names, with owner or directory, until all of them are known (see `shortened`)."""
 
     model: str
     task: str
@@ -105,10 +107,10 @@ def point(said: Mapping[str, Any], settings: Mapping[str, Any], where: str) -> P
                 f"import.{key}: nothing says of which {key} {where} is; add import.{key}=NAME, a column "
                 f"(import.columns.{key}=...) or {{{key}}} in import.names"
             )
-    names = {key: short(str(said[key])) for key in ("model", "task")}
+    names = {key: str(said[key]).rstrip("/") for key in ("model", "task")}
     names["series"] = str(said.get("series", names["model"]))
     for key, name in names.items():
-        check_name(f"import.{key}", name)
+        check_name(f"import.{key}", name if key == "series" and key in said else short(name))
     counts = {key: whole(said.get(key), key, where) for key in ("budget", "wait")}
     own = tuple((key, _plain(value)) for key, value in said.items() if key not in POINT)
     return Point(**names, **counts, settings=own)
@@ -117,6 +119,33 @@ def point(said: Mapping[str, Any], settings: Mapping[str, Any], where: str) -> P
 def short(name: str) -> str:
     """A model or task without the owner or directory before it: names stand in tables and file names."""
     return name.rstrip("/").rpartition("/")[2]
+
+
+def shortened(points: set[Point]) -> dict[Point, Point]:
+    """The points as cells are called: models and tasks by their short names, with as much of what stands before them as tells
+    orgA/m and orgB/m apart. m alone is the only owner's, where there is one."""
+    models, tasks = (_apart(key, {getattr(at, key) for at in points}) for key in ("model", "task"))
+    return {
+        at: at._replace(
+            model=models[at.model],
+            task=tasks[at.task].replace("/", "__"),  # it becomes part of file names
+            series=models[at.model] if at.series == at.model else at.series,
+        )
+        for at in points
+    }
+
+
+def _apart(key: str, names: Iterable[str]) -> dict[str, str]:
+    called = {}
+    for name in names:
+        parts = name.split("/")
+        others = [other.split("/") for other in names if other != name and "/" in other and short(other) == short(name)]
+        depth = 1
+        while "/" in name and depth < len(parts) and any(other[-depth:] == parts[-depth:] for other in others):
+            depth += 1
+        called[name] = "/".join(parts[-depth:])
+        check_name(f"import.{key}", called[name])
+    return called
 
 
 def whole(value: Any, what: str, where: str) -> int | None:

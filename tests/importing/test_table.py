@@ -133,6 +133,28 @@ def test_a_grade_that_is_in_no_row_is_said(tmp_path):
             read(settings(format="table", files="b.jsonl", right=right))
 
 
+@pytest.mark.parametrize(
+    ("models", "called"),
+    [
+        (["orgA/m", "orgB/m", "orgA/n"], ["orgA/m", "orgB/m", "n"]),
+        (["orgA/m", "orgB/m", "m"], ["orgA/m", "orgB/m", "m"]),
+        (["/data/one/last", "/data/two/last/"], ["one/last", "two/last"]),
+        (["/data/one/last", "/two/one/last"], ["data/one/last", "two/one/last"]),
+    ],
+)
+def test_models_of_two_owners_are_two(tmp_path, models, called):
+    jsonl(tmp_path / "a.jsonl", [{"question": q, "correct": 1, "model": m, "task": "t"} for m in models for q in (1, 2)])
+    found = [record for record, _ in imported(tmp_path / "out", format="table", files="a.jsonl")]
+    assert [record["model"] for record in found] == [record["series"] for record in found] == called
+
+
+def test_a_model_without_its_owner_is_the_only_owners(tmp_path):
+    answers = [{"question": q, "correct": 1, "model": m, "task": f"org{q}/t"} for q, m in enumerate(["org/m", "m", "m"])]
+    jsonl(tmp_path / "a.jsonl", answers)
+    found = imported(tmp_path / "out", format="table", files="a.jsonl")
+    assert [(r["model"], r["task"]) for r, _ in found] == [("m", "org0__t"), ("m", "org1__t"), ("m", "org2__t")]
+
+
 GOOD = {"question": 1, "correct": True, "thinking_tokens": 5, **OF}
 MORE = GOOD | {"question": 2}
 WRONG = [
