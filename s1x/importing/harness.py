@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import SettingError
 from . import files
-from .rows import Read, Row, named, point
+from .rows import Read, Row, named, point, taken
 
 OWN = (
     "doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics", "doc_hash", "prompt_hash",
@@ -45,10 +45,11 @@ def read(path: Path, settings: Mapping[str, Any]) -> Read:
     if chosen not in filters:
         raise SettingError(f"import.filter={chosen}: {path} has {', '.join(dict.fromkeys(filters))}")
     placed = [one for one, name in zip(placed, filters, strict=True) if name == chosen]
-    metric = settings["metric"] or _metrics(placed[0][1])[0]
+    metrics_there = _metrics(placed[0][1])
+    metric = settings["metric"] or metrics_there[0]
     said = {"model": _model(path, results), "task": task} | _settings(task, date, results) | named(path, settings["names"])
     rows = [row for where, line in placed for row in _rows(where, line, metric, said, settings)]
-    read = Read(path, rows, metric)
+    read = Read(path, rows, metric, taken={"filter": taken(chosen, filters), "metric": taken(metric, metrics_there)})
     told, scores = metrics.get(f"{metric},{chosen}"), [row.score for row in rows]
     if isinstance(told, int | float) and None not in scores and abs(told - sum(scores) / len(scores)) > 1e-9:
         read.notes.append(f"{path}: its results file says {metric} {told:.6g}, its samples {sum(scores) / len(scores):.6g}")

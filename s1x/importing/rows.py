@@ -59,13 +59,20 @@ class Row:
 @dataclass
 class Read:
     """What one file says. `metric`: what its score is called; `notes`: sentences about what is not whole; `grades`: of a table,
-    each published grade as it is compared, and as the file says it."""
+    each published grade as it is compared, and as the file says it; `taken`: of a harness, by setting, (what was
+    taken of what the file holds, what was left out)."""
 
     path: Path
     rows: list[Row]
     metric: str = "correct"
     notes: list[str] = field(default_factory=list)
     grades: dict[str | float, str] = field(default_factory=dict)
+    taken: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+
+
+def taken(chosen: str, there: Iterable[str]) -> tuple[str, list[str]]:
+    """For `Read.taken`."""
+    return chosen, [name for name in dict.fromkeys(there) if name != chosen]
 
 
 def named(path: Path, template: str | None) -> dict[str, str]:

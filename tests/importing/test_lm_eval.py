@@ -69,6 +69,30 @@ def test_version_0_4_0(tmp_path):
         read(settings(**typed, filter="loose"))
 
 
+def test_of_several_filters_it_is_said_which_was_taken(command, tmp_path):
+    """As lm-eval writes GSM8K: two lines for each document, and here two metrics on each."""
+    names = {"strict-match": 0.0, "flexible-extract": 1.0}
+    lines = [
+        old(doc, True) | {"filter": name, "metrics": ["exact_match", "f1"], "exact_match": score, "f1": 0.5}
+        for name, score in names.items()
+        for doc in range(3)
+    ]
+    jsonl(tmp_path / "samples_gsm8k.jsonl", lines)
+    typed = {"format": "lm_eval", "files": str(tmp_path / "samples_gsm8k.jsonl"), "model": "m"}
+    arguments = [f"import.{key}={value}" for key, value in typed.items()]
+    assert command("stage=import", *arguments, "plan=true") == (0, "")
+    told = " ".join(command.out.split())
+    assert (
+        "filter strict-match (not flexible-extract: import.filter chooses), metric exact_match (not f1: import.metric" in told
+    )
+    ((record, _),) = imported(tmp_path / "out", **typed, filter="flexible-extract")
+    source = record["source"]
+    assert (source["filter"], source["metric"], record["accuracy"]) == ("flexible-extract", "exact_match", 1.0)
+    assert source["left_out"] == {"filter": ["strict-match"], "metric": ["f1"]}
+    jsonl(tmp_path / "samples_gsm8k.jsonl", [{k: v for k, v in line.items() if k != "f1"} for line in lines[:3]])
+    assert command("stage=import", *arguments, "plan=true") == (0, "") and "chooses" not in command.out
+
+
 def test_a_file_of_another_run_is_noticed(tmp_path):
     """The results beside it say another accuracy: said, and kept in the cell."""
     date = "2024-06-30T12-00-00.123456"
