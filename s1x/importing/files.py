@@ -77,7 +77,7 @@ def rows(path: Path) -> Placed:
             yield f"{path}: {where}", row
     except SettingError:
         raise
-    except (ValueError, OSError, EOFError, zlib.error, csv.Error, RecursionError) as error:  # ValueError: JSON, Arrow
+    except (ValueError, OSError, EOFError, zlib.error, csv.Error) as error:  # ValueError: JSON, Arrow
         raise SettingError(f"import.files={path}: {str(error) or type(error).__name__}") from error
     if empty:
         raise SettingError(f"import.files={path}: the file holds no rows")
@@ -102,11 +102,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
         return
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {number} is not JSON ({error.msg} at column {error.colno})") from None
-            yield f"line {number}", row
+            yield f"line {number}", parsed(line, f"line {number}")
 
 
 def _json(path: Path) -> Iterator[tuple[str, Any]]:
@@ -114,13 +110,22 @@ def _json(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _list(text: str) -> Iterator[tuple[str, Any]]:
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno} is not JSON ({error.msg} at column {error.colno})") from None
+    found = parsed(text)
     if not isinstance(found, list):
         raise ValueError("must hold one list of objects")
     return ((f"entry {number}", row) for number, row in enumerate(found, start=1))
+
+
+def parsed(text: str, where: str | None = None) -> Any:
+    """JSON. Raises ValueError with a sentence where it is none, or none that Python can hold; where: None for a whole file."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where or f'line {error.lineno}'} is not JSON ({error.msg} at column {error.colno})") from None
+    except RecursionError:
+        raise ValueError(f"{where or 'the file'} has objects or lists nested too deeply to be read") from None
+    except ValueError:  # of thousands of digits
+        raise ValueError(f"{where or 'the file'} has a number of too many digits to be read") from None
 
 
 def _csv(path: Path) -> Iterator[tuple[str, Any]]:

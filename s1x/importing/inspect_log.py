@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError
-from .rows import Read, Row, named, point, taken
+from .rows import Read, Row, named, point, question, taken
 
 THINKING = "reasoning"
 
@@ -99,7 +99,7 @@ def _row(where: str, sample: Any, score: Any, value: float, model: str, cell: An
     return Row(
         where=where,
         point=cell,
-        question=sample.id,
+        question=question(sample.id, "id", where),
         sample=sample.epoch,
         score=value,
         answer=score.answer if score.answer is not None else sample.output.completion,

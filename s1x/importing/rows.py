@@ -14,6 +14,7 @@ from .files import stem
 
 POINT = ("model", "task", "series", "budget", "wait")  # what every cell has, beside settings of its own
 SHOWN = 200  # characters of an answer
+_WHOLE = re.compile(r"(0|-?[1-9][0-9]{0,999})(?:\.0)?")  # Python reads no number of 5,000 digits
 _FIELD = re.compile(r"\{(\w*)\}")
 
 
@@ -170,11 +171,20 @@ def whole(value: Any, what: str, where: str) -> int | None:
         raise SettingError(f"{where}: {what}={str(value)[:80]}: must be a whole number, 0 or more, or empty") from None
 
 
+def question(value: Any, what: str, where: str) -> str | int | float:
+    """A question's id. SettingError for what is none: nothing, an object, true."""
+    found = identifier(value)
+    if isinstance(found, bool) or not isinstance(found, str | int | float) or found != found:
+        raise SettingError(f"{where}: {what}={str(value)[:80]}: must say which question it is, by text or a number")
+    return found
+
+
 def identifier(value: Any) -> Any:
-    """A question's id: text that is a whole number is one, so that a CSV and a JSONL are about the same questions."""
+    """An id as it is compared: text that is a whole number is one, so that a CSV, also with the 1.0 that pandas writes, and a
+    JSONL are about the same questions."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return int(value) if isinstance(value, str) and value.isdecimal() and str(int(value)) == value else value
+    return int(match[1]) if isinstance(value, str) and (match := _WHOLE.fullmatch(value)) else value
 
 
 def _plain(value: Any) -> Any:

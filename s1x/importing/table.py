@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import SettingError
 from . import files
-from .rows import Read, Row, identifier, named, point, whole
+from .rows import Read, Row, identifier, named, point, question, whole
 
 TOKENS = ("thinking_tokens", "answer_tokens", "path_tokens")
 PARTS = ("model", "task", "series", "budget", "wait")
@@ -90,29 +90,30 @@ def _get(row: Any, name: str, default: Any = None) -> Any:
 
 def _row(where: str, row: dict[str, Any], columns: Mapping[str, str], fields: Mapping[str, str], settings: Mapping) -> Row:
     said = {role: _get(row, name) for role, name in columns.items()}
-    question = identifier(said["question"])
-    if question is None or question != question or not isinstance(question, str | int | float):
-        raise SettingError(f"{where}: {columns['question']}={question}: must say which question it is, by text or a number")
+    which = question(said["question"], columns["question"], where)
     parts = {role: said.get(role) for role in PARTS} | {
         name: said[role] for role, name in columns.items() if role.startswith("setting ")
     }
     score, no_answer = None, None
     if "correct" in columns:
         score, no_answer = _score(said["correct"], f"{where}: {columns['correct']}", settings)
-    if "sample" in columns and said["sample"] is None:
-        raise SettingError(f"{where}: {columns['sample']} is empty: it must tell the samples of a question apart")
+    if "sample" in columns and (said["sample"] is None or not isinstance(said["sample"], str | int | float)):
+        told = " is empty" if said["sample"] is None else f"={str(said['sample'])[:80]}"
+        raise SettingError(
+            f"{where}: {columns['sample']}{told}: must tell the samples of a question apart, by text or a number"
+        )
     text = _text(said.get("answer"))
     return Row(
         where=where,
         point=point(parts | fields, settings, where),
-        question=question,
+        question=which,
         sample=identifier(said.get("sample")),
         score=score,
         answer=text,
         text=text,
         thinking=_text(said.get("thinking")),
         target=_text(said.get("target")),
-        asked=_text(said.get("text")) or str(question),
+        asked=_text(said.get("text")) or str(which),
         no_answer=no_answer,
         **{role: whole(said.get(role), columns.get(role, role), where) for role in TOKENS},
     )
@@ -134,7 +135,7 @@ def _score(value: Any, where: str, settings: Mapping[str, Any]) -> tuple[float, 
         return 0.0, True
     try:
         score = float(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         score = WORDS.get(str(value).strip().lower(), -1.0)
     if not 0 <= score <= 1:
         raise SettingError(

@@ -113,6 +113,12 @@ def test_a_file_of_another_run_is_noticed(tmp_path):
         ({"exact_match": None}, {}, "import.regrade=true grades the texts"),
         ({"resps": [[["-1.5", "False"]]]}, {"regrade": True}, "line 2 holds no text"),
         ({}, {"metric": "f1"}, "import.metric=f1"),
+        ({"exact_match": None}, {"metric": "f1"}, "import.metric=f1"),
+        ({"doc_id": {"a": 1}}, {}, "line 2: doc_id={'a': 1}: must say which question it is"),
+        ({"doc_id": None}, {}, "line 2: doc_id=None: must say which question it is"),
+        ({"doc_id": True}, {}, "line 2: doc_id=True: must say which question it is"),
+        ({"resps": {"a": 1}}, {}, "line 2: resps={'a': 1}: must be a list"),
+        ({"filtered_resps": None}, {}, "line 2: filtered_resps=None: must be a list"),
         ({}, {"right": "A"}, "import.right=A: is for import.format=table alone"),
         ({}, {"columns": {"question": "doc_id"}}, "is for import.format=table"),
     ],
@@ -122,6 +128,33 @@ def test_what_cannot_be_scored_is_a_sentence(tmp_path, change, typed, said):
     with pytest.raises(SettingError) as error:
         read(settings(format="lm_eval", files=str(tmp_path / "samples_t.jsonl"), model="m", **typed))
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        ('{"config": "x"}', "(config=x: must be an object, as lm-eval writes it)"),
+        ('{"results": {"t": [1]}}', "(results.t=[1]: must be an object"),
+        ('{"results": [1]}', "(results=[1]: must be an object"),
+        ('{"n-shot": 5}', "(n-shot=5: must be an object"),
+        ("[" * 5000, "(it has objects or lists nested too deeply to be read)"),
+        ("{", "(it is not JSON"),
+    ],
+)
+def test_a_results_file_of_another_shape_is_a_sentence(tmp_path, results, said):
+    jsonl(tmp_path / "samples_t.jsonl", [old(0, True)])
+    (tmp_path / "results.json").write_text(results)
+    with pytest.raises(SettingError) as error:
+        read(settings(format="lm_eval", files=str(tmp_path / "samples_t.jsonl"), model="m"))
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("results", [{"config": {"model_args": 5}}, {"results": None, "config": None}, []])
+def test_a_results_file_that_says_little_is_no_fault(tmp_path, results):
+    jsonl(tmp_path / "org__m" / "samples_t.jsonl", [old(0, True)])
+    (tmp_path / "org__m" / "results.json").write_text(json.dumps(results))
+    ((record, _),) = imported(tmp_path / "out", format="lm_eval", files=str(tmp_path / "org__m"))
+    assert record["model"] == "m"
 
 
 def test_repeats_become_samples_where_they_are_graded_here(tmp_path):

@@ -104,6 +104,20 @@ def test_without_a_grade_answers_are_graded_here(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "id"),
+    [
+        ("1.0", 1), ("12", 12), ("-3.0", -3), ("0.0", 0), ("1.5", "1.5"), ("01", "01"), ("1.00", "1.00"), ("1e3", "1e3"),
+        ("٣", "٣"), ("7" * 5000, "7" * 5000),
+    ],
+)  # fmt: skip
+def test_an_id_is_a_number_where_its_text_is_one(tmp_path, text, id):
+    """A CSV of pandas says 1.0 where a JSONL says 1; what is not written so is a name."""
+    table(tmp_path / "a.csv", [{"question": text, "correct": 1, **OF}])
+    ((_, (line,)),) = imported(tmp_path / "out", format="table", files="a.csv")
+    assert line["doc_id"] == id and type(line["doc_id"]) is type(id)
+
+
+@pytest.mark.parametrize(
     ("name", "grades", "typed"),
     [
         ("a.csv", ["True", "False"], {"right": True}),  # Hydra's, of import.right=True
@@ -169,10 +183,14 @@ WRONG = [
     ([GOOD, MORE | {"correct": float("nan")}], {}, "line 2: correct is empty"),
     ([GOOD, GOOD | {"question": None}], {}, "line 2: question=None: must say which question"),
     ([GOOD, GOOD | {"question": [1]}], {}, "line 2: question=[1]: must say which question"),
+    ([GOOD, GOOD | {"question": {"id": 1}}], {}, "line 2: question={'id': 1}: must say which question"),
+    ([GOOD, GOOD | {"question": False}], {}, "line 2: question=False: must say which question"),
     ([GOOD, MORE | {"thinking_tokens": -3}], {}, "line 2: thinking_tokens=-3: must be a whole number"),
     ([GOOD, MORE | {"thinking_tokens": "many"}], {}, "line 2: thinking_tokens=many: must be"),
     ([GOOD, MORE | {"thinking_tokens": True}], {}, "line 2: thinking_tokens=True: must be"),
-    ([GOOD | {"sample": 0}, MORE | {"sample": None}], {}, "line 2: sample is empty"),
+    ([GOOD | {"sample": 0}, MORE | {"sample": None}], {}, "line 2: sample is empty: must tell the samples"),
+    ([GOOD | {"sample": {"a": 1}}], {}, "line 1: sample={'a': 1}: must tell the samples"),
+    ([GOOD, MORE | {"correct": 10**400}], {}, "line 2: correct=1000"),
     ([GOOD | {"budget": 10.5}], {}, "line 1: budget=10.5: must be a whole number"),
     ([GOOD | {"model": None}], {}, "import.model: nothing says of which model a.jsonl: line 1 is"),
     ([GOOD | {"model": "a\x07b"}], {}, "must be text in one line"),
@@ -226,6 +244,9 @@ DAMAGED = [
     ("a.csv.gz", b"no gzip", "is no whole gzip file"),
     ("a.csv", b"question,correct\n1,1\n2\n", "line 3 does not have as many columns as line 1 (2)"),
     ("a.csv", b"question,question\n1,1\n", "line 1 names the column 'question' twice"),
+    ("a.jsonl", b'{"question": 1}\n' + b"[" * 5000, "line 2 has objects or lists nested too deeply to be read"),
+    ("a.json", b"[" * 5000, "the file has objects or lists nested too deeply to be read"),
+    ("a.jsonl", b'{"question": ' + b"7" * 5000 + b"}", "line 1 has a number of too many digits to be read"),
     ("a.parquet", b"PAR1 and no more", "import.files=a.parquet: "),
     ("a.xlsx", b"PK", "must end in .jsonl, .json, .csv, .tsv, .parquet"),
 ]
