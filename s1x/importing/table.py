@@ -138,10 +138,10 @@ def _score(value: Any, where: str, settings: Mapping[str, Any]) -> tuple[float, 
     except (ValueError, TypeError, OverflowError):
         score = WORDS.get(str(value).strip().lower(), -1.0)
     if not 0 <= score <= 1:
-        raise SettingError(
-            f"{where}={str(value)[:80]}: must be true or false, or a number from 0 to 1; where grades are words or letters, "
-            "name those that are right: import.right=[A]"
-        )
+        hint = "where grades are words or letters, name those that are right: import.right=[A]"
+        if 1 < score <= 100:
+            hint = "percentages are to be divided by 100, or, where 100 is right and all else wrong: import.right=100"
+        raise SettingError(f"{where}={str(value)[:80]}: must be true or false, or a number from 0 to 1; {hint}")
     return score, no_answer
 
 

@@ -40,6 +40,24 @@ def test_every_kind_of_file_says_the_same(tmp_path, name):
     assert len(record["source"]["files"][0]["sha256"]) == 64
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "question;answer;correct\n1;a, b;1\n"),
+        ("a.csv", 'question, answer, correct \n1, "a, b", 1\n'),
+        ("a.CSV", 'question,answer,correct\n1,"a, b",1\n'),
+        ("a.Tsv", "question\tanswer\tcorrect\r\n1\ta, b\t1\r\n"),
+        ("a.JSONL", '{"question": 1, "answer": "a, b", "correct": 1}\n'),
+    ],
+)
+def test_tables_as_other_programs_write_them(tmp_path, name, text):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_text(text, newline="")
+    for files in ("in", f"in/{name}"):
+        ((record, (line,)),) = imported(tmp_path / "out", format="table", files=files, names="{model}", task="t")
+        assert (record["model"], line["doc_id"], line["extracted"], line["score"]) == ("a", 1, "a, b", 1)
+
+
 def test_file_names_and_columns_part_cells(command, tmp_path):
     for budget, shift in ((64, 0), (128, 1)):
         answers = [
@@ -179,7 +197,17 @@ WRONG = [
     ),
     ([GOOD, GOOD | {"correct": "A"}], {}, "line 2: correct=A: must be true or false"),
     ([GOOD, MORE | {"correct": None}], {}, "line 2: correct is empty"),
-    ([GOOD, MORE | {"correct": 1.5}], {}, "line 2: correct=1.5: must be"),
+    (
+        [GOOD, MORE | {"correct": -1}],
+        {},
+        "line 2: correct=-1: must be true or false, or a number from 0 to 1; where grades are",
+    ),
+    (
+        [GOOD | {"correct": 0}, MORE | {"correct": 100}],
+        {},
+        "line 2: correct=100: must be true or false, or a number from 0 to 1; ",
+    ),
+    ([GOOD, MORE | {"correct": 62.5}], {}, "percentages are to be divided by 100"),
     ([GOOD, MORE | {"correct": float("nan")}], {}, "line 2: correct is empty"),
     ([GOOD, GOOD | {"question": None}], {}, "line 2: question=None: must say which question"),
     ([GOOD, GOOD | {"question": [1]}], {}, "line 2: question=[1]: must say which question"),
