@@ -16,20 +16,28 @@ from ..errors import SettingError
 from ..metrics.cell import cell_record
 from ..metrics.harness import aggregated
 from . import files, pools
-from .rows import Point, Read, Row
-
-SHOWN = 200  # characters of an answer
+from .rows import Point, Read, Row, shortened
 
 
 @dataclass
 class Found:
-    """One cell in memory. `sources`: [{file, sha256}] of the files that its rows come from."""
+    """One cell in memory. `sources`: [{file, sha256}] of the files that its rows come from; `taken`: see Read."""
 
     point: Point
     rows: list[Row]
     metric: str
     sources: list[dict[str, str]]
     notes: list[str]
+    taken: dict[str, tuple[str, list[str]]]
+
+    @property
+    def choice(self) -> str:
+        """What was taken where a file holds several: "filter strict-match (not flexible-extract: import.filter chooses)"."""
+        return ", ".join(
+            f"{key} {chosen} (not {', '.join(others)}: import.{key} chooses)" if others else f"{key} {chosen}"
+            for key, (chosen, others) in self.taken.items()
+            if any(left for _, left in self.taken.values())
+        )
 
     @property
     def key(self) -> str:
@@ -43,9 +51,10 @@ def part(reads: Sequence[Read], settings: Mapping[str, Any]) -> list[Found]:
     Raises SettingError where a question stands in a cell twice and nothing says which sample it is.
     """
     cells: dict[Point, list[tuple[Read, Row]]] = {}
+    called = shortened({row.point for read in reads for row in read.rows})
     for read in reads:
         for row in read.rows:
-            cells.setdefault(row.point, []).append((read, row))
+            cells.setdefault(called[row.point], []).append((read, row))
     digests = {read.path: files.digest(read.path) for read in reads}
     notes = {read.path: read.notes for read in reads}
     found = []
@@ -54,9 +63,10 @@ def part(reads: Sequence[Read], settings: Mapping[str, Any]) -> list[Found]:
         of = list(dict.fromkeys(read.path for read, _ in members))
         sources = [{"file": str(path), "sha256": digests[path]} for path in of]
         said = [note for path in of for note in notes.pop(path, [])]  # each is said once
-        found.append(Found(at, [row for _, row in members], members[0][0].metric, sources, said))
+        found.append(Found(at, [row for _, row in members], members[0][0].metric, sources, said, members[0][0].taken))
     for cell in found:
         cell.notes += _gaps(cell)
+        cell.notes += pools.notes(cell.rows, cell.sources[0]["file"]) if settings["votes"] else []
     return found
 
 
@@ -125,8 +135,7 @@ def _verdicts(rows: Sequence[Row], regrade: bool) -> Iterator[dict[str, Any]]:
         if regrade or row.score is None:
             yield next(graded)
         else:
-            extracted = row.answer[:SHOWN] if row.answer and not row.no_answer else None
-            yield {"score": row.score, "extracted": extracted, "no_answer": row.no_answer, "reader": "published"}
+            yield {"score": row.score, "extracted": row.extracted, "no_answer": row.no_answer, "reader": "published"}
 
 
 def _line(row: Row, verdict: dict[str, Any], repeat: int, metric: str) -> dict[str, Any]:
@@ -178,6 +187,8 @@ def _write(
     own = dict(at.settings)
     told = {"model.name": at.model, "task.name": at.task, "series": at.series, "budget": at.budget, "wait": at.wait, **own}
     source = {"format": settings["format"], "files": cell.sources, "regraded": regraded, "notes": cell.notes}
+    source |= {key: chosen for key, (chosen, _) in cell.taken.items()}
+    source |= {"left_out": {key: others for key, (_, others) in cell.taken.items() if others}}
     identity = {
         "cell_id": "-".join(re.sub(r"[^\w.+]+", "_", name) for name in (at.model, at.task, at.series)) + f"-{cell.key}",
         "job": number,

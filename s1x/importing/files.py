@@ -10,6 +10,7 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,13 @@ def paths(named: str | Sequence[str], format: str) -> list[Path]:
 
 
 def _inside(directory: Path, format: str) -> list[Path]:
-    return sorted({path for pattern in KINDS[format] for path in directory.rglob(pattern) if path.is_file()})
+    kinds = KINDS[format]
+    return sorted(path for path in directory.rglob("*") if any(fnmatch(path.name.lower(), k) for k in kinds) and path.is_file())
 
 
 def stem(path: Path) -> str:
     """The file's name without the endings that say how it is written."""
-    while path.suffix in (*SUFFIXES, ".gz", ".eval"):
+    while path.suffix.lower() in (*SUFFIXES, ".gz", ".eval"):
         path = path.with_suffix("")
     return path.name
 
@@ -64,20 +66,21 @@ def rows(path: Path) -> Placed:
 
     Raises SettingError that names file and line where it is damaged or no such file, before the row is given.
     """
-    name = path.with_suffix("") if path.suffix == ".gz" else path
+    zipped = path.suffix.lower() == ".gz"
+    kind = (path.with_suffix("") if zipped else path).suffix.lower()
     readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
-    if name.suffix not in readers or path.suffix == ".gz" and name.suffix == ".parquet":
+    if kind not in readers or zipped and kind == ".parquet":
         raise SettingError(f"import.files={path}: must end in {', '.join(SUFFIXES)}, or in one of the first four and .gz")
     empty = True
     try:
-        for where, row in readers[name.suffix](path):
+        for where, row in readers[kind](path):
             if not isinstance(row, dict):
                 raise ValueError(f"{where} is {type(row).__name__}, not an object of columns and values")
             empty = False
             yield f"{path}: {where}", row
     except SettingError:
         raise
-    except (ValueError, OSError, EOFError, zlib.error, csv.Error, RecursionError) as error:  # ValueError: JSON, Arrow
+    except (ValueError, OSError, EOFError, zlib.error, csv.Error) as error:  # ValueError: JSON, Arrow
         raise SettingError(f"import.files={path}: {str(error) or type(error).__name__}") from error
     if empty:
         raise SettingError(f"import.files={path}: the file holds no rows")
@@ -85,7 +88,7 @@ def rows(path: Path) -> Placed:
 
 def _text(path: Path) -> str:
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        data = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"is no whole gzip file ({error})") from error
     try:
@@ -102,11 +105,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
         return
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {number} is not JSON ({error.msg} at column {error.colno})") from None
-            yield f"line {number}", row
+            yield f"line {number}", parsed(line, f"line {number}")
 
 
 def _json(path: Path) -> Iterator[tuple[str, Any]]:
@@ -114,20 +113,32 @@ def _json(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _list(text: str) -> Iterator[tuple[str, Any]]:
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno} is not JSON ({error.msg} at column {error.colno})") from None
+    found = parsed(text)
     if not isinstance(found, list):
         raise ValueError("must hold one list of objects")
     return ((f"entry {number}", row) for number, row in enumerate(found, start=1))
 
 
+def parsed(text: str, where: str | None = None) -> Any:
+    """JSON. Raises ValueError with a sentence where it is none, or none that Python can hold; where: None for a whole file."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where or f'line {error.lineno}'} is not JSON ({error.msg} at column {error.colno})") from None
+    except RecursionError:
+        raise ValueError(f"{where or 'the file'} has objects or lists nested too deeply to be read") from None
+    except ValueError:  # of thousands of digits
+        raise ValueError(f"{where or 'the file'} has a number of too many digits to be read") from None
+
+
 def _csv(path: Path) -> Iterator[tuple[str, Any]]:
     csv.field_size_limit(sys.maxsize)  # whole traces
-    between = "\t" if ".tsv" in path.suffixes[-2:] else ","
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=between, strict=True)
-    titles = reader.fieldnames or []
+    text = _text(path)
+    header = text.partition("\n")[0]
+    between = "\t" if ".tsv" in path.name.lower() else max(",;", key=header.count)  # ; where the comma is decimal
+    blanks = f"{between} " in header
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=between, skipinitialspace=blanks, strict=True)
+    titles = reader.fieldnames = [title.strip() for title in reader.fieldnames or []]
     if twice := next((title for title in titles if titles.count(title) > 1), None):
         raise ValueError(f"line 1 names the column {twice!r} twice")
     for row in reader:

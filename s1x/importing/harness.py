@@ -7,7 +7,6 @@ their `filter` and `metrics`; before, a document has one line for each filter, i
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import Any
 
 from ..errors import SettingError
 from . import files
-from .rows import Read, Row, named, point
+from .rows import Read, Row, named, point, question, taken
 
 OWN = (
     "doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics", "doc_hash", "prompt_hash",
@@ -38,17 +37,20 @@ def read(path: Path, settings: Mapping[str, Any]) -> Read:
             raise SettingError(
                 f"{where} has no {missing[0]}, so it is none of lm-eval's samples; import.format=table is for other tables"
             )
+        if wrong := [key for key in ("resps", "filtered_resps") if not isinstance(line[key], list)]:
+            raise SettingError(f"{where}: {wrong[0]}={str(line[wrong[0]])[:80]}: must be a list, as lm-eval writes it")
     task, date, results = _beside(path)
-    metrics = results.get("results", {}).get(task, {})
+    metrics = (results.get("results") or {}).get(task, {})
     filters = [_filter(lines, metrics) for lines in _by_document([line for _, line in placed])]
     chosen = settings["filter"] or filters[0]
     if chosen not in filters:
         raise SettingError(f"import.filter={chosen}: {path} has {', '.join(dict.fromkeys(filters))}")
     placed = [one for one, name in zip(placed, filters, strict=True) if name == chosen]
-    metric = settings["metric"] or _metrics(placed[0][1])[0]
+    metrics_there = _metrics(placed[0][1])
+    metric = settings["metric"] or metrics_there[0]
     said = {"model": _model(path, results), "task": task} | _settings(task, date, results) | named(path, settings["names"])
     rows = [row for where, line in placed for row in _rows(where, line, metric, said, settings)]
-    read = Read(path, rows, metric)
+    read = Read(path, rows, metric, taken={"filter": taken(chosen, filters), "metric": taken(metric, metrics_there)})
     told, scores = metrics.get(f"{metric},{chosen}"), [row.score for row in rows]
     if isinstance(told, int | float) and None not in scores and abs(told - sum(scores) / len(scores)) > 1e-9:
         read.notes.append(f"{path}: its results file says {metric} {told:.6g}, its samples {sum(scores) / len(scores):.6g}")
@@ -66,19 +68,28 @@ def _beside(path: Path) -> tuple[str, str | None, dict[str, Any]]:
         beside = [path.parent / "results.json"]
     results = next((found for found in map(_json, beside) if found), {})
     if date is None:  # the name begins with the model's arguments
-        known = [key for key in results.get("results", {}) if name.endswith(f"_{key}")]
+        known = [key for key in results.get("results") or {} if name.endswith(f"_{key}")]
         task = max(known, key=len, default=task)
     return task, date, results
 
 
 def _json(path: Path) -> dict[str, Any]:
+    """A results file; {} where there is none. Raises SettingError where it is not as lm-eval writes it."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = files.parsed(path.read_text(encoding="utf-8"), "it")
+        if not isinstance(found, dict):
+            return {}
+        told = found.get("results") or {}
+        nested = [(key, found.get(key) or {}) for key in ("results", "config", "n-shot")]
+        nested += [(f"results.{task}", measures) for task, measures in told.items()] if isinstance(told, dict) else []
+        if wrong := [(key, value) for key, value in nested if not isinstance(value, dict)]:
+            key, value = wrong[0]
+            raise ValueError(f"{key}={str(value)[:80]}: must be an object, as lm-eval writes it")
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SettingError(f"import.files: {path}, which belongs to the samples beside it, cannot be read ({error})") from error
-    return found if isinstance(found, dict) and isinstance(found.get("results", {}), dict) else {}
+    return found
 
 
 def _by_document(lines: list[dict[str, Any]]) -> list[tuple[dict[str, Any], int]]:
@@ -105,7 +116,7 @@ def _metrics(line: Mapping[str, Any]) -> list[str]:
     """Names of the line's metrics that are numbers, the task's first one first."""
     listed = line.get("metrics")
     names = listed if isinstance(listed, list) else [key for key in line if key not in OWN]
-    return [name for name in names if isinstance(line.get(name), int | float)] or ["exact_match"]
+    return [name for name in names if isinstance(name, str) and isinstance(line.get(name), int | float)] or ["exact_match"]
 
 
 def _model(path: Path, results: Mapping[str, Any]) -> str | None:
@@ -115,9 +126,9 @@ def _model(path: Path, results: Mapping[str, Any]) -> str | None:
     if isinstance(arguments, Mapping):
         named = arguments.get("pretrained") or arguments.get("model")
     else:
-        match = _MODEL.search(arguments or "")
+        match = _MODEL.search(str(arguments or ""))
         named = match[1] if match else None
-    directory = path.absolute().parent.name.rpartition("__")[2] or None
+    directory = path.absolute().parent.name.replace("__", "/")
     return results.get("model_name") or named or config.get("model") or directory
 
 
@@ -139,7 +150,7 @@ def _rows(where: str, line: dict[str, Any], metric: str, said: Mapping[str, Any]
     common = {
         "where": where,
         "point": point(said, settings, where),
-        "question": line["doc_id"],
+        "question": question(line["doc_id"], "doc_id", where),
         "target": str(line["target"]),
         "more": {key: value for key, value in line.items() if key not in ("doc_id", "target")} | {"metrics": _metrics(line)},
     }
@@ -151,7 +162,7 @@ def _rows(where: str, line: dict[str, Any], metric: str, said: Mapping[str, Any]
         return [Row(**common, sample=at, score=score, answer=text, text=text) for at, text in enumerate(texts)]
     score = line.get(metric)
     if not isinstance(score, int | float) or not 0 <= score <= 1:
-        others = [name for name in _metrics(line) if name != metric and 0 <= line.get(name, -1) <= 1]
+        others = [name for name in _metrics(line) if name != metric and 0 <= (line.get(name) or 0) <= 1 and name in line]
         hint = f"choose {' or '.join(others)}" if others else "import.regrade=true grades the texts"
         raise SettingError(f"import.metric={metric}: {where}: {metric}={score} is no score from 0 to 1; {hint}")
     no_answer = answer in NO_ANSWER if answer is not None else None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError
-from .rows import Read, Row, named, point
+from .rows import Read, Row, named, point, question, taken
 
 THINKING = "reasoning"
 
@@ -51,7 +51,7 @@ def read(path: Path, settings: Mapping[str, Any]) -> Read:
         rows.append(_row(where, sample, score, value, log.eval.model, point(said, settings, where)))
     if not rows:
         raise SettingError(f"import.files={path}: holds no sample with a score (the log's status is {log.status})")
-    found = Read(path, rows, scorer)
+    found = Read(path, rows, scorer, taken={"metric": taken(scorer, _scorers(samples))})
     if left := len(samples) - len(rows):
         found.notes.append(f"{path}: {left} of {len(samples)} samples have no score (an error, or not scored) and are left out")
     if log.status != "success":
@@ -67,11 +67,15 @@ def _installed() -> bool:
 
 
 def _scorer(path: Path, log: Any, samples: list[Any], wanted: str | None) -> str:
-    names = list(dict.fromkeys(name for sample in samples for name in sample.scores or {}))
+    names = _scorers(samples)
     if wanted and wanted not in names:
         raise SettingError(f"import.metric={wanted}: {path} has the scorers {', '.join(names) or '(none)'}")
     first = log.results.scores[0].name if log.results and log.results.scores else None
     return wanted or (first if first in names else next(iter(names), "score"))
+
+
+def _scorers(samples: list[Any]) -> list[str]:
+    return list(dict.fromkeys(name for sample in samples for name in sample.scores or {}))
 
 
 def _settings(log: Any) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def _row(where: str, sample: Any, score: Any, value: float, model: str, cell: An
     return Row(
         where=where,
         point=cell,
-        question=sample.id,
+        question=question(sample.id, "id", where),
         sample=sample.epoch,
         score=value,
         answer=score.answer if score.answer is not None else sample.output.completion,

@@ -31,7 +31,9 @@ def read(settings: Mapping[str, Any]) -> list[Found]:
 def _read(settings: str, known: tuple[tuple[Path, Path, int, int], ...]) -> list[Found]:
     """`known`: which files, and in which state: what was read of others is of no use."""
     typed = json.loads(settings)
-    return part([FORMATS[typed["format"]](path, typed) for path, *_ in known], typed)
+    reads = [FORMATS[typed["format"]](path, typed) for path, *_ in known]
+    table.check(reads, typed)
+    return part(reads, typed)
 
 
 def _check(settings: Mapping[str, Any]) -> None:

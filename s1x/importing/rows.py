@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +13,15 @@ from ..files import check_name
 from .files import stem
 
 POINT = ("model", "task", "series", "budget", "wait")  # what every cell has, beside settings of its own
+SHOWN = 200  # characters of an answer
+_WHOLE = re.compile(r"(0|-?[1-9][0-9]{0,999})(?:\.0)?")  # Python reads no number of 5,000 digits
 _FIELD = re.compile(r"\{(\w*)\}")
 
 
 class Point(NamedTuple):
-    """What parts cells. `budget`: most thinking tokens that were allowed; `wait`: how often the end of thinking was ignored."""
+    """What parts cells. `budget`: most thinking tokens that were allowed; `wait`: how often the end of thinking was ignored.
+
+    Model and task are whole names, with owner or directory, until all of them are known (see `shortened`)."""
 
     model: str
     task: str
@@ -47,15 +51,29 @@ class Row:
     path_tokens: int | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def extracted(self) -> str | None:
+        """The published answer, as lines show it and votes compare it."""
+        return self.answer[:SHOWN] if self.answer and not self.no_answer else None
+
 
 @dataclass
 class Read:
-    """What one file says. `metric`: what its score is called; `notes`: sentences about what is not whole."""
+    """What one file says. `metric`: what its score is called; `notes`: sentences about what is not whole; `grades`: of a table,
+    each published grade as it is compared, and as the file says it; `taken`: of a harness, by setting, (what was
+    taken of what the file holds, what was left out)."""
 
     path: Path
     rows: list[Row]
     metric: str = "correct"
     notes: list[str] = field(default_factory=list)
+    grades: dict[str | float, str] = field(default_factory=dict)
+    taken: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+
+
+def taken(chosen: str, there: Iterable[str]) -> tuple[str, list[str]]:
+    """For `Read.taken`."""
+    return chosen, [name for name in dict.fromkeys(there) if name != chosen]
 
 
 def named(path: Path, template: str | None) -> dict[str, str]:
@@ -97,10 +115,10 @@ def point(said: Mapping[str, Any], settings: Mapping[str, Any], where: str) -> P
                 f"import.{key}: nothing says of which {key} {where} is; add import.{key}=NAME, a column "
                 f"(import.columns.{key}=...) or {{{key}}} in import.names"
             )
-    names = {key: short(str(said[key])) for key in ("model", "task")}
+    names = {key: str(said[key]).rstrip("/") for key in ("model", "task")}
     names["series"] = str(said.get("series", names["model"]))
     for key, name in names.items():
-        check_name(f"import.{key}", name)
+        check_name(f"import.{key}", name if key == "series" and key in said else short(name))
     counts = {key: whole(said.get(key), key, where) for key in ("budget", "wait")}
     own = tuple((key, _plain(value)) for key, value in said.items() if key not in POINT)
     return Point(**names, **counts, settings=own)
@@ -109,6 +127,33 @@ def point(said: Mapping[str, Any], settings: Mapping[str, Any], where: str) -> P
 def short(name: str) -> str:
     """A model or task without the owner or directory before it: names stand in tables and file names."""
     return name.rstrip("/").rpartition("/")[2]
+
+
+def shortened(points: set[Point]) -> dict[Point, Point]:
+    """The points as cells are called: models and tasks by their short names, with as much of what stands before them as tells
+    orgA/m and orgB/m apart. m alone is the only owner's, where there is one."""
+    models, tasks = (_apart(key, {getattr(at, key) for at in points}) for key in ("model", "task"))
+    return {
+        at: at._replace(
+            model=models[at.model],
+            task=tasks[at.task].replace("/", "__"),  # it becomes part of file names
+            series=models[at.model] if at.series == at.model else at.series,
+        )
+        for at in points
+    }
+
+
+def _apart(key: str, names: Iterable[str]) -> dict[str, str]:
+    called = {}
+    for name in names:
+        parts = name.split("/")
+        others = [other.split("/") for other in names if other != name and "/" in other and short(other) == short(name)]
+        depth = 1
+        while "/" in name and depth < len(parts) and any(other[-depth:] == parts[-depth:] for other in others):
+            depth += 1
+        called[name] = "/".join(parts[-depth:])
+        check_name(f"import.{key}", called[name])
+    return called
 
 
 def whole(value: Any, what: str, where: str) -> int | None:
@@ -126,11 +171,20 @@ def whole(value: Any, what: str, where: str) -> int | None:
         raise SettingError(f"{where}: {what}={str(value)[:80]}: must be a whole number, 0 or more, or empty") from None
 
 
+def question(value: Any, what: str, where: str) -> str | int | float:
+    """A question's id. SettingError for what is none: nothing, an object, true."""
+    found = identifier(value)
+    if isinstance(found, bool) or not isinstance(found, str | int | float) or found != found:
+        raise SettingError(f"{where}: {what}={str(value)[:80]}: must say which question it is, by text or a number")
+    return found
+
+
 def identifier(value: Any) -> Any:
-    """A question's id: text that is a whole number is one, so that a CSV and a JSONL are about the same questions."""
+    """An id as it is compared: text that is a whole number is one, so that a CSV, also with the 1.0 that pandas writes, and a
+    JSONL are about the same questions."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return int(value) if isinstance(value, str) and value.isdecimal() and str(int(value)) == value else value
+    return int(match[1]) if isinstance(value, str) and (match := _WHOLE.fullmatch(value)) else value
 
 
 def _plain(value: Any) -> Any:

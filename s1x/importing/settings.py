@@ -59,4 +59,4 @@ def check_import(typed: dict[str, Any]) -> None:
 
     found = read(typed)
     for cell in found if typed["votes"] else ():
-        pools.check(cell.rows)
+        pools.check(cell.rows, typed["regrade"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError
 from . import files
-from .rows import Read, Row, identifier, named, point, whole
+from .rows import Read, Row, identifier, named, point, question, whole
 
 TOKENS = ("thinking_tokens", "answer_tokens", "path_tokens")
 PARTS = ("model", "task", "series", "budget", "wait")
@@ -29,7 +30,29 @@ def read(path: Path, settings: Mapping[str, Any]) -> Read:
     if settings["regrade"] and not {"answer", "target"} <= columns.keys():
         _refuse(path, placed[0][1], "answer", "and one for target: import.regrade=true compares the two")
     fields = named(path, settings["names"])
-    return Read(path, [_row(where, row, columns, fields, settings) for where, row in placed])
+    read = [_row(where, row, columns, fields, settings) for where, row in placed]
+    grades = [_get(row, columns["correct"]) for _, row in placed] if "correct" in columns else []
+    return Read(path, read, grades={_grade(grade): str(grade)[:80] for grade in grades})
+
+
+def check(reads: Sequence[Read], settings: Mapping[str, Any]) -> None:
+    """What is right must be found: a value that is spelt in another way than the rows' would make all of them wrong.
+
+    Raises SettingError where a value of `import.right` is in no row of all files. That nothing says `import.no_answer` may well
+    be so, where a model always answers: then it is a note.
+    """
+    held = {grade: said for read in reads for grade, said in read.grades.items()}
+    listed = [said[:40] for said in held.values()]
+    there = ", ".join(listed[:8] + (["..."] if len(listed) > 8 else [])) or "no grades"
+    for key in ("right", "no_answer"):
+        for value in _listed(settings[key]):
+            if _grade(value) in held:
+                continue
+            if key == "right":
+                raise SettingError(
+                    f"import.right={value}: is the grade of no row; must be among those of the files, which hold {there}"
+                )
+            reads[0].notes.append(f"import.no_answer={value}: is the grade of no row; the files hold {there}")
 
 
 def _columns(path: Path, rows: list[dict[str, Any]], settings: Mapping[str, Any]) -> dict[str, str]:
@@ -67,29 +90,30 @@ def _get(row: Any, name: str, default: Any = None) -> Any:
 
 def _row(where: str, row: dict[str, Any], columns: Mapping[str, str], fields: Mapping[str, str], settings: Mapping) -> Row:
     said = {role: _get(row, name) for role, name in columns.items()}
-    question = identifier(said["question"])
-    if question is None or question != question or not isinstance(question, str | int | float):
-        raise SettingError(f"{where}: {columns['question']}={question}: must say which question it is, by text or a number")
+    which = question(said["question"], columns["question"], where)
     parts = {role: said.get(role) for role in PARTS} | {
         name: said[role] for role, name in columns.items() if role.startswith("setting ")
     }
     score, no_answer = None, None
     if "correct" in columns:
         score, no_answer = _score(said["correct"], f"{where}: {columns['correct']}", settings)
-    if "sample" in columns and said["sample"] is None:
-        raise SettingError(f"{where}: {columns['sample']} is empty: it must tell the samples of a question apart")
+    if "sample" in columns and (said["sample"] is None or not isinstance(said["sample"], str | int | float)):
+        told = " is empty" if said["sample"] is None else f"={str(said['sample'])[:80]}"
+        raise SettingError(
+            f"{where}: {columns['sample']}{told}: must tell the samples of a question apart, by text or a number"
+        )
     text = _text(said.get("answer"))
     return Row(
         where=where,
         point=point(parts | fields, settings, where),
-        question=question,
+        question=which,
         sample=identifier(said.get("sample")),
         score=score,
         answer=text,
         text=text,
         thinking=_text(said.get("thinking")),
         target=_text(said.get("target")),
-        asked=_text(said.get("text")) or str(question),
+        asked=_text(said.get("text")) or str(which),
         no_answer=no_answer,
         **{role: whole(said.get(role), columns.get(role, role), where) for role in TOKENS},
     )
@@ -100,10 +124,10 @@ def _score(value: Any, where: str, settings: Mapping[str, Any]) -> tuple[float, 
 
     With `import.right` typed, its values are right and all others wrong; those of `import.no_answer` are wrong and no answer.
     """
-    right, none = (_values(settings[key]) for key in ("right", "no_answer"))
+    right, none = ({_grade(typed) for typed in _listed(settings[key])} for key in ("right", "no_answer"))
     if value is None or value != value:
         raise SettingError(f"{where} is empty: each row needs its grade")
-    said = str(value).lower() if isinstance(value, bool) else str(value)
+    said = _grade(value)
     no_answer = said in none if none else None
     if right:
         return float(said in right), no_answer
@@ -111,19 +135,28 @@ def _score(value: Any, where: str, settings: Mapping[str, Any]) -> tuple[float, 
         return 0.0, True
     try:
         score = float(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         score = WORDS.get(str(value).strip().lower(), -1.0)
     if not 0 <= score <= 1:
-        raise SettingError(
-            f"{where}={str(value)[:80]}: must be true or false, or a number from 0 to 1; where grades are words or letters, "
-            "name those that are right: import.right=[A]"
-        )
+        hint = "where grades are words or letters, name those that are right: import.right=[A]"
+        if 1 < score <= 100:
+            hint = "percentages are to be divided by 100, or, where 100 is right and all else wrong: import.right=100"
+        raise SettingError(f"{where}={str(value)[:80]}: must be true or false, or a number from 0 to 1; {hint}")
     return score, no_answer
 
 
-def _values(typed: Any) -> set[str]:
-    listed = typed if isinstance(typed, list) else [] if typed is None else [typed]
-    return {str(value).lower() if isinstance(value, bool) else str(value) for value in listed}
+def _listed(typed: Any) -> list[Any]:
+    return typed if isinstance(typed, list) else [] if typed is None else [typed]
+
+
+def _grade(value: Any) -> str | float:
+    """A grade as it is compared: True, true and TRUE are one, as are 1, 1.0 and the "1.0" of a CSV."""
+    said = str(value).strip().lower()
+    try:
+        number = float(said)
+    except ValueError:
+        return said
+    return number if math.isfinite(number) else said
 
 
 def _text(value: Any) -> str | None:

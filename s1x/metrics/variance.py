@@ -43,7 +43,7 @@ def variance_split(means: np.ndarray, samples: np.ndarray, within: np.ndarray) -
     }
 
 
-def of_right(right: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What `variance_split` takes, of questions with `right` right ones among `samples` samples."""
+def of_right(right: np.ndarray, samples: int | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `variance_split` takes, of questions with `right` right ones among `samples` samples (of each, or of all)."""
     means = right / samples
-    return means, np.full(len(means), samples), means * (1 - means) * samples / max(samples - 1, 1)
+    return means, np.full(len(means), samples), means * (1 - means) * samples / np.maximum(samples - 1, 1)

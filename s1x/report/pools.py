@@ -20,13 +20,15 @@ def pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
     log-probabilities (reward_best rewards); weighted, shortest, bayes and wrong_longer are of whole pools. maj and pass are
     expectations over all subsets of k samples; with compat="s1" those of the first k. gpass_half and gpass_all are G-Pass@k at
     the thresholds 1/2 and 1. wrong_longer: mean thinking tokens of a line's wrong samples less those of its right ones, over
-    the lines that have both (arXiv 2502.12215). Pools whose sizes differ from question to question, or whose samples are no
-    draws alike, are left out.
+    the lines that have both (arXiv 2502.12215). Pools whose samples are no draws alike are left out, and so are
+    those whose sizes differ from question to question, as adaptive methods stop when they are sure; of imported ones, of which
+    samples are missing, k ends where all questions have so many, and nothing is of whole pools.
     """
     first = "first_" if compat == "s1" else ""
     rows = []
     for cell, sizes in ((cell, sizes) for cell in cells if (sizes := _sizes(cell))):
-        n, right = sizes[-1], _right(cell)
+        all_n, right = _drawn(cell), _right(cell)
+        n = max(all_n) if min(all_n) == max(all_n) else None
         for k in sizes:
             picked = {
                 name: [votes.get(f"{first}{name}" if name in ("maj", "pass") else name, {}).get(str(k)) for votes in cell.votes]
@@ -37,9 +39,9 @@ def pools(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
                 for name in ("weighted", "shortest", "reward_weighted")
             }
             picked |= {
-                "gpass_half": [voting.expected_gpass_at_k(n, c, k, 0.5) for c in right],
-                "gpass_all": [voting.expected_gpass_at_k(n, c, k, 1) for c in right],
-                "mgpass": [voting.expected_mgpass_at_k(n, c, k) for c in right],
+                "gpass_half": [voting.expected_gpass_at_k(m, c, k, 0.5) for m, c in zip(all_n, right, strict=True)],
+                "gpass_all": [voting.expected_gpass_at_k(m, c, k, 1) for m, c in zip(all_n, right, strict=True)],
+                "mgpass": [voting.expected_mgpass_at_k(m, c, k) for m, c in zip(all_n, right, strict=True)],
             }
             bayes = voting.bayes_at_n(right, n) if k == n else None
             longer = _wrong_longer(cell) if k == n else None
@@ -52,8 +54,8 @@ def variances(cells: list[Cell]) -> list[dict[str, Any]]:
     pools, or repeats. Of a pool it is the accuracy of its single samples that is split, not that of its vote."""
     rows = []
     for cell in cells:
-        if sizes := _sizes(cell):
-            split = variance_split(*of_right(np.array(_right(cell)), sizes[-1]))
+        if _sizes(cell):
+            split = variance_split(*of_right(np.array(_right(cell)), np.array(_drawn(cell))))
         else:
             split = None if cell.votes else variance_split(cell.scores, cell.samples, cell.within)
         if split:
@@ -62,14 +64,20 @@ def variances(cells: list[Cell]) -> list[dict[str, Any]]:
 
 
 def _sizes(cell: Cell) -> list[int]:
-    """Numbers of samples that were voted with, when those are the same for all questions."""
-    sizes = {tuple(votes.get("maj", ())) for votes in cell.votes}
-    return sorted(map(int, sizes.pop())) if len(sizes) == 1 else []
+    """Numbers of samples that were voted with for every question; none where those differ and the cell is our own."""
+    sizes = {frozenset(votes.get("maj", ())) for votes in cell.votes}
+    alike = len(sizes) == 1 or bool(sizes) and bool(cell.record.get("source"))
+    return sorted(map(int, frozenset.intersection(*sizes))) if alike else []
+
+
+def _drawn(cell: Cell) -> list[int]:
+    """Of each line's pool how many samples there are."""
+    return [max(map(int, votes["pass"])) for votes in cell.votes]
 
 
 def _right(cell: Cell) -> list[int]:
     """Of each line's pool how many samples are right: pass@1 is their share."""
-    return [round(votes["pass"]["1"] * max(map(int, votes["pass"]))) for votes in cell.votes]
+    return [round(votes["pass"]["1"] * n) for votes, n in zip(cell.votes, _drawn(cell), strict=True)]
 
 
 def _wrong_longer(cell: Cell) -> dict[str, Any] | None:

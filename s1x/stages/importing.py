@@ -30,10 +30,9 @@ def run(cfg: DictConfig) -> None:
     for note in dict.fromkeys(note for cell in found for note in cell.notes):
         log.warning(note)
     for number, cell in enumerate(found, start=1):
-        said = ", ".join(
-            f"{key} {value}" for key, value in zip(cell.point._fields, cell.point) if key != "settings" and value is not None
-        )
-        log.info(f"[{number}/{len(found)}] {len(cell.rows):,} answers  {said}")
+        at = zip(cell.point._fields, cell.point)
+        said = [f"{key} {value}" for key, value in at if key != "settings" and value is not None]
+        log.info(f"[{number}/{len(found)}] {len(cell.rows):,} answers  {', '.join(filter(None, [*said, cell.choice]))}")
     if cfg.plan:
         return
     job = Cell.of_job(cfg)

@@ -69,6 +69,30 @@ def test_version_0_4_0(tmp_path):
         read(settings(**typed, filter="loose"))
 
 
+def test_of_several_filters_it_is_said_which_was_taken(command, tmp_path):
+    """As lm-eval writes GSM8K: two lines for each document, and here two metrics on each."""
+    names = {"strict-match": 0.0, "flexible-extract": 1.0}
+    lines = [
+        old(doc, True) | {"filter": name, "metrics": ["exact_match", "f1"], "exact_match": score, "f1": 0.5}
+        for name, score in names.items()
+        for doc in range(3)
+    ]
+    jsonl(tmp_path / "samples_gsm8k.jsonl", lines)
+    typed = {"format": "lm_eval", "files": str(tmp_path / "samples_gsm8k.jsonl"), "model": "m"}
+    arguments = [f"import.{key}={value}" for key, value in typed.items()]
+    assert command("stage=import", *arguments, "plan=true") == (0, "")
+    told = " ".join(command.out.split())
+    assert (
+        "filter strict-match (not flexible-extract: import.filter chooses), metric exact_match (not f1: import.metric" in told
+    )
+    ((record, _),) = imported(tmp_path / "out", **typed, filter="flexible-extract")
+    source = record["source"]
+    assert (source["filter"], source["metric"], record["accuracy"]) == ("flexible-extract", "exact_match", 1.0)
+    assert source["left_out"] == {"filter": ["strict-match"], "metric": ["f1"]}
+    jsonl(tmp_path / "samples_gsm8k.jsonl", [{k: v for k, v in line.items() if k != "f1"} for line in lines[:3]])
+    assert command("stage=import", *arguments, "plan=true") == (0, "") and "chooses" not in command.out
+
+
 def test_a_file_of_another_run_is_noticed(tmp_path):
     """The results beside it say another accuracy: said, and kept in the cell."""
     date = "2024-06-30T12-00-00.123456"
@@ -89,6 +113,12 @@ def test_a_file_of_another_run_is_noticed(tmp_path):
         ({"exact_match": None}, {}, "import.regrade=true grades the texts"),
         ({"resps": [[["-1.5", "False"]]]}, {"regrade": True}, "line 2 holds no text"),
         ({}, {"metric": "f1"}, "import.metric=f1"),
+        ({"exact_match": None}, {"metric": "f1"}, "import.metric=f1"),
+        ({"doc_id": {"a": 1}}, {}, "line 2: doc_id={'a': 1}: must say which question it is"),
+        ({"doc_id": None}, {}, "line 2: doc_id=None: must say which question it is"),
+        ({"doc_id": True}, {}, "line 2: doc_id=True: must say which question it is"),
+        ({"resps": {"a": 1}}, {}, "line 2: resps={'a': 1}: must be a list"),
+        ({"filtered_resps": None}, {}, "line 2: filtered_resps=None: must be a list"),
         ({}, {"right": "A"}, "import.right=A: is for import.format=table alone"),
         ({}, {"columns": {"question": "doc_id"}}, "is for import.format=table"),
     ],
@@ -98,6 +128,33 @@ def test_what_cannot_be_scored_is_a_sentence(tmp_path, change, typed, said):
     with pytest.raises(SettingError) as error:
         read(settings(format="lm_eval", files=str(tmp_path / "samples_t.jsonl"), model="m", **typed))
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        ('{"config": "x"}', "(config=x: must be an object, as lm-eval writes it)"),
+        ('{"results": {"t": [1]}}', "(results.t=[1]: must be an object"),
+        ('{"results": [1]}', "(results=[1]: must be an object"),
+        ('{"n-shot": 5}', "(n-shot=5: must be an object"),
+        ("[" * 5000, "(it has objects or lists nested too deeply to be read)"),
+        ("{", "(it is not JSON"),
+    ],
+)
+def test_a_results_file_of_another_shape_is_a_sentence(tmp_path, results, said):
+    jsonl(tmp_path / "samples_t.jsonl", [old(0, True)])
+    (tmp_path / "results.json").write_text(results)
+    with pytest.raises(SettingError) as error:
+        read(settings(format="lm_eval", files=str(tmp_path / "samples_t.jsonl"), model="m"))
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("results", [{"config": {"model_args": 5}}, {"results": None, "config": None}, []])
+def test_a_results_file_that_says_little_is_no_fault(tmp_path, results):
+    jsonl(tmp_path / "org__m" / "samples_t.jsonl", [old(0, True)])
+    (tmp_path / "org__m" / "results.json").write_text(json.dumps(results))
+    ((record, _),) = imported(tmp_path / "out", format="lm_eval", files=str(tmp_path / "org__m"))
+    assert record["model"] == "m"
 
 
 def test_repeats_become_samples_where_they_are_graded_here(tmp_path):

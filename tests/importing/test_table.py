@@ -40,6 +40,24 @@ def test_every_kind_of_file_says_the_same(tmp_path, name):
     assert len(record["source"]["files"][0]["sha256"]) == 64
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "question;answer;correct\n1;a, b;1\n"),
+        ("a.csv", 'question, answer, correct \n1, "a, b", 1\n'),
+        ("a.CSV", 'question,answer,correct\n1,"a, b",1\n'),
+        ("a.Tsv", "question\tanswer\tcorrect\r\n1\ta, b\t1\r\n"),
+        ("a.JSONL", '{"question": 1, "answer": "a, b", "correct": 1}\n'),
+    ],
+)
+def test_tables_as_other_programs_write_them(tmp_path, name, text):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_text(text, newline="")
+    for files in ("in", f"in/{name}"):
+        ((record, (line,)),) = imported(tmp_path / "out", format="table", files=files, names="{model}", task="t")
+        assert (record["model"], line["doc_id"], line["extracted"], line["score"]) == ("a", 1, "a, b", 1)
+
+
 def test_file_names_and_columns_part_cells(command, tmp_path):
     for budget, shift in ((64, 0), (128, 1)):
         answers = [
@@ -103,6 +121,72 @@ def test_without_a_grade_answers_are_graded_here(tmp_path):
     assert [line["published"] for line in lines] == [0, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("text", "id"),
+    [
+        ("1.0", 1), ("12", 12), ("-3.0", -3), ("0.0", 0), ("1.5", "1.5"), ("01", "01"), ("1.00", "1.00"), ("1e3", "1e3"),
+        ("٣", "٣"), ("7" * 5000, "7" * 5000),
+    ],
+)  # fmt: skip
+def test_an_id_is_a_number_where_its_text_is_one(tmp_path, text, id):
+    """A CSV of pandas says 1.0 where a JSONL says 1; what is not written so is a name."""
+    table(tmp_path / "a.csv", [{"question": text, "correct": 1, **OF}])
+    ((_, (line,)),) = imported(tmp_path / "out", format="table", files="a.csv")
+    assert line["doc_id"] == id and type(line["doc_id"]) is type(id)
+
+
+@pytest.mark.parametrize(
+    ("name", "grades", "typed"),
+    [
+        ("a.csv", ["True", "False"], {"right": True}),  # Hydra's, of import.right=True
+        ("a.csv", ["True", "False"], {"right": "TRUE"}),
+        ("a.jsonl", [1.0, 0.0], {"right": 1}),
+        ("a.csv", ["1.0", "0.0"], {"right": [1], "no_answer": 0}),
+        ("a.jsonl", [" Correct", "wrong"], {"right": ["correct"]}),
+    ],
+)
+def test_grades_are_compared_without_regard_to_how_they_are_spelt(tmp_path, name, grades, typed):
+    write = jsonl if name == "a.jsonl" else table
+    write(tmp_path / name, [{"question": at, "correct": grade, **OF} for at, grade in enumerate(grades)])
+    ((record, lines),) = imported(tmp_path / "out", format="table", files=name, **typed)
+    assert [line["score"] for line in lines] == [1, 0] and record["source"]["notes"] == []
+    assert record["no_answer_rate"] == (0.5 if "no_answer" in typed else None)
+
+
+def test_a_grade_that_is_in_no_row_is_said(tmp_path):
+    """What is right must be in a row of one of the files; that a model always answered is a note."""
+    for name, grades in (("a.jsonl", "AC"), ("b.jsonl", "CC")):
+        jsonl(tmp_path / name, [{"question": at, "correct": grade, **OF, "model": name} for at, grade in enumerate(grades)])
+    found = imported(tmp_path / "out", format="table", files=["a.jsonl", "b.jsonl"], right="a", no_answer="X")
+    assert [record["accuracy"] for record, _ in found] == [0.5, 0]
+    assert found[0][0]["source"]["notes"] == ["import.no_answer=X: is the grade of no row; the files hold A, C"]
+    for right in ("A", ["C", "A"]):
+        with pytest.raises(SettingError, match=r"^import.right=A: is the grade of no row; .*, which hold C$"):
+            read(settings(format="table", files="b.jsonl", right=right))
+
+
+@pytest.mark.parametrize(
+    ("models", "called"),
+    [
+        (["orgA/m", "orgB/m", "orgA/n"], ["orgA/m", "orgB/m", "n"]),
+        (["orgA/m", "orgB/m", "m"], ["orgA/m", "orgB/m", "m"]),
+        (["/data/one/last", "/data/two/last/"], ["one/last", "two/last"]),
+        (["/data/one/last", "/two/one/last"], ["data/one/last", "two/one/last"]),
+    ],
+)
+def test_models_of_two_owners_are_two(tmp_path, models, called):
+    jsonl(tmp_path / "a.jsonl", [{"question": q, "correct": 1, "model": m, "task": "t"} for m in models for q in (1, 2)])
+    found = [record for record, _ in imported(tmp_path / "out", format="table", files="a.jsonl")]
+    assert [record["model"] for record in found] == [record["series"] for record in found] == called
+
+
+def test_a_model_without_its_owner_is_the_only_owners(tmp_path):
+    answers = [{"question": q, "correct": 1, "model": m, "task": f"org{q}/t"} for q, m in enumerate(["org/m", "m", "m"])]
+    jsonl(tmp_path / "a.jsonl", answers)
+    found = imported(tmp_path / "out", format="table", files="a.jsonl")
+    assert [(r["model"], r["task"]) for r, _ in found] == [("m", "org0__t"), ("m", "org1__t"), ("m", "org2__t")]
+
+
 GOOD = {"question": 1, "correct": True, "thinking_tokens": 5, **OF}
 MORE = GOOD | {"question": 2}
 WRONG = [
@@ -113,14 +197,28 @@ WRONG = [
     ),
     ([GOOD, GOOD | {"correct": "A"}], {}, "line 2: correct=A: must be true or false"),
     ([GOOD, MORE | {"correct": None}], {}, "line 2: correct is empty"),
-    ([GOOD, MORE | {"correct": 1.5}], {}, "line 2: correct=1.5: must be"),
+    (
+        [GOOD, MORE | {"correct": -1}],
+        {},
+        "line 2: correct=-1: must be true or false, or a number from 0 to 1; where grades are",
+    ),
+    (
+        [GOOD | {"correct": 0}, MORE | {"correct": 100}],
+        {},
+        "line 2: correct=100: must be true or false, or a number from 0 to 1; ",
+    ),
+    ([GOOD, MORE | {"correct": 62.5}], {}, "percentages are to be divided by 100"),
     ([GOOD, MORE | {"correct": float("nan")}], {}, "line 2: correct is empty"),
     ([GOOD, GOOD | {"question": None}], {}, "line 2: question=None: must say which question"),
     ([GOOD, GOOD | {"question": [1]}], {}, "line 2: question=[1]: must say which question"),
+    ([GOOD, GOOD | {"question": {"id": 1}}], {}, "line 2: question={'id': 1}: must say which question"),
+    ([GOOD, GOOD | {"question": False}], {}, "line 2: question=False: must say which question"),
     ([GOOD, MORE | {"thinking_tokens": -3}], {}, "line 2: thinking_tokens=-3: must be a whole number"),
     ([GOOD, MORE | {"thinking_tokens": "many"}], {}, "line 2: thinking_tokens=many: must be"),
     ([GOOD, MORE | {"thinking_tokens": True}], {}, "line 2: thinking_tokens=True: must be"),
-    ([GOOD | {"sample": 0}, MORE | {"sample": None}], {}, "line 2: sample is empty"),
+    ([GOOD | {"sample": 0}, MORE | {"sample": None}], {}, "line 2: sample is empty: must tell the samples"),
+    ([GOOD | {"sample": {"a": 1}}], {}, "line 1: sample={'a': 1}: must tell the samples"),
+    ([GOOD, MORE | {"correct": 10**400}], {}, "line 2: correct=1000"),
     ([GOOD | {"budget": 10.5}], {}, "line 1: budget=10.5: must be a whole number"),
     ([GOOD | {"model": None}], {}, "import.model: nothing says of which model a.jsonl: line 1 is"),
     ([GOOD | {"model": "a\x07b"}], {}, "must be text in one line"),
@@ -174,6 +272,9 @@ DAMAGED = [
     ("a.csv.gz", b"no gzip", "is no whole gzip file"),
     ("a.csv", b"question,correct\n1,1\n2\n", "line 3 does not have as many columns as line 1 (2)"),
     ("a.csv", b"question,question\n1,1\n", "line 1 names the column 'question' twice"),
+    ("a.jsonl", b'{"question": 1}\n' + b"[" * 5000, "line 2 has objects or lists nested too deeply to be read"),
+    ("a.json", b"[" * 5000, "the file has objects or lists nested too deeply to be read"),
+    ("a.jsonl", b'{"question": ' + b"7" * 5000 + b"}", "line 1 has a number of too many digits to be read"),
     ("a.parquet", b"PAR1 and no more", "import.files=a.parquet: "),
     ("a.xlsx", b"PK", "must end in .jsonl, .json, .csv, .tsv, .parquet"),
 ]
