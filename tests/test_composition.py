@@ -1,9 +1,10 @@
 """What begins as a sweep by itself, and that nothing else does."""
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from s1x.composition import swept
+from s1x.composition import named, swept
 from s1x.hints import CONF
 
 
@@ -50,6 +51,13 @@ def test_so_is_an_experiment_of_ones_own(tmp_path, monkeypatch, option):
     (tmp_path / "mine" / "experiment" / "own.yaml").write_text("hydra: {sweeper: {grids: [{seed: '0,1'}]}}\n")
     monkeypatch.chdir(tmp_path)
     assert swept([*option, "+experiment=own"]) == [*option, "+experiment=own", "--multirun"]
+
+
+@pytest.mark.parametrize("name", ["majority_voting(budget_forcing)", "budget forcing (a b)", "f(a, b)", "it's (x)"])
+def test_names_of_series_are_typed_as_tables_have_them(name):
+    (typed,) = named([f"report.baseline={name}"])
+    assert OverridesParser.create().parse_override(typed).value() == name
+    assert named([typed, "seed=1"]) == [typed, "seed=1"]
 
 
 def test_no_experiment_chooses_hydras_mode():

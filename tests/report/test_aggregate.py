@@ -289,6 +289,14 @@ show(aggregate(Path({str(tmp_path)!r}), paper=paper), paper, Path("x"), Console(
         assert "ö)" in (tmp_path / name).read_text(encoding="utf-8")
 
 
+def test_operations_that_nobody_knows_have_no_place_and_end_nothing(tmp_path):
+    write_job(tmp_path / "0", 0, [sample(q, 64, 0) for q in range(3)], cell_id="x", series="bf")
+    record = json.loads((tmp_path / "0" / "cell.json").read_text())
+    (tmp_path / "0" / "cell.json").write_text(json.dumps(record | {"flops": None}))
+    aggregate(tmp_path, x="flops")
+    assert "FLOPs not known" in (tmp_path / "report.html").read_text()
+
+
 def test_the_markdown_tables_are_whole(aggregated):
     text = (aggregated[0] / "summary.md").read_text()
     widths = {line.count("|") for line in text.split("\n\n")[0].splitlines()}

@@ -143,6 +143,14 @@ def test_the_same_report_again(command, sweep):
     assert command("stage=report", f"report.of={sweep}") == (0, "") and (sweep / "summary.json").read_bytes() == before
 
 
+def test_null_takes_away_what_a_report_was_made_with(command, sweep):
+    asked = ("report.baseline=budget_forcing", "report.target=0.5")
+    assert command("stage=report", f"report.of={sweep}", *asked) == (0, "")
+    assert command("stage=report", f"report.of={sweep}", "report.baseline=null", "report.target=null") == (0, "")
+    summary, made = (json.loads((sweep / name).read_text()) for name in ("summary.json", "report.json"))
+    assert summary["equal_cost"] is None and "target" not in summary and made["baseline"] is made.get("target") is None
+
+
 @pytest.mark.parametrize("name", ["budget", "none(thinking=false)x", "TINY-BASE"])
 def test_a_name_that_is_none_is_one_sentence(command, sweep, name):
     status, said = command("stage=report", f"report.of={sweep}", f"report.baseline='{name}'")

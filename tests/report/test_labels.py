@@ -10,7 +10,7 @@ from s1x.methods.early_exit import early_exit
 from s1x.methods.facts import facts
 from s1x.methods.majority_voting import majority_voting
 from s1x.methods.none import none
-from s1x.report.labels import cell_labels, complete, ignored_ends, named_series, point_labels, series_names
+from s1x.report.labels import cell_labels, comparison_namer, complete, ignored_ends, named_series, point_labels, series_names
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,23 @@ def test_labels_and_series_speak_the_methods_words():
     assert list(series_names(records).values()) == ["f (no Wait)", "f"]
     assert {named_series(records, name) for name in ("f(string=null)", "f(no Wait)", "f (no Wait)")} == {"f (no Wait)"}
     assert named_series(records, "g") is None
+
+
+def test_series_that_are_the_same_in_words_keep_their_own_names():
+    own = ["budget_forcing(alpha)", "budget forcing (alpha)"]
+    records = [cell("m", name, budget) | {"cell_id": f"{name}{budget}"} for name in own for budget in (8, 16)]
+    names = [f"{name} (m)" for name in own]
+    assert list(dict.fromkeys(series_names(records).values())) == names
+    assert [named_series(records, name) for name in names] == names
+
+
+def test_a_comparison_says_of_which_cells():
+    models = [cell(m, "bf", b) | {"cell_id": f"{m}{b}"} for m in "ab" for b in (8, 16)]
+    named = comparison_namer([*models, cell("a", "vote") | {"cell_id": "vote"}])
+    assert [named({"kind": "ends", "a": f"{m}8", "b": f"{m}16"}) for m in "ab"] == [
+        "bf: budget 16 against 8", "b: budget 16 against 8",
+    ]  # fmt: skip
+    assert named({"kind": "reference", "a": "b16", "b": "vote"}) == "vote against b, budget 16"
 
 
 def test_models_of_one_series_are_all_named_where_none_of_them_is_the_main_one():

@@ -89,6 +89,7 @@ def test_other_questions_under_the_same_names_are_noticed(command, tmp_path):
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
+        ("report.compare=[a,a]", "report.compare=['a', 'a']: must be two directories"),
         ("report.compare=[a]", "report.compare=['a']: must be two directories"),
         ("report.compare=[a,nowhere]", "report.compare=nowhere: there is no such directory"),
         ("report.compare=[a,empty]", "holds no measured cell"),

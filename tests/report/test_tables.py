@@ -7,6 +7,7 @@ from io import StringIO
 
 import pytest
 from jinja2 import Environment, FileSystemLoader
+from rich.cells import cell_len
 from rich.console import Console
 
 from s1x.report import html, tables
@@ -79,6 +80,12 @@ def test_no_word_is_broken_and_no_line_is_too_long(settings, width):
     known = set(" ".join([*whole, *made.remarks()]).split())
     assert set(text.split()) <= known
     assert text.count("50.0 [25.0, 75.0]") == len(settings)  # an interval is not folded
+
+
+def test_wide_signs_take_two_columns():
+    made = table("a=1", "b=2", name="数学的推理能力評価方法第一版 数学的推理能力評価方法第二版")
+    text = printed(made, 60)
+    assert "第一版" in text and "第二版" in text and max(map(cell_len, text.splitlines())) <= 60
 
 
 def test_a_narrow_terminal_parts_the_least_important_columns_first():
