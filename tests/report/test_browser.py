@@ -321,7 +321,7 @@ def test_tables_sort_and_can_be_copied(sweep, visit):
     assert [float(row[at].replace(",", "")) for row in column()] == values[::-1]
     page.get_by_role("button", name="LaTeX").first.click()
     latex = page.locator(".copy textarea").input_value()
-    assert latex.startswith("\\begin{tabular}{l") and "budget\\_forcing" in latex and "accuracy \\% [95\\%]" in latex
+    assert latex.startswith("\\begin{tabular}{l") and "budget forcing" in latex and "accuracy \\% [95\\%]" in latex
     page.get_by_role("button", name="Markdown").first.click()
     markdown = page.locator(".copy textarea").input_value().splitlines()
     assert markdown[0].startswith("| cell |") and markdown[1].startswith("| --- | ---: |") and len(markdown) == 2 + len(values)
