@@ -136,6 +136,25 @@ def test_wrong_settings_get_one_sentence_and_defaults_none(composed):
         assert str(error.value).startswith(sentence) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["submit=local", "submit.shards=1,2"], "submit.shards=1,2: is one for the whole command"),
+        (["submit=local,none"], "submit=local,none: is one"),
+        (["submit=none,slurm", "submit.shards=2"], "submit=none,slurm: is one"),
+        (["submit.shards=2", "submit.shard=0,1"], "submit.shard=0,1: is one"),
+        (["submit=slurm", "submit.train.hours=1,2"], "submit.train.hours=1,2: is one"),
+        (["plan=true,false"], "plan=true,false: is one"),
+        (["hydra.sweeper.grids=[{plan:true,seed:1},{seed:2}]"], "plan=true,false: is one"),
+        (["submit=local", "hydra.sweeper.grids=[{submit.gpus:'0,1'}]"], "submit.gpus=0,1: is one"),
+    ],
+)
+def test_who_does_the_work_is_said_once_for_a_command(command, tmp_path, typed, said):
+    status, printed = command("-m", "engine=scripted", "method.max_thinking_tokens=8", *typed)
+    assert (status, printed.count("\n")) == (2, 1) and printed.startswith(said), printed
+    assert not any(tmp_path.iterdir())
+
+
 CHILD = "trap 'echo saved > saved; exit 143' TERM; touch there; while :; do sleep 0.05; done"
 
 

@@ -34,7 +34,7 @@ from s1x.stages import together
 from s1x.submit.settings import submits
 from s1x.submit.submission import submit
 
-from ._jobs import Job, check, compose
+from ._jobs import Job, check, check_whole, compose
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         check_writable("hydra.sweep.dir", self.config.hydra.sweep.dir)
         cells = self.cells(arguments)
+        check_whole(cells.values())
         if self.config.plan != "doctor":  # which says all that is wrong
             check(cells.values())
         check_baseline(task for job in cells.values() if together(task := job.enter().task))
