@@ -23,6 +23,7 @@ STATE = "task.json"  # in the task's directory: {state, status, host, process, j
 TOLD = {128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)}
 SAVING_SECONDS = 90.0  # that a child may take to save what it has; Slurm kills by itself, by default 30 s after SIGTERM
 POLL_SECONDS = 0.5
+TOUCH_SECONDS, SILENT_SECONDS = 10.0, 60.0  # between signs of life, and after which there is none
 
 
 @dataclass
@@ -46,10 +47,10 @@ class Command:
         if failed := [place for place in self.needs if (read_json(Path(place) / STATE) or {}).get("state") != "done"]:
             self._write("left out", because=failed)
             raise RuntimeError(f"{failed[0]} has failed, and this needs it")
+        self._write("running")  # first: by this the child knows itself (`is_ours`)
         self._child = subprocess.Popen(self.arguments, cwd=self.folder, stdin=subprocess.DEVNULL)
         if self._told:
             self._child.send_signal(signal.SIGTERM)
-        self._write("running")
         self._await_child()
         status = self._child.wait()
         status = 128 - status if status < 0 else status
@@ -83,10 +84,15 @@ class Command:
 
     def _await_child(self, seconds: float = float("inf")) -> None:
         """Until it has ended. (Popen.wait holds a lock, for which `checkpoint`, in a signal handler, would wait in vain.)"""
-        end, how = time.monotonic() + seconds, os.WEXITED | os.WNOHANG | os.WNOWAIT
+        began, how = time.monotonic(), os.WEXITED | os.WNOHANG | os.WNOWAIT
+        touched = began
         with suppress(ChildProcessError):
-            while os.waitid(os.P_PID, self._child.pid, how) is None and time.monotonic() < end:
+            while os.waitid(os.P_PID, self._child.pid, how) is None and time.monotonic() < began + seconds:
                 time.sleep(POLL_SECONDS)
+                if time.monotonic() > touched + TOUCH_SECONDS:
+                    touched = time.monotonic()
+                    with suppress(OSError):
+                        os.utime(Path(self.place) / STATE)
 
     def _write(self, state: str, **more: Any) -> None:
         """The first process of a job of several nodes says what happens; a full disk must not end it."""
@@ -105,6 +111,21 @@ def ended(place: Path) -> bool:
     if task is None or task["state"] in ("done", "failed", "stopped", "left out"):
         return task is not None
     return not alive(task["process"])
+
+
+def is_ours(place: Path) -> bool:
+    """Whether this process is the command of the task whose place this is."""
+    task = read_json(place / STATE) or {}
+    return (task.get("process"), task.get("host")) == (os.getppid(), os.uname().nodename)
+
+
+def at_work(place: Path, job: int, host: str) -> bool:
+    """Whether a task that `host` was to run as the process `job` waits or runs. Another machine's processes cannot be asked:
+    there its file speaks for it, which is touched as long as it is there."""
+    if host == os.uname().nodename:
+        return not ended(place) if (place / STATE).exists() else alive(job)
+    state = (read_json(place / STATE) or {}).get("state")
+    return state in ("waiting", "running") and time.time() - (place / STATE).stat().st_mtime < SILENT_SECONDS
 
 
 def alive(process: int) -> bool:

@@ -178,6 +178,56 @@ def test_a_task_ends_after_its_child_has_saved_and_without_a_result(handled, tmp
     assert json.loads((tmp_path / "task" / "task.json").read_text())["state"] == "stopped"
 
 
+SMALL = ("engine=scripted", "method.max_thinking_tokens=8", "task.limit=1", "tracking=none", "store.dir=store")
+UNDER_WAY = "hydra.run.dir=out: is under way already; wait until it ends, or kill {} first\n"
+
+
+def recorded(place, tasks, host=None):
+    """A submission to this machine: `tasks` are their jobs and what their task.json says."""
+    host = host or os.uname().nodename
+    record = {"command": "python run.py", "submit": "local", "host": host, "cells": 1, "time": time.time() - 99}
+    for name, (_, said) in tasks.items():
+        (place / "submit" / name).mkdir(parents=True, exist_ok=True)
+        (place / "submit" / name / "task.json").unlink(missing_ok=True)
+        if said:
+            own = {"host": host, "restarts": 0, "began": time.time() - 9, "said": time.time() - 9} | said
+            (place / "submit" / name / "task.json").write_text(json.dumps(own))
+    record["tasks"] = {name: str(job) for name, (job, _) in tasks.items()}
+    (place / "submit" / "submit.json").write_text(json.dumps(record))
+
+
+@pytest.fixture
+def gone():
+    """The number of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize("host", [None, "another"])
+def test_nobody_else_works_where_a_submission_is_under_way(command, tmp_path, gone, host):
+    here = os.getpid()
+    done, running = {"process": gone, "state": "done"}, {"process": here, "state": "running"}
+    recorded(tmp_path / "out", {"shard-0": (gone, done), "shard-1": (here, running), "report": (7, running)}, host)
+    for typed in ((), ("submit=local", "submit.gpus=0"), ("submit.shards=2", "submit.shard=0"), ("seed=1",)):
+        assert command(*SMALL, *typed, "hydra.run.dir=out") == (2, UNDER_WAY.format(f"{here} 7"))
+    assert not (tmp_path / "out" / ".claim").exists()
+    if host:  # which speaks no more
+        for file in (tmp_path / "out").rglob("task.json"):
+            os.utime(file, (1, 1))
+        from s1x.submit.submission import check_free
+
+        check_free(tmp_path / "out", "hydra.run.dir")
+
+
+@pytest.mark.parametrize("report", [{"state": "running"}, {"state": "running", "restarts": 3}])
+def test_a_task_of_a_submission_and_who_comes_after_it_work_there(command, tmp_path, gone, report):
+    recorded(tmp_path / "out", {"shard-0": (os.getpid(), None), "report": (gone, report | {"process": os.getppid()})})
+    assert command(*SMALL, "submit=none", "hydra.run.dir=out") == (0, "")  # the report, which a shard is still beside
+    recorded(tmp_path / "out", {"shard-0": (gone, {"process": gone, "state": "running"}), "report": (gone, None)})
+    assert command(*SMALL, "hydra.run.dir=out") == (0, "")  # a machine that was switched off
+
+
 def until(there):
     end = time.monotonic() + 20
     while not there():
