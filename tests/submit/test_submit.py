@@ -250,7 +250,7 @@ def test_the_pace_of_the_last_minutes_says_when_it_ends(tmp_path, monkeypatch):
 def submitted(tmp_path, **how):
     """Four shards: done, at work, not begun, and one whose process is gone; the report waits."""
     record = {"command": "python run.py", "submit": "local", "cells": 3, "tasks": {f"shard-{n}": str(n) for n in range(4)}}
-    record["tasks"]["report"] = "9"
+    record["tasks"] |= {"shard-2": str(os.getpid()), "report": str(os.getpid())}
     now = time.time()
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -275,9 +275,9 @@ def test_the_status_says_what_is_done_running_waiting_and_missing(tmp_path, caps
     for line in (
         "shard-0  done     30 of 30 traces, 300 tokens decoded, job 0",
         "shard-1  running  10 of 30 traces, 100 tokens decoded, 50 tokens/s, until ",
-        "shard-2  waiting  job 2",
-        "shard-3  failed   7 of 30 traces",
-        "report   waiting  job 9",
+        f"shard-2  waiting  job {os.getpid()}\n",
+        "shard-3  failed   7 of 30 traces, 70 tokens decoded, job 3, its process is gone\n",
+        f"report   waiting  job {os.getpid()}\n",
         "Cells written: 0 of 3.",
         "Decoded: 47 of about 120 traces; 50 tokens/s; the rest by about ",
         "; nobody is at work on shard-3 (the report decodes what they left).",
@@ -299,3 +299,45 @@ def test_the_status_of_a_directory_that_was_not_submitted(tmp_path, capsys):
     assert "here  running  5 of 20 traces, 100 tokens decoded" in said and "Cells written: 1 of 2.\nDecoded: 5 of 20" in said
     with pytest.raises(SettingError, match="nowhere: there is no such directory"):
         status.run(SimpleNamespace(report=SimpleNamespace(of="nowhere")))
+
+
+def status_of(place, capsys):
+    status.run(SimpleNamespace(report=SimpleNamespace(of=str(place))))
+    return capsys.readouterr().out
+
+
+def test_the_status_of_tasks_that_run_again_where_all_was_written(tmp_path, capsys, gone):
+    (tmp_path / "cell.json").write_text("{}")
+    pace.Pace(tmp_path).say(20, 20, 100, "done")  # of the run before
+    for said in (None, {"process": os.getpid(), "state": "running"}):
+        recorded(tmp_path, {"shard-0": (gone, {"process": gone, "state": "done"}), "report": (os.getpid(), said)})
+        written = status_of(tmp_path, capsys)
+        assert "Cells written: 1 of 1.\nNothing is decoded yet.\n" in written and "Done." not in written
+    recorded(tmp_path, {"report": (gone, {"process": gone, "state": "done", "status": 0})})
+    assert status_of(tmp_path, capsys).endswith("Cells written: 1 of 1.\nDone.\n")
+
+
+def test_the_status_says_why_a_task_failed_and_who_goes_on(tmp_path, capsys, gone):
+    here = os.getpid()
+    tasks = {
+        "shard-0": (gone, {"process": gone, "state": "running"}),  # SIGKILL
+        "shard-1": (gone, {"process": gone, "state": "waiting"}),
+        "shard-2": (gone, None),
+        "shard-3": (gone, {"process": gone, "state": "left out", "because": ["train-0"]}),
+        "shard-4": (gone, {"process": gone, "state": "failed", "status": 1}),
+        "shard-5": (here, {"process": here, "state": "running"}),
+    }
+    for report, goes_on in (("waiting", "the report decodes what they left"), ("stopped", "the same command goes on")):
+        process = here if report == "waiting" else gone
+        recorded(tmp_path, tasks | {"report": (process, {"process": process, "state": report})})
+        (tmp_path / "submit" / "shard-5" / "progress.json").unlink(missing_ok=True)
+        pace.Pace(tmp_path / "submit" / "shard-5").say(1, 2, 3)
+        said = status_of(tmp_path, capsys)
+        assert said.count(f"failed   job {gone}, its process is gone\n") == 3, said
+        assert "another task that it needs has failed\n" in said and "status 1\n" in said
+        assert f"nobody is at work on shard-0, shard-1, shard-2, shard-3, shard-4 ({goes_on})." in said
+
+
+def test_the_status_of_a_cell_that_is_written(tmp_path, capsys):
+    (tmp_path / "cell.json").write_text("{}")
+    assert status_of(tmp_path, capsys) == "here  done\nCells written: 1 of 1.\nDone.\n"
