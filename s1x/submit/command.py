@@ -7,11 +7,14 @@ SIGTERM, and answers SIGUSR2 with `checkpoint` and then queues the job again: so
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +26,7 @@ STATE = "task.json"  # in the task's directory: {state, status, host, process, j
 TOLD = {128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)}
 SAVING_SECONDS = 90.0  # that a child may take to save what it has; Slurm kills by itself, by default 30 s after SIGTERM
 POLL_SECONDS = 0.5
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 TOUCH_SECONDS, SILENT_SECONDS = 10.0, 60.0  # between signs of life, and after which there is none
 
 
@@ -48,7 +52,9 @@ class Command:
             self._write("left out", because=failed)
             raise RuntimeError(f"{failed[0]} has failed, and this needs it")
         self._write("running")  # first: by this the child knows itself (`is_ours`)
-        self._child = subprocess.Popen(self.arguments, cwd=self.folder, stdin=subprocess.DEVNULL)
+        self._child = subprocess.Popen(
+            self.arguments, cwd=self.folder, stdin=subprocess.DEVNULL, preexec_fn=_ends_with(os.getpid())
+        )
         if self._told:
             self._child.send_signal(signal.SIGTERM)
         self._await_child()
@@ -103,6 +109,21 @@ class Command:
         said["restarts"] = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
         with suppress(OSError):
             write_text(Path(self.place) / STATE, json.dumps(said | more) + "\n")
+
+
+def _ends_with(parent: int) -> Callable[[], None] | None:
+    """For a child to be: it is told to save and end when `parent`, which can then not tell it, is killed (Linux alone has
+    that). Without it the child would work on where nobody knows of it."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # loaded here: between fork and exec as little as possible
+
+    def tell() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it was killed before that
+            os._exit(128 + signal.SIGTERM)
+
+    return tell
 
 
 def ended(place: Path) -> bool:

@@ -19,6 +19,7 @@ from s1x.evaluation import pace
 from s1x.evaluation.share import share_out
 from s1x.files import python_path
 from s1x.stages import status
+from s1x.submit.command import ended
 from s1x.submit.settings import check
 from s1x.submit.submission import slurm_parameters
 from s1x.submit.tasks import tasks
@@ -176,6 +177,19 @@ def test_a_task_ends_after_its_child_has_saved_and_without_a_result(handled, tmp
     assert process.wait(20) == (143 if handled == "pass on" else 7)
     assert (tmp_path / "saved").exists()
     assert json.loads((tmp_path / "task" / "task.json").read_text())["state"] == "stopped"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has died")
+def test_a_task_that_is_killed_leaves_no_child_at_work(tmp_path):
+    """It saves what it has, and the place counts as ended."""
+    program = f"from s1x.submit.command import Command; Command(['sh', '-c', {CHILD!r}], folder='.', place='task')()"
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env=os.environ | {"PYTHONPATH": python_path()})
+    until(lambda: (tmp_path / "there").exists())
+    assert not ended(tmp_path / "task")
+    process.kill()
+    process.wait()
+    until(lambda: (tmp_path / "saved").exists())
+    assert ended(tmp_path / "task")
 
 
 SMALL = ("engine=scripted", "method.max_thinking_tokens=8", "task.limit=1", "tracking=none", "store.dir=store")
