@@ -117,18 +117,17 @@ def _executor(own: dict[str, Any], group: Sequence[Task], name: str, logs: Path,
     import submitit
 
     logs.mkdir(parents=True, exist_ok=True)
-    folder = str(logs / "%j")
     if own["name"] == "local":
         found = []
-        for number in range(len(group)):
-            executor = submitit.LocalExecutor(folder)
-            gpus = _local_gpus(own, group[0].kind, number)
+        for number, task in enumerate(group):
+            executor = submitit.LocalExecutor(str(logs / task.name))
+            gpus = _local_gpus(own, task.kind, number)
             executor.update_parameters(
                 timeout_min=10_000 * DAY, gpus_per_node=len(gpus), visible_gpus=gpus, stderr_to_stdout=True
             )
             found.append(executor)
         return found
-    executor = submitit.SlurmExecutor(folder, max_num_timeout=own["requeues"], python=shlex.quote(python(own)))
+    executor = submitit.SlurmExecutor(str(logs / "%j"), max_num_timeout=own["requeues"], python=shlex.quote(python(own)))
     executor.update_parameters(**slurm_parameters(own, group, name, jobs))
     return [executor]
 

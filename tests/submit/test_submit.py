@@ -19,7 +19,7 @@ from s1x.evaluation import pace
 from s1x.evaluation.share import share_out
 from s1x.files import python_path
 from s1x.stages import status
-from s1x.submit.command import ended
+from s1x.submit.command import alive, ended
 from s1x.submit.settings import check
 from s1x.submit.submission import slurm_parameters
 from s1x.submit.tasks import tasks
@@ -234,6 +234,15 @@ def test_nobody_else_works_where_a_submission_is_under_way(command, tmp_path, go
         check_free(tmp_path / "out", "hydra.run.dir")
 
 
+def test_a_process_that_nobody_waits_for_is_none():
+    process = subprocess.Popen(["sleep", "60"])
+    assert alive(process.pid)
+    process.kill()
+    until(lambda: not alive(process.pid) or sys.platform != "linux")
+    process.wait()
+    assert not alive(process.pid)
+
+
 @pytest.mark.parametrize("report", [{"state": "running"}, {"state": "running", "restarts": 3}])
 def test_a_task_of_a_submission_and_who_comes_after_it_work_there(command, tmp_path, gone, report):
     recorded(tmp_path / "out", {"shard-0": (os.getpid(), None), "report": (gone, report | {"process": os.getppid()})})
@@ -350,6 +359,14 @@ def test_the_status_says_why_a_task_failed_and_who_goes_on(tmp_path, capsys, gon
         assert said.count(f"failed   job {gone}, its process is gone\n") == 3, said
         assert "another task that it needs has failed\n" in said and "status 1\n" in said
         assert f"nobody is at work on shard-0, shard-1, shard-2, shard-3, shard-4 ({goes_on})." in said
+
+
+def test_the_status_of_tasks_of_another_machine_is_what_they_say(tmp_path, capsys, gone):
+    tasks = {"shard-0": (gone, {"process": gone, "state": "running"}), "report": (gone, {"process": gone, "state": "waiting"})}
+    recorded(tmp_path, tasks, "another")
+    pace.Pace(tmp_path / "submit" / "shard-0").say(1, 2, 3)
+    said = status_of(tmp_path, capsys)
+    assert "shard-0  running  1 of 2 traces" in said and f"report   waiting  job {gone}\n" in said, said
 
 
 def test_the_status_of_a_cell_that_is_written(tmp_path, capsys):
