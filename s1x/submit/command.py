@@ -140,13 +140,16 @@ def is_ours(place: Path) -> bool:
     return (task.get("process"), task.get("host")) == (os.getppid(), os.uname().nodename)
 
 
-def at_work(place: Path, job: int, host: str) -> bool:
-    """Whether a task that `host` was to run as the process `job` waits or runs. Another machine's processes cannot be asked:
-    there its file speaks for it, which is touched as long as it is there."""
+def at_work(place: Path, job: int, host: str) -> int | None:
+    """The process to end for a task that waits or runs, which `host` was to run as the process `job`. Another machine's
+    processes cannot be asked: there its file speaks for it, which is touched as long as it is there."""
+    task = read_json(place / STATE) or {}
     if host == os.uname().nodename:
-        return not ended(place) if (place / STATE).exists() else alive(job)
-    state = (read_json(place / STATE) or {}).get("state")
-    return state in ("waiting", "running") and time.time() - (place / STATE).stat().st_mtime < SILENT_SECONDS
+        if task and ended(place):
+            return None
+        return job if alive(job) else task.get("process")  # submitit's may have been killed, and have left it alone
+    speaks = task.get("state") in ("waiting", "running") and time.time() - (place / STATE).stat().st_mtime < SILENT_SECONDS
+    return job if speaks else None
 
 
 def alive(process: int) -> bool:

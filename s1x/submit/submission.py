@@ -94,7 +94,8 @@ def check_free(directory: Path, setting: str) -> None:
         busy = [job for job in jobs.values() if said.get(job, ("COMPLETED",))[0] not in ENDED]
     else:
         host = before.get("host", os.uname().nodename)
-        busy = [job for name, job in jobs.items() if at_work(directory / SUBMITTED / name, int(job), host)]
+        found = [at_work(directory / SUBMITTED / name, int(job), host) for name, job in jobs.items()]
+        busy = [str(process) for process in found if process]
     if busy:
         how = "scancel" if before["submit"] == "slurm" else "kill"
         raise SettingError(f"{setting}={directory}: is under way already; wait until it ends, or {how} {' '.join(busy)} first")
