@@ -27,6 +27,7 @@ from .errors import SettingError
 from .files import check_path, check_text
 from .stages import STAGES, stages, together
 from .submit.settings import makes_results
+from .submit.submission import check_free
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def take(config: DictConfig, setting: str, jobs: Iterable[DictConfig]) -> Path:
     """Claim the directory that `setting` of `config` names for the results of `jobs` (claims.py). Where that gets another name
     than it was to have, `config` says so, and so will the jobs that are composed from it.
 
-    Raises SettingError when it is another command's or in use.
+    Raises SettingError when it is another command's, in use, or of a submission that is under way.
     """
     from .evaluation.naming import results_key
 
@@ -98,6 +99,8 @@ def take(config: DictConfig, setting: str, jobs: Iterable[DictConfig]) -> Path:
     check_path(setting, named)
     fresh = "${now:" in str(OmegaConf.to_container(OmegaConf.select(config, node), resolve=False)[name])
     command = shlex.join(["python", *sys.argv])
+    if not fresh:
+        check_free(Path(named).expanduser(), setting)
     directory = claims.claim(setting, Path(named).expanduser(), results_key(jobs), command, fresh=fresh)
     if str(directory) != named:
         rename(config, setting, directory)

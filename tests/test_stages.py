@@ -124,6 +124,22 @@ def test_wrong_input_gets_one_sentence(command, tmp_path, typed):
     assert (status, said.count("\n")) == (2, 1) and WRONG[typed] in said, said
 
 
+@pytest.mark.parametrize(
+    ("typed", "apart"),
+    [
+        ("store,evaluate", "store"),
+        ("evaluate,report", "report"),
+        ("data,train,list", "list"),
+        ("bench,status,import", "status"),
+    ],
+)
+@pytest.mark.parametrize("sweep", [(), ("-m", "seed=0,1")])
+def test_what_only_reads_or_keeps_house_is_a_command_of_its_own(command, tmp_path, typed, apart, sweep):
+    status, said = command(*sweep, f"stage=[{typed}]")
+    assert (status, said.count("\n")) == (2, 1) and said.startswith(f"stage=[{typed}]: {apart} is about what is there"), said
+    assert not any(tmp_path.iterdir())
+
+
 QUIET = ["hydra/job_logging=stdout", "hydra.output_subdir=null"]
 
 

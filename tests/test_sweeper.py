@@ -131,6 +131,15 @@ def test_without_grids_it_is_the_basic_sweeper(cells):
         cells(None, "seed=interval(0,3)")
 
 
+@pytest.mark.parametrize("typed", ["method.max_thinking_tokens=glob(*)", "seed=range(5,0)", "data=glob(nothing*)"])
+def test_a_sweep_over_nothing_is_a_sentence(command, tmp_path, typed):
+    sentence = ": stands for no value at all; name one or several, or leave it out\n"
+    assert command("-m", typed) == (2, typed + sentence) and not any(tmp_path.iterdir())
+    key, _, value = typed.partition("=")
+    assert command("-m", f"hydra.sweeper.grids=[{{seed:1}},{{{key}:'{value}'}}]") == (2, typed + sentence)
+    assert command("-m", f"hydra.sweeper.grids=[{{{key}:[]}}]") == (2, f"{key}=[]{sentence}")
+
+
 VALUES = ["Wait", "Wait, let me see", "it's", "", "\n", "16", "null", "a=b", None, True, 3, 0.5, [1, "a b"]]
 
 

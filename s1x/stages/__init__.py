@@ -48,14 +48,20 @@ STAGES = {
 def stages(cfg: Mapping[str, Any]) -> list[str]:
     """The stages of a job in the order in which they run.
 
-    Raises SettingError for an unknown one.
+    Raises SettingError for an unknown one, and where some only read or keep house and others work.
     """
     wanted = stage_names(cfg)
     if not wanted or any(name not in STAGES for name in wanted):
         raise SettingError(f"stage={cfg['stage']}: must be one of {', '.join(STAGES)}, or a list of them")
     if "doctor" in wanted and len(wanted) > 1:
         raise SettingError("stage=doctor: stands alone; it looks at the stages that a job has without it")
-    return [name for name in STAGES if name in wanted]
+    found = [name for name in STAGES if name in wanted]
+    if apart := [name for name in found if STAGES[name].reads and not all(STAGES[other].reads for other in found)]:
+        raise SettingError(
+            f"stage=[{','.join(wanted)}]: {apart[0]} is about what is there, and a command of its own; leave it out here, and "
+            f"give stage={apart[0]} before or afterwards"
+        )
+    return found
 
 
 def together(cfg: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ It reads files alone (progress.json of each process, submit/submit.json), and as
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,15 +48,17 @@ def run(cfg: DictConfig) -> None:
         raise SettingError(f"report.of={named}: there is no such directory")
     now = time.time()
     record = read_json(directory / SUBMITTED / RECORD)
-    found = submitted(directory, record, now) if record else [here(directory, now)]
+    written, cells = counted(directory, record)
+    whole = written >= cells > 0
+    found = submitted(directory, record, now) if record else [here(directory, whole, now)]
     if record:
         print(record["command"])
     width = max(len(line.name) for line in found)
     for line in found:
         print(f"{line.name:{width}}  {line.state:8} {line.words}".rstrip())
-    written, cells = counted(directory, record)
     print(f"Cells written: {written:,} of {cells:,}.")
-    print(summed(found, written >= cells > 0, now))
+    again = any(line.state in ("waiting", "running") for line in found)  # what is written is of the run before
+    print(summed(found, whole and not again, now))
 
 
 def counted(directory: Path, record: dict[str, Any] | None) -> tuple[int, int]:
@@ -64,34 +67,39 @@ def counted(directory: Path, record: dict[str, Any] | None) -> tuple[int, int]:
     return sum((job / "cell.json").is_file() for job in jobs), record["cells"] if record else len(jobs)
 
 
-def here(directory: Path, now: float) -> Line:
-    """A command that was not submitted: it says itself how far it is."""
+def here(directory: Path, whole: bool, now: float) -> Line:
+    """A command that was not submitted: it says itself how far it is. A cell of a sweep leaves that to the sweep."""
     progress = read_json(directory / PROGRESS) or {}
-    return Line("here", own_state(progress, now), words(progress, now), progress)
+    state = "done" if whole and not progress else own_state(progress, now)
+    return Line("here", state, words(progress, now), progress)
 
 
 def submitted(directory: Path, record: dict[str, Any], now: float) -> list[Line]:
     """Each task, from its own files and from Slurm."""
     asked = slurm.states(record["tasks"].values()) if record["submit"] == "slurm" else {}
+    here = os.uname().nodename
+    local = record["submit"] == "local" and record.get("host", here) == here  # its processes can be asked
     found = []
     for name, job in record["tasks"].items():
         place = directory / SUBMITTED / name
         task = read_json(place / STATE) or {}
         progress = read_json((directory if name == "report" else place) / PROGRESS) or {}
-        if progress.get("began", 0) < task.get("began", 0):
+        if not task or progress.get("began", 0) < task.get("began", 0):
             progress = {}  # of the run before it
         queued, reason = asked.get(job, ("", ""))
-        state = task_state(task, progress, queued, record["submit"], now)
+        process = (task["process"] if task else int(job)) if local else None
+        state = task_state(task, progress, queued, process, now)
         more = [f"job {job}"]
         if restarts := task.get("restarts"):
             more.append(f"started {restarts + 1} times")
         if state == "waiting" and (why := reason if queued else task_waits(task)):
             more.append(why)
-        if state == "failed" and task:
-            more.append(f"status {task.get('status')}" if "status" in task else "another task that it needs has failed")
+        if state == "failed" and (why := task_failed(task, queued)):
+            more.append(why)
         if state in ("failed", "silent", "stopped") and queued not in ("", "RUNNING", *WAITING):
             more.append(queued)
-        found.append(Line(name, state, ", ".join([w for w in (words(progress, now),) if w] + more), progress))
+        said = words(progress if state in ("running", "silent") else progress and progress | {"state": state}, now)
+        found.append(Line(name, state, ", ".join([said] * bool(said) + more), progress))
     return found
 
 
@@ -99,21 +107,31 @@ def task_waits(task: dict[str, Any]) -> str:
     return f"for {', '.join(Path(place).name for place in task['waits'])}" if task.get("waits") else ""
 
 
-def task_state(task: dict[str, Any], progress: dict[str, Any], queued: str, how: str, now: float) -> str:
-    """`queued` is what Slurm says, "" where it says nothing."""
+def task_failed(task: dict[str, Any], queued: str) -> str:
+    if task.get("state") == "left out":
+        return "another task that it needs has failed"
+    if "status" in task:
+        return f"status {task['status']}"
+    return "" if queued else "its process is gone"  # killed, or with its machine
+
+
+def task_state(task: dict[str, Any], progress: dict[str, Any], queued: str, process: int | None, now: float) -> str:
+    """`queued` is what Slurm says, "" where it says nothing; `process` the one that does the task on this machine."""
     said = task.get("state")
     if said == "done":
         return "done"
     if said in ("failed", "left out"):
         return "failed"
-    if queued in WAITING or not task and not queued and how == "local" or said == "waiting":
+    if process is not None and said in (None, "waiting", "running") and not alive(process):
+        return "failed"
+    if queued in WAITING or said == "waiting" or not task and process is not None:
         return "waiting"
     if queued == "RUNNING":
         return "running"
     if queued:  # Slurm says that it has ended, and it has not said so itself
         return "failed"
-    if said == "running" and how == "local":
-        return "running" if alive(task["process"]) else "failed"
+    if said == "running" and process is not None:
+        return "running"
     if said == "running":  # nobody can be asked
         return own_state(progress, now) if progress else "silent"
     return said or "missing"
@@ -172,8 +190,7 @@ def summed(found: list[Line], whole: bool, now: float) -> str:
     elif traces < total:
         parts.append("when it will end is not known yet")
     if lost := [line.name for line in shares if line.state in ("failed", "silent", "missing", "stopped")]:
-        who = (
-            "the report decodes what they left" if len(found) > 1 and found[-1].name not in lost else "the same command goes on"
-        )
+        report = len(found) > 1 and found[-1].state in ("waiting", "running")
+        who = "the report decodes what they left" if report else "the same command goes on"
         parts.append(f"nobody is at work on {', '.join(lost)} ({who})")
     return "; ".join(parts) + "."

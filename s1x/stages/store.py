@@ -19,6 +19,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from ..errors import SettingError
+from ..files import check_writable
 from ..streams import upkeep
 from ..streams.appending import StoreError
 from ..streams.upkeep import Contents
@@ -43,7 +44,7 @@ def run(cfg: DictConfig) -> None:
     except ValueError as error:
         raise SettingError(str(error)) from None
     if s.action == "export":
-        return _export(root, _file(cfg), cfg)
+        return _export(root, chosen, cfg)
     if s.action == "verify":
         names = {one.folder for one in chosen}
         chosen = [one for one in upkeep.contents(root, check=True) if one.folder in names]
@@ -57,10 +58,10 @@ def run(cfg: DictConfig) -> None:
                 upkeep.prune(one.folder)
             else:
                 before, after = upkeep.compact(one.folder)
-                print(f"{one.folder.name}: {before / 1e6:,.1f} MB became {after / 1e6:,.1f} MB")
+                print(f"{one.folder.name}: {_mb(before)} MB became {_mb(after)} MB")
     if s.action == "prune":
-        mb = sum(one.bytes for one in chosen) / 1e6
-        print(f"{len(chosen)} folders with {mb:,.1f} MB {'would be' if cfg.plan else 'are'} removed.")
+        what = f"{_several(len(chosen), 'folder')} with {_mb(sum(one.bytes for one in chosen))} MB"
+        print(f"{what} {'would be' if cfg.plan else 'is' if len(chosen) == 1 else 'are'} removed.")
     if s.action == "verify":
         _verdict(chosen)
 
@@ -88,7 +89,15 @@ def _counts(of: list[Contents]) -> list[str]:
     streams, tokens, written, rows, size, files = (
         sum(getattr(one, key) for one in of) for key in ("streams", "tokens", "written", "rows", "bytes", "files")
     )
-    return [f"{n:,}" for n in (streams, tokens, written - tokens, rows)] + [f"{size / 1e6:,.1f}", f"{files:,}"]
+    return [f"{n:,}" for n in (streams, tokens, written - tokens, rows)] + [_mb(size), f"{files:,}"]
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.1f}" if size >= 1e5 else f"{size / 1e6:.4f}"
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _verdict(chosen: list[Contents]) -> None:
@@ -96,28 +105,49 @@ def _verdict(chosen: list[Contents]) -> None:
     for sentence in damage:
         print(sentence)
     torn, apart = (sum(getattr(one, key) for one in chosen) for key in ("torn", "apart"))
-    print(f"{torn} torn tails (of runs that were killed, or are writing), {apart} streams with two continuations.")
+    tails = f"{_several(torn, 'torn tail')} (of runs that were killed, or are writing)"
+    print(f"{tails}, {_several(apart, 'stream')} with two continuations.")
     if damage:
-        raise StoreError(f"{len(damage)} places are damaged; what is left out there is generated again when it is asked for")
+        places = f"{_several(len(damage), 'place')} {'is' if len(damage) == 1 else 'are'} damaged"
+        raise StoreError(f"{places}; what is left out there is generated again when it is asked for")
     print("Nothing is damaged.")
 
 
 def _file(cfg: DictConfig) -> Path:
-    if not cfg.store.file:
-        raise SettingError(f"store.action={cfg.store.action}: needs store.file=FILE")
-    return Path(cfg.store.file).expanduser()
+    s = cfg.store
+    if not s.file:
+        raise SettingError(f"store.action={s.action}: needs store.file=FILE")
+    file = Path(s.file).expanduser()
+    if file.is_dir():
+        raise SettingError(f"store.file={s.file}: is a directory; name a file")
+    return file
 
 
-def _export(root: Path, file: Path, cfg: DictConfig) -> None:
+def _export(root: Path, chosen: list[Contents], cfg: DictConfig) -> None:
+    file = _file(cfg)
+    check_writable("store.file", file.parent)
     keys, scored = _read_by(cfg.report.of) if cfg.report.of else (None, True)
+    places = [one.folder for one in chosen if one.fingerprint]
     if cfg.plan:
-        print(f"{'all' if keys is None else f'{len(keys):,}'} streams would be put into {file}")
-        return
-    found = upkeep.export(root, file, keys, scored=scored)
-    _show(found)
-    print(f"{sum(one.streams for one in found):,} streams -> {file} ({file.stat().st_size / 1e6:,.1f} MB)")
-    if missing := len(keys or ()) - sum(one.streams for one in found):
-        print(f"{missing:,} of the streams that were read are not in store.dir={root}")
+        there = [upkeep.held([place]) for place in places]
+        taken = set().union(*there)
+        count = sum(len(one if keys is None else one & keys) for one in there)
+        print(f"{_several(count, 'stream')} would be put into {file}")
+    else:
+        found, taken = upkeep.export(places, file, keys, scored=scored)
+        _show(found)
+        print(f"{_several(sum(one.streams for one in found), 'stream')} -> {file} ({_mb(file.stat().st_size)} MB)")
+    if missing := len((keys or set()) - taken):
+        of = ", ".join([f"store.dir={root}", *_choice(cfg)])
+        print(f"{missing:,} of the {len(keys or ()):,} streams that were read are not there ({of})")
+    if left := [one.folder for one in chosen if not one.fingerprint]:
+        raise StoreError("; ".join(f"{upkeep.damaged(folder)}, so they are left out" for folder in left))
+
+
+def _choice(cfg: DictConfig) -> list[str]:
+    """What was chosen of a store, as it was typed."""
+    said = {"store.only": f"[{','.join(cfg.store.only)}]" * bool(cfg.store.only), "store.older": cfg.store.older}
+    return [f"{key}={value}" for key, value in said.items() if value not in ("", None)]
 
 
 def _read_by(of: object) -> tuple[set[bytes], bool]:
@@ -143,4 +173,6 @@ def _import(root: Path, file: Path, plan: bool) -> None:
         print(f"{file} would be taken into store.dir={root}")
         return
     new, there = upkeep.load(root, file)
-    print(f"{len(new)} files are new in store.dir={root}" + f", {there} were there already" * bool(there) + ".")
+    are = "is" if len(new) == 1 else "are"
+    before = f", {there:,} {'was' if there == 1 else 'were'} there already" * bool(there)
+    print(f"{_several(len(new), 'file')} {are} new in store.dir={root}{before}.")

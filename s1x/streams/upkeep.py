@@ -6,6 +6,7 @@ meanwhile.
 
 from __future__ import annotations
 
+import lzma
 import mmap
 import os
 import re
@@ -13,7 +14,8 @@ import shutil
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Set
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +94,7 @@ def compact(folder: Path) -> tuple[int, int]:
     """
     fingerprint = fingerprint_of(folder)
     if not fingerprint:
-        raise StoreError(f"{folder / ABOUT} is damaged: it does not say whose streams these are, so they stay as they are")
+        raise StoreError(f"{damaged(folder)}, so they stay as they are")
     for path in folder.glob(f"*{PART}"):
         path.unlink()
     old = _files(folder)
@@ -110,22 +112,40 @@ def prune(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def export(root: Path, file: Path, keys: Set[bytes] | None, *, scored: bool = True) -> list[Contents]:
-    """Put streams into one file for another machine: all of them, or those of `keys`. scored: with all scores. Returns what."""
+def export(
+    places: Iterable[Path], file: Path, keys: Set[bytes] | None, *, scored: bool = True
+) -> tuple[list[Contents], set[bytes]]:
+    """Put the streams of these folders into one file for another machine: all of them, or those of `keys`. scored: with all
+    scores. A folder that does not say whose streams these are is left out. Returns what is in it, and the keys."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".s1x-", dir=file.parent) as name:
         place = Path(name) / "store"
-        for folder in folders(root):
+        for folder in places:
             if fingerprint := fingerprint_of(folder):
                 _copy(folder, fingerprint, place, keys, scored)
-        found = contents(place)
+        found, taken = contents(place), held(folders(place))
         part = Path(name) / "part"
         with tarfile.open(part, "w:gz", compresslevel=3) as archive:
             for path in sorted(place.rglob("*")) if place.is_dir() else ():
                 if path.is_file():
                     archive.add(path, path.relative_to(place).as_posix())
         os.replace(part, file)
+    return found, taken
+
+
+def held(places: Iterable[Path]) -> set[bytes]:
+    """The keys of the streams that are kept in these folders."""
+    found: set[bytes] = set()
+    for folder in places:
+        store = _open(folder)
+        found.update(store.keys())
+        store.close()
     return found
+
+
+def damaged(folder: Path) -> str:
+    """The sentence about a folder whose `fingerprint_of` is empty."""
+    return f"{folder / ABOUT} is damaged: it does not say whose streams these are"
 
 
 def load(root: Path, file: Path) -> tuple[list[str], int]:
@@ -156,12 +176,11 @@ def load(root: Path, file: Path) -> tuple[list[str], int]:
                 finally:
                     part.unlink(missing_ok=True)
                 new += [target.name] if match[2] != ABOUT else []
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         if isinstance(error, StoreError):
             raise
-        raise StoreError(
-            f"store.file={file}: cannot be taken in ({error}); it must be what store.action=export made"
-        ) from error
+        why = str(error).partition("\n")[0].rstrip(":")  # tarfile says it for each way to compress
+        raise StoreError(f"store.file={file}: cannot be taken in ({why}); it must be what store.action=export made") from error
     return new, there
 
 
@@ -293,7 +312,7 @@ def matching(root: Path, only: list[str], older: float | None, now: Callable[[],
     found = contents(root)
     for entry in only:
         if not any(_named(one, entry) for one in found):
-            there = ", ".join(sorted({one.fingerprint.partition("/")[0] for one in found})) or "nothing"
+            there = ", ".join(sorted({one.fingerprint.partition("/")[0] or one.folder.name for one in found})) or "nothing"
             raise ValueError(f"store.only={entry}: the store {root} has no such streams; it has those of {there}")
     return [
         one
@@ -304,4 +323,4 @@ def matching(root: Path, only: list[str], older: float | None, now: Callable[[],
 
 def _named(one: Contents, entry: str) -> bool:
     engine = one.fingerprint.partition("/")[0]
-    return entry in (one.fingerprint, one.folder.name, engine, engine.partition("-")[0])
+    return bool(entry) and entry in (one.fingerprint, one.folder.name, engine, engine.partition("-")[0])

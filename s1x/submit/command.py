@@ -7,11 +7,14 @@ SIGTERM, and answers SIGUSR2 with `checkpoint` and then queues the job again: so
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +26,8 @@ STATE = "task.json"  # in the task's directory: {state, status, host, process, j
 TOLD = {128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)}
 SAVING_SECONDS = 90.0  # that a child may take to save what it has; Slurm kills by itself, by default 30 s after SIGTERM
 POLL_SECONDS = 0.5
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+TOUCH_SECONDS, SILENT_SECONDS = 10.0, 60.0  # between signs of life, and after which there is none
 
 
 @dataclass
@@ -46,10 +51,12 @@ class Command:
         if failed := [place for place in self.needs if (read_json(Path(place) / STATE) or {}).get("state") != "done"]:
             self._write("left out", because=failed)
             raise RuntimeError(f"{failed[0]} has failed, and this needs it")
-        self._child = subprocess.Popen(self.arguments, cwd=self.folder, stdin=subprocess.DEVNULL)
+        self._write("running")  # first: by this the child knows itself (`is_ours`)
+        self._child = subprocess.Popen(
+            self.arguments, cwd=self.folder, stdin=subprocess.DEVNULL, preexec_fn=_ends_with(os.getpid())
+        )
         if self._told:
             self._child.send_signal(signal.SIGTERM)
-        self._write("running")
         self._await_child()
         status = self._child.wait()
         status = 128 - status if status < 0 else status
@@ -83,10 +90,15 @@ class Command:
 
     def _await_child(self, seconds: float = float("inf")) -> None:
         """Until it has ended. (Popen.wait holds a lock, for which `checkpoint`, in a signal handler, would wait in vain.)"""
-        end, how = time.monotonic() + seconds, os.WEXITED | os.WNOHANG | os.WNOWAIT
+        began, how = time.monotonic(), os.WEXITED | os.WNOHANG | os.WNOWAIT
+        touched = began
         with suppress(ChildProcessError):
-            while os.waitid(os.P_PID, self._child.pid, how) is None and time.monotonic() < end:
+            while os.waitid(os.P_PID, self._child.pid, how) is None and time.monotonic() < began + seconds:
                 time.sleep(POLL_SECONDS)
+                if time.monotonic() > touched + TOUCH_SECONDS:
+                    touched = time.monotonic()
+                    with suppress(OSError):
+                        os.utime(Path(self.place) / STATE)
 
     def _write(self, state: str, **more: Any) -> None:
         """The first process of a job of several nodes says what happens; a full disk must not end it."""
@@ -99,6 +111,21 @@ class Command:
             write_text(Path(self.place) / STATE, json.dumps(said | more) + "\n")
 
 
+def _ends_with(parent: int) -> Callable[[], None] | None:
+    """For a child to be: it is told to save and end when `parent`, which can then not tell it, is killed (Linux alone has
+    that). Without it the child would work on where nobody knows of it."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # loaded here: between fork and exec as little as possible
+
+    def tell() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it was killed before that
+            os._exit(128 + signal.SIGTERM)
+
+    return tell
+
+
 def ended(place: Path) -> bool:
     """Whether the task of this machine whose place this is has ended, in whatever way."""
     task = read_json(place / STATE)
@@ -107,8 +134,32 @@ def ended(place: Path) -> bool:
     return not alive(task["process"])
 
 
+def is_ours(place: Path) -> bool:
+    """Whether this process is the command of the task whose place this is."""
+    task = read_json(place / STATE) or {}
+    return (task.get("process"), task.get("host")) == (os.getppid(), os.uname().nodename)
+
+
+def at_work(place: Path, job: int, host: str) -> int | None:
+    """The process to end for a task that waits or runs, which `host` was to run as the process `job`. Another machine's
+    processes cannot be asked: there its file speaks for it, which is touched as long as it is there."""
+    task = read_json(place / STATE) or {}
+    if host == os.uname().nodename:
+        if task and ended(place):
+            return None
+        return job if alive(job) else task.get("process")  # submitit's may have been killed, and have left it alone
+    speaks = task.get("state") in ("waiting", "running") and time.time() - (place / STATE).stat().st_mtime < SILENT_SECONDS
+    return job if speaks else None
+
+
 def alive(process: int) -> bool:
-    with suppress(ProcessLookupError):
+    """Whether there is such a process here. One that has ended and that nobody waits for (in containers without an init its
+    number stays) is none."""
+    try:
         os.kill(process, 0)
+        said = Path(f"/proc/{process}/stat").read_text(errors="replace")
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's, or no Linux
         return True
-    return False
+    return said.rpartition(")")[2].split()[0] not in "ZX"

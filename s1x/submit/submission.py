@@ -1,7 +1,7 @@
 """Hand a command's tasks to a scheduler, and write down what was handed over.
 
-`<directory>/submit/submit.json`: {command, submit, cells, time, tasks: {name: job}}. Beside it each task has a directory, with
-`task.json` (command.py), and `logs` holds what it printed.
+`<directory>/submit/submit.json`: {command, submit, host, cells, time, tasks: {name: job}}. Beside it each task has a directory,
+with `task.json` (command.py), and `logs` holds what it printed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..errors import SettingError
 from ..files import python_path, read_json, write_text
 from ..models.device import cuda_devices
 from . import slurm
-from .command import STATE, Command, alive, ended
+from .command import STATE, Command, at_work, is_ours
 from .tasks import Task, python, tasks
 
 RECORD = "submit.json"
@@ -37,19 +37,18 @@ ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEM
 def submit(jobs: Sequence[tuple[DictConfig, Sequence[str]]], directory: Path, setting: str) -> None:
     """Submit the command that has these jobs (configuration, overrides), and say so.
 
-    Raises SettingError when the scheduler is not here or will not have it, and where `directory` has been submitted and is
-    still under way.
+    Raises SettingError when the scheduler is not here or will not have it.
     """
     directory, cfg = directory.absolute(), jobs[0][0]
     own = OmegaConf.to_container(cfg.submit, resolve=True)
     _check_here(own)
-    _check_free(directory, setting)
     wanted = tasks(jobs, directory, setting, sys.argv[1:])
     for task in wanted:
         (directory / SUBMITTED / task.name / STATE).unlink(missing_ok=True)  # of an earlier submission
     record = {
         "command": shlex.join(["python", *sys.argv]),
         "submit": own["name"],
+        "host": os.uname().nodename,
         "cells": sum("evaluate" in str(job.stage) for job, _ in jobs),
         "time": time.time(),
         "tasks": {},
@@ -83,14 +82,20 @@ def _check_here(own: dict[str, Any]) -> None:
         raise SettingError("submit=slurm: there is no sbatch here; type the command where jobs are submitted (a login node)")
 
 
-def _check_free(directory: Path, setting: str) -> None:
-    """What was submitted before must have ended: two could not share their directories."""
+def check_free(directory: Path, setting: str) -> None:
+    """Raises SettingError while tasks of an earlier submission to `directory` wait or run, for everybody but themselves: two
+    could not share its directories, and a command that worked there meanwhile would be in the way of the report."""
     before = read_json(directory / SUBMITTED / RECORD) or {}
     jobs = before.get("tasks", {})
+    if any(is_ours(directory / SUBMITTED / name) for name in jobs):
+        return
     if before.get("submit") == "slurm":
-        busy = [jobs[name] for name in jobs if slurm.states([jobs[name]]).get(jobs[name], ("COMPLETED",))[0] not in ENDED]
+        said = slurm.states(jobs.values())
+        busy = [job for job in jobs.values() if said.get(job, ("COMPLETED",))[0] not in ENDED]
     else:
-        busy = [job for name, job in jobs.items() if not ended(directory / SUBMITTED / name) and alive(int(job))]
+        host = before.get("host", os.uname().nodename)
+        found = [at_work(directory / SUBMITTED / name, int(job), host) for name, job in jobs.items()]
+        busy = [str(process) for process in found if process]
     if busy:
         how = "scancel" if before["submit"] == "slurm" else "kill"
         raise SettingError(f"{setting}={directory}: is under way already; wait until it ends, or {how} {' '.join(busy)} first")
@@ -113,18 +118,17 @@ def _executor(own: dict[str, Any], group: Sequence[Task], name: str, logs: Path,
     import submitit
 
     logs.mkdir(parents=True, exist_ok=True)
-    folder = str(logs / "%j")
     if own["name"] == "local":
         found = []
-        for number in range(len(group)):
-            executor = submitit.LocalExecutor(folder)
-            gpus = _local_gpus(own, group[0].kind, number)
+        for number, task in enumerate(group):
+            executor = submitit.LocalExecutor(str(logs / task.name))
+            gpus = _local_gpus(own, task.kind, number)
             executor.update_parameters(
                 timeout_min=10_000 * DAY, gpus_per_node=len(gpus), visible_gpus=gpus, stderr_to_stdout=True
             )
             found.append(executor)
         return found
-    executor = submitit.SlurmExecutor(folder, max_num_timeout=own["requeues"], python=shlex.quote(python(own)))
+    executor = submitit.SlurmExecutor(str(logs / "%j"), max_num_timeout=own["requeues"], python=shlex.quote(python(own)))
     executor.update_parameters(**slurm_parameters(own, group, name, jobs))
     return [executor]
 

@@ -123,15 +123,21 @@ def test_folders_are_chosen_by_name_and_age(store):
     assert chosen() == {"vllm"}
 
 
+def exported(root, file, keys, **how):
+    """All folders of a store; how many streams that were, and which."""
+    found, taken = upkeep.export(upkeep.folders(root), file, keys, **how)
+    return sum(one.streams for one in found), taken
+
+
 def test_what_is_exported_is_found_elsewhere(store, tmp_path):
     place, file = tmp_path / "there", tmp_path / "sub" / "sweep.s1x"
-    assert sum(one.streams for one in upkeep.export(store, file, {A, B}, scored=False)) == 2
+    assert exported(store, file, {A, B, E}, scored=False) == (2, {A, B})  # there are only scores of E
     (wanted,) = [found for fingerprint, found in everything(store).items() if fingerprint.startswith("vllm")]
     new, there = upkeep.load(place, file)
     assert len(new) == 2 and there == 0 and upkeep.load(place, file) == ([], 2)
     found = everything(place)
     assert found["vllm-0.32/bf16/m1"] == ({A: wanted[0][A]}, {}) and list(found["server-0.32/bf16/m1"][0]) == [B]
-    upkeep.export(store, file, None)
+    exported(store, file, None)
     upkeep.load(tmp_path / "all", file)
     assert everything(tmp_path / "all") == everything(store)
     assert [path.name for path in (tmp_path / "sub").iterdir()] == [file.name]
@@ -165,7 +171,7 @@ def test_only_files_of_a_store_are_taken_in(tmp_path, name, data, kind):
 
 def test_half_a_file_is_refused(store, tmp_path):
     file = tmp_path / "file"
-    upkeep.export(store, file, None)
+    exported(store, file, None)
     file.write_bytes(file.read_bytes()[:-200])
     with pytest.raises(StoreError, match="cannot be taken in|is damaged there"):
         upkeep.load(tmp_path / "there", file)

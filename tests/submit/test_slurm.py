@@ -170,3 +170,4 @@ def test_processes_of_this_machine(tmp_path):
     wait_for(lambda: task(sweep, "report").get("state") == "done", 150, lambda: logs(sweep))
     assert alone.wait(60) == 0 and cells(sweep) == cells(tmp_path / "alone" / "sweep")
     assert run(tmp_path, "stage=status", f"report.of={sweep}").endswith("Done.\n")
+    assert {path.name for path in (sweep / "submit" / "logs").iterdir()} == {"shard-0", "shard-1", "report"}

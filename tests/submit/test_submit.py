@@ -19,6 +19,7 @@ from s1x.evaluation import pace
 from s1x.evaluation.share import share_out
 from s1x.files import python_path
 from s1x.stages import status
+from s1x.submit.command import alive, ended
 from s1x.submit.settings import check
 from s1x.submit.submission import slurm_parameters
 from s1x.submit.tasks import tasks
@@ -136,6 +137,25 @@ def test_wrong_settings_get_one_sentence_and_defaults_none(composed):
         assert str(error.value).startswith(sentence) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["submit=local", "submit.shards=1,2"], "submit.shards=1,2: is one for the whole command"),
+        (["submit=local,none"], "submit=local,none: is one"),
+        (["submit=none,slurm", "submit.shards=2"], "submit=none,slurm: is one"),
+        (["submit.shards=2", "submit.shard=0,1"], "submit.shard=0,1: is one"),
+        (["submit=slurm", "submit.train.hours=1,2"], "submit.train.hours=1,2: is one"),
+        (["plan=true,false"], "plan=true,false: is one"),
+        (["hydra.sweeper.grids=[{plan:true,seed:1},{seed:2}]"], "plan=true,false: is one"),
+        (["submit=local", "hydra.sweeper.grids=[{submit.gpus:'0,1'}]"], "submit.gpus=0,1: is one"),
+    ],
+)
+def test_who_does_the_work_is_said_once_for_a_command(command, tmp_path, typed, said):
+    status, printed = command("-m", "engine=scripted", "method.max_thinking_tokens=8", *typed)
+    assert (status, printed.count("\n")) == (2, 1) and printed.startswith(said), printed
+    assert not any(tmp_path.iterdir())
+
+
 CHILD = "trap 'echo saved > saved; exit 143' TERM; touch there; while :; do sleep 0.05; done"
 
 
@@ -157,6 +177,78 @@ def test_a_task_ends_after_its_child_has_saved_and_without_a_result(handled, tmp
     assert process.wait(20) == (143 if handled == "pass on" else 7)
     assert (tmp_path / "saved").exists()
     assert json.loads((tmp_path / "task" / "task.json").read_text())["state"] == "stopped"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has died")
+def test_a_task_that_is_killed_leaves_no_child_at_work(tmp_path):
+    """It saves what it has, and the place counts as ended."""
+    program = f"from s1x.submit.command import Command; Command(['sh', '-c', {CHILD!r}], folder='.', place='task')()"
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env=os.environ | {"PYTHONPATH": python_path()})
+    until(lambda: (tmp_path / "there").exists())
+    assert not ended(tmp_path / "task")
+    process.kill()
+    process.wait()
+    until(lambda: (tmp_path / "saved").exists())
+    assert ended(tmp_path / "task")
+
+
+SMALL = ("engine=scripted", "method.max_thinking_tokens=8", "task.limit=1", "tracking=none", "store.dir=store")
+UNDER_WAY = "hydra.run.dir=out: is under way already; wait until it ends, or kill {} first\n"
+
+
+def recorded(place, tasks, host=None):
+    """A submission to this machine: `tasks` are their jobs and what their task.json says."""
+    host = host or os.uname().nodename
+    record = {"command": "python run.py", "submit": "local", "host": host, "cells": 1, "time": time.time() - 99}
+    for name, (_, said) in tasks.items():
+        (place / "submit" / name).mkdir(parents=True, exist_ok=True)
+        (place / "submit" / name / "task.json").unlink(missing_ok=True)
+        if said:
+            own = {"host": host, "restarts": 0, "began": time.time() - 9, "said": time.time() - 9} | said
+            (place / "submit" / name / "task.json").write_text(json.dumps(own))
+    record["tasks"] = {name: str(job) for name, (job, _) in tasks.items()}
+    (place / "submit" / "submit.json").write_text(json.dumps(record))
+
+
+@pytest.fixture
+def gone():
+    """The number of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize("host", [None, "another"])
+def test_nobody_else_works_where_a_submission_is_under_way(command, tmp_path, gone, host):
+    here = os.getpid()
+    done, running = {"process": gone, "state": "done"}, {"process": here, "state": "running"}
+    recorded(tmp_path / "out", {"shard-0": (gone, done), "shard-1": (here, running), "report": (gone, running)}, host)
+    for typed in ((), ("submit=local", "submit.gpus=0"), ("submit.shards=2", "submit.shard=0"), ("seed=1",)):
+        assert command(*SMALL, *typed, "hydra.run.dir=out") == (2, UNDER_WAY.format(f"{here} {gone if host else here}"))
+    assert not (tmp_path / "out" / ".claim").exists()
+    if host:  # which speaks no more
+        for file in (tmp_path / "out").rglob("task.json"):
+            os.utime(file, (1, 1))
+        from s1x.submit.submission import check_free
+
+        check_free(tmp_path / "out", "hydra.run.dir")
+
+
+def test_a_process_that_nobody_waits_for_is_none():
+    process = subprocess.Popen(["sleep", "60"])
+    assert alive(process.pid)
+    process.kill()
+    until(lambda: not alive(process.pid) or sys.platform != "linux")
+    process.wait()
+    assert not alive(process.pid)
+
+
+@pytest.mark.parametrize("report", [{"state": "running"}, {"state": "running", "restarts": 3}])
+def test_a_task_of_a_submission_and_who_comes_after_it_work_there(command, tmp_path, gone, report):
+    recorded(tmp_path / "out", {"shard-0": (os.getpid(), None), "report": (gone, report | {"process": os.getppid()})})
+    assert command(*SMALL, "submit=none", "hydra.run.dir=out") == (0, "")  # the report, which a shard is still beside
+    recorded(tmp_path / "out", {"shard-0": (gone, {"process": gone, "state": "running"}), "report": (gone, None)})
+    assert command(*SMALL, "hydra.run.dir=out") == (0, "")  # a machine that was switched off
 
 
 def until(there):
@@ -181,7 +273,7 @@ def test_the_pace_of_the_last_minutes_says_when_it_ends(tmp_path, monkeypatch):
 def submitted(tmp_path, **how):
     """Four shards: done, at work, not begun, and one whose process is gone; the report waits."""
     record = {"command": "python run.py", "submit": "local", "cells": 3, "tasks": {f"shard-{n}": str(n) for n in range(4)}}
-    record["tasks"]["report"] = "9"
+    record["tasks"] |= {"shard-2": str(os.getpid()), "report": str(os.getpid())}
     now = time.time()
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -206,9 +298,9 @@ def test_the_status_says_what_is_done_running_waiting_and_missing(tmp_path, caps
     for line in (
         "shard-0  done     30 of 30 traces, 300 tokens decoded, job 0",
         "shard-1  running  10 of 30 traces, 100 tokens decoded, 50 tokens/s, until ",
-        "shard-2  waiting  job 2",
-        "shard-3  failed   7 of 30 traces",
-        "report   waiting  job 9",
+        f"shard-2  waiting  job {os.getpid()}\n",
+        "shard-3  failed   7 of 30 traces, 70 tokens decoded, job 3, its process is gone\n",
+        f"report   waiting  job {os.getpid()}\n",
         "Cells written: 0 of 3.",
         "Decoded: 47 of about 120 traces; 50 tokens/s; the rest by about ",
         "; nobody is at work on shard-3 (the report decodes what they left).",
@@ -230,3 +322,53 @@ def test_the_status_of_a_directory_that_was_not_submitted(tmp_path, capsys):
     assert "here  running  5 of 20 traces, 100 tokens decoded" in said and "Cells written: 1 of 2.\nDecoded: 5 of 20" in said
     with pytest.raises(SettingError, match="nowhere: there is no such directory"):
         status.run(SimpleNamespace(report=SimpleNamespace(of="nowhere")))
+
+
+def status_of(place, capsys):
+    status.run(SimpleNamespace(report=SimpleNamespace(of=str(place))))
+    return capsys.readouterr().out
+
+
+def test_the_status_of_tasks_that_run_again_where_all_was_written(tmp_path, capsys, gone):
+    (tmp_path / "cell.json").write_text("{}")
+    pace.Pace(tmp_path).say(20, 20, 100, "done")  # of the run before
+    for said in (None, {"process": os.getpid(), "state": "running"}):
+        recorded(tmp_path, {"shard-0": (gone, {"process": gone, "state": "done"}), "report": (os.getpid(), said)})
+        written = status_of(tmp_path, capsys)
+        assert "Cells written: 1 of 1.\nNothing is decoded yet.\n" in written and "Done." not in written
+    recorded(tmp_path, {"report": (gone, {"process": gone, "state": "done", "status": 0})})
+    assert status_of(tmp_path, capsys).endswith("Cells written: 1 of 1.\nDone.\n")
+
+
+def test_the_status_says_why_a_task_failed_and_who_goes_on(tmp_path, capsys, gone):
+    here = os.getpid()
+    tasks = {
+        "shard-0": (gone, {"process": gone, "state": "running"}),  # SIGKILL
+        "shard-1": (gone, {"process": gone, "state": "waiting"}),
+        "shard-2": (gone, None),
+        "shard-3": (gone, {"process": gone, "state": "left out", "because": ["train-0"]}),
+        "shard-4": (gone, {"process": gone, "state": "failed", "status": 1}),
+        "shard-5": (here, {"process": here, "state": "running"}),
+    }
+    for report, goes_on in (("waiting", "the report decodes what they left"), ("stopped", "the same command goes on")):
+        process = here if report == "waiting" else gone
+        recorded(tmp_path, tasks | {"report": (process, {"process": process, "state": report})})
+        (tmp_path / "submit" / "shard-5" / "progress.json").unlink(missing_ok=True)
+        pace.Pace(tmp_path / "submit" / "shard-5").say(1, 2, 3)
+        said = status_of(tmp_path, capsys)
+        assert said.count(f"failed   job {gone}, its process is gone\n") == 3, said
+        assert "another task that it needs has failed\n" in said and "status 1\n" in said
+        assert f"nobody is at work on shard-0, shard-1, shard-2, shard-3, shard-4 ({goes_on})." in said
+
+
+def test_the_status_of_tasks_of_another_machine_is_what_they_say(tmp_path, capsys, gone):
+    tasks = {"shard-0": (gone, {"process": gone, "state": "running"}), "report": (gone, {"process": gone, "state": "waiting"})}
+    recorded(tmp_path, tasks, "another")
+    pace.Pace(tmp_path / "submit" / "shard-0").say(1, 2, 3)
+    said = status_of(tmp_path, capsys)
+    assert "shard-0  running  1 of 2 traces" in said and f"report   waiting  job {gone}\n" in said, said
+
+
+def test_the_status_of_a_cell_that_is_written(tmp_path, capsys):
+    (tmp_path / "cell.json").write_text("{}")
+    assert status_of(tmp_path, capsys) == "here  done\nCells written: 1 of 1.\nDone.\n"

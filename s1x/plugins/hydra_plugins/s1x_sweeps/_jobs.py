@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -66,3 +66,27 @@ def check(jobs: Iterable[Job]) -> None:
             problems[str(error)] = None
     if problems:
         raise SettingError("\n".join(problems))
+
+
+def check_whole(jobs: Iterable[Job]) -> None:
+    """Raises SettingError where jobs differ in what is of the whole command: who does the work, and whether it is planned."""
+    values: dict[str, list[Any]] = {}
+    for job in jobs:
+        for key, value in (("plan", job.plain["plan"]), *_flat("submit", job.plain["submit"])):
+            if value not in values.setdefault(key, []):
+                values[key].append(value)
+    for key, several in values.items():  # `submit.name` comes before what groups have of their own
+        if len(several) > 1:
+            words = ",".join(str(value).lower() if isinstance(value, bool) else str(value) for value in several)
+            raise SettingError(
+                f"{key.removesuffix('.name')}={words}: is one for the whole command and cannot be swept over; choose one "
+                "value, and give a command for each"
+            )
+
+
+def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name in value:
+            yield from _flat(f"{key}.{name}", value[name])
+    else:
+        yield key, value

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
@@ -34,7 +34,7 @@ from s1x.stages import together
 from s1x.submit.settings import submits
 from s1x.submit.submission import submit
 
-from ._jobs import Job, check, compose
+from ._jobs import Job, check, check_whole, compose
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         check_writable("hydra.sweep.dir", self.config.hydra.sweep.dir)
         cells = self.cells(arguments)
+        check_whole(cells.values())
         if self.config.plan != "doctor":  # which says all that is wrong
             check(cells.values())
         check_baseline(task for job in cells.values() if together(task := job.enter().task))
@@ -182,23 +183,28 @@ def check_launcher(submit: str, launcher: Any) -> None:
 def choices(parser: OverridesParser, key: str, value: Any) -> list[str]:
     """The overrides a grid's value stands for: every element of a list, or what Hydra's sweep syntax says."""
     if OmegaConf.is_list(value):
-        return [f"{key}={literal(element)}" for element in value]
+        return [f"{key}={literal(element)}" for element in value] or nothing(f"{key}=[]")
     if isinstance(value, str):
-        return expand(parser.parse_override(f"{key}={value}"))
+        return expand(parser.parse_overrides([f"{key}={value}"])[0])  # the plural one knows the groups that glob(...) is of
     return [f"{key}={literal(value)}"]
 
 
 def expand(override: Override) -> list[str]:
     """The single-valued overrides of one that may sweep.
 
-    Raises SettingError for a sweep over a continuous range.
+    Raises SettingError for a sweep over a continuous range, and for one over nothing.
     """
     if not override.is_sweep_override():
         return [override.input_line]
     if not override.is_discrete_sweep():
         raise SettingError(f"{override.input_line}: a grid needs single values; list them, or choose another hydra/sweeper")
     key = override.get_key_element()
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    found = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    return found or nothing(override.input_line)
+
+
+def nothing(typed: str) -> NoReturn:
+    raise SettingError(f"{typed}: stands for no value at all; name one or several, or leave it out")
 
 
 def literal(value: Any) -> str:
