@@ -13,7 +13,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -184,10 +185,26 @@ def _hand_over(executors: list[Any], commands: list[Command]) -> list[str]:
         with executors[0].batch():
             jobs = [executors[0].submit(command) for command in commands]
         return [job.job_id for job in jobs]
-    heard = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what runs here goes on when the terminal is closed
-    try:
+    with _on_their_own():
         return [executor.submit(command).job_id for executor, command in zip(executors, commands, strict=True)]
+
+
+@contextmanager
+def _on_their_own() -> Iterator[None]:
+    """Processes that begin here go on when the terminal is closed, and hold open no pipe that this command writes to: it would
+    seem to go on as long as they do."""
+    sys.stdout.flush()
+    heard, null = signal.signal(signal.SIGHUP, signal.SIG_IGN), os.open(os.devnull, os.O_WRONLY)
+    kept = {number: os.dup(number) for number in (1, 2)}
+    try:
+        for number in kept:
+            os.dup2(null, number)
+        yield
     finally:
+        for number, own in kept.items():
+            os.dup2(own, number)
+            os.close(own)
+        os.close(null)
         signal.signal(signal.SIGHUP, heard)
 
 

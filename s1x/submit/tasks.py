@@ -73,6 +73,8 @@ def flags(typed: Sequence[str]) -> list[str]:
 
 
 def at(setting: str, directory: Path) -> str:
+    if re.fullmatch(r"/[\w./-]*", str(directory), re.ASCII):
+        return f"{setting}={directory}"  # as people would type it: it stands in reports
     return f"{setting}={QuotedString(text=str(directory), quote=Quote.single).with_quotes()}"
 
 

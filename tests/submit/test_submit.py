@@ -62,10 +62,10 @@ def test_a_sweep_is_shards_and_then_the_command_itself(composed, tmp_path):
     typed = ["-m", "+experiment=budget_sweep", "seed=0", *SHARDS, "hydra.sweep.dir=old", "--config-dir", "mine"]
     one, two, report = tasks(jobs(composed, "seed=0", *SHARDS), tmp_path, "hydra.sweep.dir", typed)
     kept = ("-m", "+experiment=budget_sweep", "seed=0", "--config-dir", "mine")
-    assert report.arguments == (*kept, "submit=none", f"hydra.sweep.dir='{tmp_path}'")
+    assert report.arguments == (*kept, "submit=none", f"hydra.sweep.dir={tmp_path}")
     assert report.after == ("shard-0", "shard-1") and not report.needs
     own = ("submit=none", "submit.shards=2", "submit.shard=1", "tracking.mode=disabled")
-    assert two.arguments == (*kept, *own, f"hydra.sweep.dir='{tmp_path / 'submit' / 'shard-1'}'")
+    assert two.arguments == (*kept, *own, f"hydra.sweep.dir={tmp_path / 'submit' / 'shard-1'}")
     assert telling(report.arguments) == [a for a in report.arguments if a != "submit=none"]  # no part of what a cell is called
 
 
@@ -82,7 +82,7 @@ def test_each_different_training_is_a_job_of_its_own_before_the_shards(composed,
     assert all(task.needs == ("train-0", "train-1") for task in found[2:])
     assert found[1].after == ("train-0",) and not found[1].needs
     arguments = found[1].arguments
-    assert arguments[-3:] == ("hydra.mode=RUN", "stage=[train]", f"hydra.run.dir='{tmp_path / 'submit' / 'train-1'}'")
+    assert arguments[-3:] == ("hydra.mode=RUN", "stage=[train]", f"hydra.run.dir={tmp_path / 'submit' / 'train-1'}")
     assert "train.seed=1" in arguments and "submit=slurm" not in arguments and "-m" not in arguments
     alone = [(OmegaConf.merge(cfg, {"stage": "train"}), chosen)]
     assert [task.name for task in tasks(alone, tmp_path, "hydra.run.dir", [])] == ["train-0"]
