@@ -108,7 +108,7 @@ def read_json(path: Path) -> Any:
     """What a file of ours holds; None where there is none, or a full disk has cut it off."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 

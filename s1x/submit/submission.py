@@ -86,7 +86,8 @@ def _check_here(own: dict[str, Any]) -> None:
 def check_free(directory: Path, setting: str) -> None:
     """Raises SettingError while tasks of an earlier submission to `directory` wait or run, for everybody but themselves: two
     could not share its directories, and a command that worked there meanwhile would be in the way of the report."""
-    before = read_json(directory / SUBMITTED / RECORD) or {}
+    before = read_json(directory / SUBMITTED / RECORD)
+    before = before if isinstance(before, dict) else {}
     jobs = before.get("tasks", {})
     if any(is_ours(directory / SUBMITTED / name) for name in jobs):
         return

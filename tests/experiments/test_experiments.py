@@ -63,7 +63,7 @@ def planned(cells):  # noqa: F811
     return expand
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", [pytest.param("laptop", marks=pytest.mark.long), "paper"])
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LARGE)) for name in STUDIES])
 def test_every_experiment_can_be_planned(planned, name, scale):
     few = [f"scale={scale}", "scale.max_tries=3", "scale.samples=3", "task.limit=20"]

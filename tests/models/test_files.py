@@ -216,6 +216,7 @@ def evaluate(model: Path, tmp_path: Path, *settings: str) -> subprocess.Complete
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_prompt_with_ids_the_model_lacks_is_a_sentence_before_anything_loads(larger, tmp_path):
     done = evaluate(larger(200), tmp_path)
     assert done.returncode == 2 and "its tokenizer writes id" in done.stderr and "Traceback" not in done.stderr, done.stderr

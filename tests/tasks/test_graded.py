@@ -39,6 +39,7 @@ def verdicts(rules, pairs):
     return [rules.verdict(*pair) for pair in pairs]
 
 
+@pytest.mark.long
 def test_every_disagreement_with_published_grades_is_known_and_explained(rules):
     outputs = lines("graded/outputs.jsonl.gz")
     read = [answers.math(row["response"]) for row in outputs]

@@ -171,6 +171,7 @@ def test_different_values_stay_different(rules, answer, target):
     assert rules.verdict(target, answer) in ("different", "unparsed")
 
 
+@pytest.mark.long
 def test_what_models_write_for_the_targets_of_benchmarks(rules):
     """As read from a box, too."""
     rows = [json.loads(line) for line in Path(__file__).with_name("spellings.jsonl").read_text("utf-8").splitlines()]
