@@ -157,7 +157,7 @@ def fetch(folder: Path) -> None:
             else:
                 with tarfile.open(archive) as tar:
                     models = [m for m in tar if "/llama.cpp/models/" in m.name]
-                    tar.extractall(home, models, filter="data")
+                    tar.extractall(home, models, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     if not (folder / "installed").is_dir():
         pip("install", "--target", str(folder / "installed"), PACKAGES["mistral"], PACKAGES["gguf"])
     sys.path.append(str(folder / "installed"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from s1x.composition import BASE, register
 
 CONF = Path(__file__).parents[1] / "conf"
 register()
+SAFELY = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11 has it from 3.11.4 on
 NO_LOCAL = ["~local"] if (CONF / "local" / "machine.yaml").exists() else []  # tests are the same on every machine
 
 

@@ -22,6 +22,8 @@ from s1x.models.tokenizer import load_tokenizer
 from s1x.streams.types import Segment, Span, Trace
 from s1x.tiny import tokenizer as tiny
 
+from .conftest import SAFELY
+
 TINY = Path(s1x.__file__).parent / "tiny" / "models" / "tiny-s1"
 QWEN = Path(__file__).parents[2] / "shared" / "data" / "tokenizers" / "qwen2.5.tar.gz"
 TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -50,7 +52,7 @@ def qwen(tmp_path_factory):
     if QWEN.is_file():
         folder = tmp_path_factory.mktemp("qwen")
         with tarfile.open(QWEN) as archive:
-            archive.extractall(folder, filter="data")
+            archive.extractall(folder, **SAFELY)
         tokenizer = load_tokenizer({"path": str(next(folder.rglob("tokenizer.json")).parent)})
     else:
         tokenizer = tiny.build(["think answer Final Answer: 42 Let x be a number."] * 30)

@@ -152,9 +152,15 @@ def test_literals_survive_hydra(composed, value):
     assert override.value() == value or str(override.value()) == value
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(("name", "scale"), at_scales(EXPERIMENTS))
+TOOLS = ("bench", "tiny", "real")
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [pytest.param(*pair, marks=[pytest.mark.slow] * (not pair[0].startswith(TOOLS))) for pair in at_scales(EXPERIMENTS)],
+)
 def test_every_experiment_expands(cells, name, scale):
+    """The studies in scripts/ci_hydra.sh; otherwise tests/experiments/test_narrow.py composes them."""
     _, configs = cells(None, f"+experiment={name}", f"scale={scale}")
     assert len(configs) >= 1
     assert {c.name for c in configs} == {name}  # its sweeps are kept under its own name

@@ -16,10 +16,10 @@ from s1x.report.labels import complete
 
 from ..report.narrow import WIDTH, faults, printed
 from ..report.sweep import write_sweep
-from ..test_sweeper import EXPERIMENTS, ON_GPUS, at_scales, cells  # noqa: F401
+from ..test_sweeper import EXPERIMENTS, ON_GPUS, TOOLS, at_scales, cells  # noqa: F401
 from .test_experiments import planned  # noqa: F401
 
-PLANNED = [name for name in EXPERIMENTS if not name.startswith(("bench", "tiny", "real"))]
+PLANNED = [name for name in EXPERIMENTS if not name.startswith(TOOLS)]
 ROOT = Path(__file__).parents[2]
 
 

@@ -25,7 +25,7 @@ from s1x.methods.none import none
 from s1x.methods.prompted import prompted
 from scripts.families import ANSWER, CUT, PAGE, QUESTION, THINKING, Recorded, chat_format, load, table
 
-from ..conftest import CONF
+from ..conftest import CONF, SAFELY
 from ..streams import driver
 
 QWEN = Path(__file__).resolve().parents[3] / "shared" / "data" / "tokenizers" / "qwen2.5.tar.gz"
@@ -88,7 +88,7 @@ def qwen():
     if not QWEN.is_file():
         pytest.skip("shared/data is not beside this checkout")
     with tempfile.TemporaryDirectory() as folder, tarfile.open(QWEN) as tar:
-        tar.extractall(folder, filter="data")
+        tar.extractall(folder, **SAFELY)
         tokenizer = Tokenizer.from_file(f"{folder}/qwen2.5/tokenizer.json")
     own = [family["tokens"] for family in FAMILIES.values() if family["vocabulary"] == "Qwen2.5"]
     tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in dict.fromkeys(t for ts in own for t in ts)])
