@@ -9,6 +9,8 @@ import json
 import time
 from pathlib import Path
 
+from s1x.evaluation.pace import left_running
+
 from ..test_resume import results
 from .commands import Command, lost, run, stored, untrue
 
@@ -80,7 +82,8 @@ class Study:
 
     def again(self, place: Place, log: Path, phase: str = "again", **how) -> tuple[Command, dict[str, str | None]]:
         """Run it in a place to its end: the command, and what is wrong with what came out."""
-        before, made = stored(place.store), place.decoded()
+        before = stored(place.store)
+        made = place.decoded() + left_running(place.out).get("decode_tokens", 0)  # what a killed one did is counted by this one
         command = run(place.arguments, log, phase, **how)
         faults: dict[str, str | None] = {"traceback": command.traceback()}
         if command.status:
