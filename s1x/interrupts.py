@@ -2,8 +2,9 @@
 
 Until `begin`, while modules load and configurations are composed, the process just ends with a sentence: nothing is open, and
 libraries swallow exceptions there. From then on `Stopped` is raised in the main thread, so whatever is open flushes and closes
-on its way out. Children inherit that SIGUSR1 and SIGUSR2 (a cluster's warnings, sent to every process of a job) are blocked, so
-a warning does not kill them before this process has ended them.
+on its way out; where Python drops it (in a `__del__`, in a callback of a weak reference) it is raised again a moment later.
+Children inherit that SIGUSR1 and SIGUSR2 (a cluster's warnings, sent to every process of a job) are blocked, so a warning does
+not kill them before this process has ended them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,10 +34,10 @@ class Stopped(KeyboardInterrupt):
 
 
 class _State:
-    """Of the process. `asked`: what it was told first; `patient`: a block waits for a good moment to obey; `warning`: a blocked
-    signal that SIGTERM stands for."""
+    """Of the process. `asked`: what it was told first; `patient`: a block waits for a good moment to obey; `dropped`: the
+    exception was raised where none can be; `warning`: a blocked signal that SIGTERM stands for."""
 
-    listening = begun = patient = False
+    listening = begun = patient = dropped = False
     asked: Stopped | None = None
     warning: int | None = None
 
@@ -46,6 +48,7 @@ def listen() -> None:
     for number in ENDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _take)
+    sys.unraisablehook = _dropped
     signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
     threading.Thread(target=_pass_on, daemon=True).start()
 
@@ -84,6 +87,9 @@ def leave(stop: Stopped) -> None:
 
 
 def _take(number: int, _: object) -> None:
+    if _State.dropped:
+        _State.dropped = False
+        raise _State.asked
     if number == signal.SIGTERM and _State.warning:
         number, _State.warning = _State.warning, None
     again, _State.asked = _State.asked, _State.asked or Stopped(number)
@@ -100,8 +106,21 @@ def _take(number: int, _: object) -> None:
         raise again
 
 
+def _dropped(unraisable: sys.UnraisableHookArgs) -> None:
+    """What Python calls with an exception that it cannot raise. No lock is taken here: garbage is collected anywhere."""
+    if isinstance(unraisable.exc_value, Stopped):
+        _State.dropped = True
+        os.kill(os.getpid(), WARNINGS[0])  # for the thread below
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
 def _pass_on() -> None:
-    """Hand a blocked warning to the main thread, which is to be woken from whatever it waits for."""
+    """Hand a blocked warning, or a dropped signal, to the main thread, which is to be woken from whatever it waits for."""
     while True:
-        _State.warning = signal.sigwait(WARNINGS)
+        number = signal.sigwait(WARNINGS)
+        if _State.dropped:
+            time.sleep(0.01)  # so that the main thread is out of `_dropped`
+        else:
+            _State.warning = number
         signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)

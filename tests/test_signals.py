@@ -91,6 +91,42 @@ def test_while_it_starts(tmp_path, number, after):
     assert said.count("\n") <= 3 and "Traceback" not in said
 
 
+DROPS = """
+import os, signal, sys, time, weakref
+from s1x import interrupts
+
+interrupts.listen()
+interrupts.begin()
+
+def told(_=None):
+    os.kill(os.getpid(), signal.Signals[sys.argv[2]])
+    time.sleep(0.2)
+
+class Gone:
+    def __del__(self):
+        if sys.argv[1] == "__del__":
+            told()
+
+thing = Gone()
+seen = weakref.ref(thing, told) if sys.argv[1] == "weakref" else None
+try:
+    del thing
+    time.sleep(20)
+except interrupts.Stopped as stop:
+    interrupts.leave(stop)
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("where", ["__del__", "weakref"])
+def test_where_python_drops_exceptions(where, number):
+    """An exception raised while an object goes is printed and dropped: the command would have gone on to its end."""
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", DROPS, where, number], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 128 + signal.Signals[number], done.stderr
+    assert "Exception ignored" not in done.stderr and time.monotonic() - began < 10
+
+
 def test_a_signal_that_the_shell_ignores_stays_ignored(tmp_path):
     """As under nohup."""
     process = subprocess.Popen(
