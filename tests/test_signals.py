@@ -19,6 +19,12 @@ ROOT = Path(__file__).parents[1]
 SLOW = ["engine=scripted", "engine.tokens_per_poll=1", "task.limit=200", "method.string=Wait"]
 
 
+def _listening() -> None:
+    """What runs in the background, or under nohup, may ignore them."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(place: Path, *settings: str, experiment: str = "budget_sweep", **how) -> subprocess.Popen:
     own = [f"store.dir={place / 'store'}", f"hydra.sweep.dir={place / 'out'}", "tracking=none", *NO_LOCAL]
     return subprocess.Popen(
@@ -29,7 +35,7 @@ def start(place: Path, *settings: str, experiment: str = "budget_sweep", **how) 
         text=True,
         encoding="utf-8",
         start_new_session=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # what runs in the background may ignore it
+        preexec_fn=_listening,
         **how,
     )
 

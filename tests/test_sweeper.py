@@ -60,6 +60,40 @@ def test_a_union_of_grids(cells):
     assert configs[4].model.name == "tiny-base" and configs[1].method.max_thinking_tokens == 32 and configs[1].seed == 2
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["method.max_thinking_tokens=32", "method.ignore_end=2", "seed=3"],
+        ["task.limit=4", "method=majority_voting", "method.n=8", "method.inner.max_thinking_tokens=64", "model=tiny_base"],
+        ["+chat.arguments.enable_thinking=false", "method.string='a, b=c'", "sampling.temperature=1", "name=other"],
+        [
+            "~scale.budgets",
+            "hydra.job.chdir=true",
+            "+hydra.job.env_set.A=1",
+            "engine=scripted",
+            "engine.capacity=2",
+            "task.limit=4",
+        ],
+        ["task.limit=4", "task.limit=5", "+engine.arguments={a: {b: [1, 2]}}", "data=tiny_full", "data.name=mine"],
+        [],
+    ],
+)
+def test_a_job_is_what_hydra_composes(composed, overrides):
+    """Hydra's own way, file by file, is much slower."""
+    from hydra_plugins.s1x_sweeps._jobs import Composer
+
+    loader = GlobalHydra.instance().hydra.config_loader
+    typed = [*NO_LOCAL, "+experiment=budget_sweep", "hydra.sweep.dir=x", "+hydra.job.env_set.B=${seed}"]
+    sweep = loader.load_configuration("config", typed, run_mode=RunMode.MULTIRUN)
+    composer = Composer(HydraContext(config_loader=loader, callbacks=None), sweep)
+    for _ in range(2):  # the second time it is a copy
+        ours, theirs = composer.load(overrides), loader.load_sweep_config(sweep, overrides)
+        assert OmegaConf.to_yaml(ours) == OmegaConf.to_yaml(theirs)
+        assert str(ours.hydra.overrides.task) == str(overrides) or any(o.startswith(("hydra", "+hydra")) for o in overrides)
+        assert OmegaConf.is_struct(ours) and OmegaConf.is_struct(ours.method) and not OmegaConf.is_readonly(ours.hydra)
+        ours.task.limit = 77  # of no other job
+
+
 def test_identical_cells_run_once(cells):
     again = {"method.ignore_end": 0, "method.max_thinking_tokens": 128}
     found, _ = cells([{"method.max_thinking_tokens": "32,64"}, {"method.max_thinking_tokens": "64,128"}, again])
@@ -160,7 +194,7 @@ TOOLS = ("bench", "tiny", "real")
     [pytest.param(*pair, marks=[pytest.mark.slow] * (not pair[0].startswith(TOOLS))) for pair in at_scales(EXPERIMENTS)],
 )
 def test_every_experiment_expands(cells, name, scale):
-    """The studies in scripts/ci_hydra.sh; otherwise tests/experiments/test_narrow.py composes them."""
+    """The studies in scripts/ci_hydra.sh; otherwise tests/experiments/test_experiments.py composes them."""
     _, configs = cells(None, f"+experiment={name}", f"scale={scale}")
     assert len(configs) >= 1
     assert {c.name for c in configs} == {name}  # its sweeps are kept under its own name

@@ -10,10 +10,13 @@ from s1x.cell import Cell
 from s1x.errors import SettingError
 from s1x.evaluation import naming, plan
 from s1x.evaluation.forecast import forecast
+from s1x.report import listings
+from s1x.report.labels import complete
 from s1x.report.paper import load_paper
 from s1x.stages import stages
 
-from ..test_sweeper import ON_GPUS, cells  # noqa: F401
+from ..report.narrow import check
+from ..test_sweeper import EXPERIMENTS, ON_GPUS, TOOLS, at_scales, cells  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 STUDIES = (
@@ -21,6 +24,7 @@ STUDIES = (
     "step_conditional", "class_conditional", "method_comparison", "main_results", "s1_1", "sequential_vs_parallel",
     "early_exit", "parallel_on_sequential", "search", "equal_tokens", "overthinking",
 )  # fmt: skip
+PLANNED = [name for name in EXPERIMENTS if not name.startswith(TOOLS)]
 SCALES = ("laptop", "paper")
 LARGE = (  # it takes seconds to compose their cells
     "equal_tokens", "overthinking", "method_comparison", "s1_1", "search", "parallel_on_sequential",
@@ -63,19 +67,34 @@ def planned(cells):  # noqa: F811
     return expand
 
 
-@pytest.mark.parametrize("scale", [pytest.param("laptop", marks=pytest.mark.long), "paper"])
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LARGE)) for name in STUDIES])
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [
+        pytest.param(*at, marks=[pytest.mark.long] * (at[1] == "laptop" or at[0] not in STUDIES or at[0] in LARGE))
+        for at in at_scales(PLANNED)
+    ],
+)
 def test_every_experiment_can_be_planned(planned, name, scale):
-    few = [f"scale={scale}", "scale.max_tries=3", "scale.samples=3", "task.limit=20"]
-    found = planned(name, *few)
+    """It composes, with its own values by scale; what is shared is counted once; the plan's table fits 80 columns."""
+    found = planned(name, f"scale={scale}", "scale.max_tries=3", "scale.samples=3", "task.limit=5")
+    for key, values in OF_THEIR_OWN.get(name, {}).items():
+        typed = (dict(override.split("=", 1) for override in cell.overrides if "=" in override) for cell in found)
+        assert list(dict.fromkeys(own[key] for own in typed if key in own)) == values[SCALES.index(scale)].split(",")
+    for cell in found:
+        assert naming.identity(cell)["cell_id"]
+        OmegaConf.to_container(cell.cfg, resolve=True, throw_on_missing=True)
+    check([planned_table(found)])
     rows = plan.estimate(found)
     alone, here = sum(r.tokens for r in rows), sum(r.new_tokens for r in rows)
     assert len(rows) == len(found) > 1
     assert 0 < here <= alone * (1 + 1e-9)
     assert all(0 <= r.new_tokens <= r.tokens * (1 + 1e-9) and 0 <= r.new_streams <= r.streams for r in rows)
-    for cell in found:
-        assert naming.identity(cell)["cell_id"]
-        OmegaConf.to_container(cell.cfg, resolve=True, throw_on_missing=True)
+
+
+def planned_table(found):
+    records = [complete(plan.identity(cell) | {"model": plan.model_of(cell.cfg)}) for cell in found]
+    costs = [(10**5 + n, 10.0**8 + n, 10.0**7, f"{n}.5 h") for n in range(len(found))]
+    return listings.plan(records, costs, "two CPU cores")
 
 
 def test_nested_budgets_are_counted_once(planned):
@@ -147,16 +166,6 @@ def test_a_scale_holds_what_several_experiments_share(scale):
         for key in OmegaConf.load(ROOT / "conf" / "scale" / f"{scale}.yaml").scale
     }
     assert {key for key, n in users.items() if n < 2} == {"name", "plan"}
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", OF_THEIR_OWN)
-def test_experiments_have_values_of_their_own(cells, name):  # noqa: F811
-    for at, scale in enumerate(SCALES):
-        overrides, _ = cells(None, f"+experiment={name}", f"scale={scale}")
-        for key, values in OF_THEIR_OWN[name].items():
-            found = dict.fromkeys(cell[key] for cell in overrides if key in cell)
-            assert list(found) == values[at].split(",")
 
 
 @pytest.mark.parametrize("name", (*STUDIES, *ON_GPUS))

@@ -1,4 +1,5 @@
-"""Every table of every experiment at 80 columns: no line too long, no word broken, no column lost."""
+"""Every table of every experiment at 80 columns: no line too long, no word broken, no column lost. Those of plans are checked
+where experiments are planned (test_experiments.py)."""
 
 from __future__ import annotations
 
@@ -10,36 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from s1x.evaluation import plan
 from s1x.report import listings, tables
-from s1x.report.labels import complete
 
-from ..report.narrow import WIDTH, faults, printed
+from ..report.narrow import WIDTH, check
 from ..report.sweep import write_sweep
-from ..test_sweeper import EXPERIMENTS, ON_GPUS, TOOLS, at_scales, cells  # noqa: F401
-from .test_experiments import planned  # noqa: F401
+from ..test_sweeper import ON_GPUS
+from .test_experiments import PLANNED
 
-PLANNED = [name for name in EXPERIMENTS if not name.startswith(TOOLS)]
 ROOT = Path(__file__).parents[2]
-
-
-def check(found):
-    found = list(found)
-    assert found
-    wrong = {table.name: faults(table, printed(table)) for table in found}
-    assert not any(wrong.values()), "\n".join([str(wrong), *(printed(table) for table in found if wrong[table.name])])
-
-
-def planned_table(found):
-    records = [complete(plan.identity(cell) | {"model": plan.model_of(cell.cfg)}) for cell in found]
-    costs = [(10**5 + n, 10.0**8 + n, 10.0**7, f"{n}.5 h") for n in range(len(found))]
-    return listings.plan(records, costs, "two CPU cores")
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("name", "scale"), at_scales(PLANNED))
-def test_plans(planned, name, scale):  # noqa: F811
-    check([planned_table(planned(name, f"scale={scale}"))])
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from io import StringIO
 
 from rich.console import Console
@@ -27,3 +28,10 @@ def faults(table: Table, text: str, width: int = WIDTH) -> list[str]:
     wanted += Counter(dict.fromkeys((word for at in table.shown for word in table.columns[at].title.split()), 1))
     wanted += Counter(word for remark in table.remarks() for word in remark.split())
     return found + [f"{n} times missing: {word}" for word, n in (wanted - Counter(text.split())).items()]
+
+
+def check(tables: Iterable[Table]) -> None:
+    found = list(tables)
+    assert found
+    wrong = {table.name: faults(table, printed(table)) for table in found}
+    assert not any(wrong.values()), "\n".join([str(wrong), *(printed(table) for table in found if wrong[table.name])])

@@ -25,7 +25,7 @@ from s1x.evaluation import plan
 from s1x.stages import STAGES, stages, together
 from s1x.submit.settings import check_here
 
-from ._jobs import Job, check, compose
+from ._jobs import Composer, Job, check
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +87,11 @@ class S1xLauncher(Launcher):
 
     def compose_all(self, job_overrides: Sequence[Sequence[str]], first: int) -> dict[int, Job]:
         """All jobs by their numbers, checked (by the sweeper, or else here)."""
-        jobs, unchecked = {}, []
+        jobs, unchecked, composer = {}, [], Composer(self.hydra_context, self.config)
         for number, overrides in enumerate(job_overrides, first):
             job = self.composed.pop(tuple(overrides), None)
             if job is None:
-                job = compose(self.hydra_context, self.config, overrides, number)
+                job = composer.compose(overrides, number)
                 unchecked.append(job)
             jobs[number] = job
         if self.config.plan != "doctor":

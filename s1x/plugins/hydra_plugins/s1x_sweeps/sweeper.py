@@ -34,7 +34,7 @@ from s1x.stages import together
 from s1x.submit.settings import submits
 from s1x.submit.submission import submit
 
-from ._jobs import Job, check, check_whole, compose
+from ._jobs import Composer, Job, check, check_whole
 
 log = logging.getLogger(__name__)
 
@@ -104,15 +104,16 @@ class GridSweeper(BasicSweeper):
         if self.grids and len(typed.get("scale", ())) > 1:
             raise SettingError("scale: the grids of an experiment take their values from one scale; run once for each")
 
+        composer = Composer(self.hydra_context, self.config)
         cells: dict[tuple[str, ...], Job] = {}
         seen: set[str] = set()
         left_out, reasons = [], {}
         for grid in self.grids or [{}]:
             own = params | self.choices(parser, grid)
             try:
-                found = self.compose_grid(own | typed, first=len(cells), seen=seen)
+                found = compose_grid(composer, own | typed, first=len(cells), seen=seen)
             except (SettingError, HydraException, OmegaConfBaseException) as error:
-                if not self.composes(own):
+                if not self.grids or not composes(composer, own):
                     raise
                 reasons.setdefault(explain(error).partition(":")[0], explain(error))  # by setting
                 left_out.append(f"Left out, since the command line does not fit it: {describe(own)} ({explain(error)})")
@@ -140,28 +141,28 @@ class GridSweeper(BasicSweeper):
             found[key] = choices(parser, key, value)
         return found
 
-    def compose_grid(self, grid: Choices, first: int, seen: set[str]) -> dict[tuple[str, ...], Job]:
-        """The cells of one grid that are not in `seen` (which grows), numbered from `first`."""
-        cells: dict[tuple[str, ...], Job] = {}
-        identities = set(seen)
-        for overrides in itertools.product(*grid.values()):
-            job = compose(self.hydra_context, self.config, overrides, first + len(cells))
-            identity = json.dumps(job.plain, sort_keys=True)
-            if identity not in identities:
-                identities.add(identity)
-                cells[overrides] = job
-        seen |= identities
-        return cells
 
-    def composes(self, grid: Choices) -> bool:
-        """Whether the first cell of a grid is sound without the command line."""
-        if not self.grids:
-            return False
-        try:
-            compose(self.hydra_context, self.config, [values[0] for values in grid.values()], 0)
-        except (SettingError, HydraException, OmegaConfBaseException):
-            return False
-        return True
+def compose_grid(composer: Composer, grid: Choices, first: int, seen: set[str]) -> dict[tuple[str, ...], Job]:
+    """The cells of one grid that are not in `seen` (which grows), numbered from `first`."""
+    cells: dict[tuple[str, ...], Job] = {}
+    identities = set(seen)
+    for overrides in itertools.product(*grid.values()):
+        job = composer.compose(overrides, first + len(cells))
+        identity = json.dumps(job.plain, sort_keys=True)
+        if identity not in identities:
+            identities.add(identity)
+            cells[overrides] = job
+    seen |= identities
+    return cells
+
+
+def composes(composer: Composer, grid: Choices) -> bool:
+    """Whether the first cell of a grid is sound without the command line."""
+    try:
+        composer.compose([values[0] for values in grid.values()], 0)
+    except (SettingError, HydraException, OmegaConfBaseException):
+        return False
+    return True
 
 
 def check_subdirs(jobs: Iterable[Job]) -> None:
