@@ -218,7 +218,8 @@ class Words:
 
     def decode(self, ids: list[int], **_: Any) -> str:
         """Ids that stand for no word are words of their own: what different streams wrote is read as different."""
-        return "".join(self.words[i] if i < len(self.words) else f" x{i:x}" for i in ids)
+        words, known = self.words, len(self.words)
+        return "".join([words[i] if i < known else f" x{i:x}" for i in ids])
 
     def apply_chat_template(self, messages: list[dict[str, str]], **told: Any) -> str:
         """Other arguments make another prompt, whatever a model's own template makes of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from itertools import chain
 from typing import Any
 
 from ..streams.types import Forbid, Ids, Method, Segment, Span
@@ -119,7 +120,7 @@ def _rounds_of_s1(ask: Ask, limit: int | None, least: int, ignore_end: int, inje
 
 
 def _ids(segments: list[Segment]) -> Ids:
-    return tuple(i for s in segments for i in s.ids)
+    return tuple(chain.from_iterable(s.ids for s in segments))
 
 
 def _cut(segments: list[Segment], limit: int) -> list[Segment]:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from ..streams.types import All, Ids, Method, Segment, Trace
 from .base import Ask
@@ -39,7 +39,7 @@ def answer(ask: Ask, trace: Trace) -> str | None:
     mark, before = ask.own_delimiter, trace.segments[:last]
     thought = ("thinking", "injected") if mark else ()
     first = max((i + 1 for i, s in enumerate(before) if s.role or s.kind in thought), default=0)
-    ids = tuple(i for s in trace.segments[first : last + 1] for i in s.ids)
+    ids = tuple(chain.from_iterable(s.ids for s in trace.segments[first : last + 1]))
     ends = [at + len(mark) for at in range(len(ids)) if mark and ids[at : at + len(mark)] == mark]
     return ask.answer_of(ids[ends[-1] if ends else 0 :])
 

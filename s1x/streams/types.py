@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from itertools import chain
 from typing import Any, Literal
 
 Ids = tuple[int, ...]
@@ -278,7 +279,7 @@ class Trace:
 
     def ids(self, *kinds: Kind) -> Ids:
         """All ids of the given kinds (of every kind when none is given), in order."""
-        return tuple(i for s in self.segments if not kinds or s.kind in kinds for i in s.ids)
+        return tuple(chain.from_iterable(s.ids for s in self.segments if not kinds or s.kind in kinds))
 
     @property
     def thinking_tokens(self) -> int:
