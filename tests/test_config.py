@@ -251,7 +251,7 @@ def test_debug_shows_the_traceback(command):
     "arguments", [["--help"], ["--cfg", "job"], ["method.max_thinking_tokens=0", "engine=scripted"]], ids=" ".join
 )
 def test_answers_at_once(arguments, tmp_path):
-    """Nothing heavy is imported, and less than 3 s of processor time is spent (on a busy machine; 0.7 s on a quiet one)."""
+    """Nothing heavy is imported, and less than 6 s of processor time is spent (0.7 s on a quiet machine)."""
     probe = (
         "import runpy, sys\n"
         "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
@@ -266,4 +266,4 @@ def test_answers_at_once(arguments, tmp_path):
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert "heavy: []" in done.stderr, done.stderr
     assert done.returncode == (2 if "method.max_thinking_tokens=0" in arguments else 0)
-    assert seconds < 3, f"{seconds:.2f} s"
+    assert seconds < 6, f"{seconds:.2f} s"

@@ -116,4 +116,5 @@ def with_patience(there: Callable[[], object], seconds: float) -> bool:
 
 
 def wait_for(there: Callable[[], object], seconds: float, said: Callable[[], str]) -> None:
-    assert with_patience(there, seconds), f"it takes too long\n{said()}"
+    """`seconds` are more than enough on a quiet machine; three times as long is waited."""
+    assert with_patience(there, 3 * seconds), f"it takes too long\n{said()}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -83,10 +82,11 @@ def cells(directory: Path) -> dict[str, tuple[dict, bytes]]:
 
 def test_shards_one_told_to_save_and_one_killed_give_the_results_of_an_undisturbed_run(cluster, tmp_path):
     with_slurm = {"env": cluster.environment}
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.monotonic()
+    run(tmp_path / "help", "--help")
+    helped, began = time.monotonic() - began, time.monotonic()
     said = run(tmp_path / "shared", *SWEEP, *SLURM, "submit.shards=4", **with_slurm)
-    seconds, used = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    worked = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    seconds = time.monotonic() - began
     alone = start(tmp_path / "alone", *SWEEP)
     sweep = tmp_path / "shared" / "sweep"
     jobs = json.loads((sweep / "submit" / "submit.json").read_text())["tasks"]
@@ -114,7 +114,7 @@ def test_shards_one_told_to_save_and_one_killed_give_the_results_of_an_undisturb
     assert summary["problems"] == [] and summary["metrics"] == whole["metrics"]
     status = run(tmp_path, "stage=status", f"report.of={sweep}", **with_slurm)
     assert "shard-3  done" in status and "started 2 times" in status and status.endswith("Done.\n"), status
-    assert (seconds if CI else worked) < 5  # elsewhere others may be at work
+    assert seconds < max(5, 10 * helped)  # a machine on which --help takes half a second is fast enough for 5 s
 
 
 def test_a_training_on_two_nodes_and_its_evaluation(cluster, tmp_path):

@@ -55,7 +55,7 @@ def start(place: Path, *overrides: str) -> subprocess.Popen:
     return process
 
 
-def wait_for(there: Callable[[], object], process: subprocess.Popen | None = None, seconds: float = 120) -> None:
+def wait_for(there: Callable[[], object], process: subprocess.Popen | None = None, seconds: float = 300) -> None:
     """Until `there()` is true; fails when the process ends before."""
     end = time.monotonic() + seconds
     while not there():
