@@ -56,6 +56,8 @@ class Composer:
         self.loader, self.sweep = context.config_loader, sweep
         self.parser = OverridesParser.create(config_loader=self.loader)
         self.without_values: dict[tuple[str, ...], DictConfig] = {}
+        plain = OmegaConf.to_container(sweep, resolve=False)
+        self.values = {key for key, value in plain.items() if isinstance(value, (bool, int, float, str))}  # seed, name, ...
 
     def compose(self, overrides: Sequence[str], number: int) -> Job:
         """Job `number`. Raises SettingError when an override makes up a setting."""
@@ -68,8 +70,8 @@ class Composer:
     def load(self, overrides: Sequence[str]) -> DictConfig:
         """What `load_sweep_config` gives."""
         parsed = self.parser.parse_overrides(list(overrides))
-        values = [override for override in parsed if _sets_a_value(override)]
-        others = tuple(override.input_line for override in parsed if not _sets_a_value(override))
+        values = [override for override in parsed if self.sets_value(override)]
+        others = tuple(override.input_line for override in parsed if override not in values)
         if others not in self.without_values:
             self.without_values[others] = self.loader.load_sweep_config(self.sweep, list(others))
         config = deepcopy(self.without_values[others])
@@ -79,11 +81,11 @@ class Composer:
         job.override_dirname = get_overrides_dirname(task, **job.config.override_dirname)
         return config
 
-
-def _sets_a_value(override: Override) -> bool:
-    """For certain: what has no dot may choose a file of a group."""
-    key = override.key_or_group
-    return "." in key and "/" not in key and override.package is None and not override.is_hydra_override()
+    def sets_value(self, override: Override) -> bool:
+        """Whether it certainly does; otherwise it may choose a file of a group, whose node is empty while none is chosen."""
+        key = override.key_or_group
+        known = key in self.values or "." in key and "/" not in key
+        return known and override.package is None and not override.is_hydra_override()
 
 
 def check(jobs: Iterable[Job]) -> None:
