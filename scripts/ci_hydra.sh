@@ -18,6 +18,7 @@ for command in "+experiment=budget_sweep plan=true" "+experiment=budget_sweep ta
     python run.py $command store.dir="$1/store" hydra.sweep.dir="$1/out-$RANDOM" >"$said" 2>&1 || { cat "$said"; exit 1; }
     ! grep -n -i "warning" "$said" || { echo "python run.py $command warns"; exit 1; }
 done
-python -m pytest -n 2 -q -p no:cacheprovider tests/test_composition.py tests/test_config.py tests/docs
+python -m pytest -n 2 -q -p no:cacheprovider tests/test_composition.py tests/test_config.py tests/docs \
+    tests/test_sweeper.py::test_a_job_is_what_hydra_composes
 python -m pytest -n 2 -q -p no:cacheprovider -m "slow or not slow" -k "not equal_tokens and not overthinking and not native_controls" \
     tests/test_sweeper.py::test_every_experiment_expands # others there give a job a sweeper, which 1.4 forbids

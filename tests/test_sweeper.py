@@ -83,6 +83,7 @@ def test_a_job_is_what_hydra_composes(composed, overrides):
     from hydra_plugins.s1x_sweeps._jobs import Composer
 
     loader = GlobalHydra.instance().hydra.config_loader
+    overrides = ["+experiment=budget_sweep", *overrides]
     typed = [*NO_LOCAL, "+experiment=budget_sweep", "hydra.sweep.dir=x", "+hydra.job.env_set.B=${seed}"]
     sweep = loader.load_configuration("config", typed, run_mode=RunMode.MULTIRUN)
     composer = Composer(HydraContext(config_loader=loader, callbacks=None), sweep)

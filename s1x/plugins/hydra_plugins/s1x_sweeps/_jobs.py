@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra._internal import config_loader_impl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -78,7 +78,8 @@ class Composer:
         self.loader._apply_overrides_to_config(values, config)
         task, job = [override for override in parsed if not override.is_hydra_override()], config.hydra.job
         config.hydra.overrides.task = [override.input_line for override in task]
-        job.override_dirname = get_overrides_dirname(task, **job.config.override_dirname)
+        if dirname := getattr(config_loader_impl, "get_overrides_dirname", None):  # in Hydra 1.4 a resolver
+            job.override_dirname = dirname(task, **job.config.override_dirname)
         return config
 
     def sets_value(self, override: Override) -> bool:
