@@ -167,7 +167,9 @@ def check_typed(hydra: DictConfig) -> None:
     Raises SettingError for a setting that + would make up, and for several experiments.
     """
     loader = GlobalHydra.instance().config_loader()
-    typed = OverridesParser.create(config_loader=loader).parse_overrides(list(hydra.overrides.task))
+    typed = OverridesParser.create(config_loader=loader).parse_overrides(
+        OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    )
     check_experiment(typed)
     added = [o for o in typed if (o.is_add() or o.is_force_add()) and not _is_group(loader, o.key_or_group)]
     added = [o for o in added if not any(f"{o.key_or_group}.".startswith(f"{node}.") for node in OPEN)]

@@ -39,7 +39,7 @@ def cells(composed):
         sweeper = GridSweeper(max_batch_size=None, params=params or own.params, grids=own.grids)
         sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=Callbacks())
         sweeper.config = config
-        found = sweeper.cells(list(config.hydra.overrides.task))
+        found = sweeper.cells(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
         configs = [job.config for job in found.values()]
         assert [c.hydra.job.num for c in configs] == list(range(len(found)))
         return [dict(o.split("=", 1) for o in overrides if o not in NO_LOCAL) for overrides in found], configs
@@ -74,6 +74,8 @@ def test_a_union_of_grids(cells):
             "engine.capacity=2",
             "task.limit=4",
         ],
+        ["sampling.temperature=0.7", "sampling={temperature: 0.5, top_p: 0.9}", "store={dir: foo}", "store.dir=bar"],
+        ["store.dir=foo", "tracking=none", "task={name: bar}"],
         ["task.limit=4", "task.limit=5", "+engine.arguments={a: {b: [1, 2]}}", "data=tiny_full", "data.name=mine"],
         [],
     ],
@@ -93,6 +95,29 @@ def test_a_job_is_what_hydra_composes(composed, overrides):
         assert str(ours.hydra.overrides.task) == str(overrides) or any(o.startswith(("hydra", "+hydra")) for o in overrides)
         assert OmegaConf.is_struct(ours) and OmegaConf.is_struct(ours.method) and not OmegaConf.is_readonly(ours.hydra)
         ours.task.limit = 77  # of no other job
+
+
+def test_a_grid_that_adds_a_setting_is_replaced_by_what_is_typed(cells):
+    found, configs = cells([{"+chat.arguments.foo": [1, 2]}], "+chat.arguments.foo=3")
+    assert [config.chat.arguments.foo for config in configs] == [3] and len(found) == 1
+
+
+def test_what_speaks_of_its_job_is_said_when_the_job_is_made(cells):
+    """Later it would be what the job says that runs then; and a time is the moment that the directory is called after."""
+    from hydra_plugins.s1x_sweeps._jobs import Job
+
+    own = ("seed=${hydra:job.num}", "name=at-${now:%S-%f}", "+chat.arguments.jobs=[a, '${hydra:job.num}']")
+    _, configs = cells([{"method.max_thinking_tokens": [8, 16, 32]}], *own)
+    names = [config.name for config in configs]
+    tasks = [Job(config).task for config in configs]
+    assert [task.seed for task in tasks] == [task.chat.arguments.jobs[1] for task in tasks] == [0, 1, 2]
+    assert [task.name for task in tasks] == names
+
+
+def test_a_sweep_takes_all_cells_to_one_stage(command):
+    for typed in (["stage=evaluate,bench"], ["stage=[evaluate,bench]", "seed=0,1"]):
+        status, said = command("-m", "engine=scripted", *typed)
+        assert status == 2 and said.startswith("stage=bench,evaluate: each takes all cells of a sweep"), said
 
 
 def test_identical_cells_run_once(cells):

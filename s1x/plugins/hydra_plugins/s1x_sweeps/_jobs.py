@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from s1x.cell import telling
 from s1x.config import check_typed, resolved, validate
 from s1x.errors import SettingError
+from s1x.stages import together
 
 
 @dataclass
@@ -30,6 +31,12 @@ class Job:
     def task(self) -> DictConfig:
         """The configuration without its `hydra` node. Made once: a copy costs as much as composing it."""
         task = OmegaConf.masked_copy(self.config, [key for key in self.config if key != "hydra"])
+        OmegaConf.copy_cache(self.config, task)  # ${now:...} is one moment for a whole sweep
+        self.enter()
+        for key in _of_the_job(OmegaConf.to_container(task, resolve=False)):
+            value = OmegaConf.select(task, key)
+            plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            OmegaConf.update(task, key, plain, merge=False, force_add=True)
         OmegaConf.set_struct(task, True)
         return task
 
@@ -71,6 +78,8 @@ class Composer:
         """What `load_sweep_config` gives."""
         parsed = self.parser.parse_overrides(list(overrides))
         values = [override for override in parsed if self.sets_value(override)]
+        if not all(override in values or self.chooses(override) for override in parsed):
+            return self.loader.load_sweep_config(self.sweep, list(overrides))  # their order counts, so Hydra's own way
         others = tuple(override.input_line for override in parsed if override not in values)
         if others not in self.without_values:
             self.without_values[others] = self.loader.load_sweep_config(self.sweep, list(others))
@@ -83,10 +92,24 @@ class Composer:
         return config
 
     def sets_value(self, override: Override) -> bool:
-        """Whether it certainly does; otherwise it may choose a file of a group, whose node is empty while none is chosen."""
+        """Whether it is known to, and is of the task."""
         key = override.key_or_group
         known = key in self.values or "." in key and "/" not in key
         return known and override.package is None and not override.is_hydra_override()
+
+    def chooses(self, override: Override) -> bool:
+        """Whether it is known to choose a file of a group, or is Hydra's own."""
+        group = self.loader.repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
+        return group or override.is_hydra_override()
+
+
+def _of_the_job(node: Any, at: str = "") -> Iterator[str]:
+    """Settings that speak of their job (`${hydra:job.num}`); read later, they would be those of whichever job runs then."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _of_the_job(value, f"{at}.{key}" if at else str(key))
+    elif "${hydra" in str(node):
+        yield at
 
 
 def check(jobs: Iterable[Job]) -> None:
@@ -106,6 +129,9 @@ def check(jobs: Iterable[Job]) -> None:
 
 def check_whole(jobs: Iterable[Job]) -> None:
     """Raises SettingError where jobs differ in what is of the whole command: who does the work, and whether it is planned."""
+    jobs = list(jobs)
+    if len(names := {name for job in jobs for name in together(job.task)}) > 1:
+        raise SettingError(f"stage={','.join(sorted(names))}: each takes all cells of a sweep; give a command for each")
     values: dict[str, list[Any]] = {}
     for job in jobs:
         for key, value in (("plan", job.plain["plan"]), *_flat("submit", job.plain["submit"])):

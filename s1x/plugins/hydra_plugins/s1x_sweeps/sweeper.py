@@ -138,7 +138,7 @@ class GridSweeper(BasicSweeper):
                 if scale not in value:
                     raise SettingError(f"scale={scale}: {self.config.name} has values of {key} for {', '.join(value)} only")
                 value = value[scale]
-            found[key] = choices(parser, key, value)
+            found[key.lstrip("+~")] = choices(parser, key, value)  # as what is typed is called
         return found
 
 
