@@ -30,7 +30,8 @@ from .equal_cost import equal_cost
 from .figures import draw
 from .html import write_report
 from .labels import varying
-from .load import Cell, load_cells
+from .load import Cell, load_cells, part_series
+from .load import points as points_of
 from .pools import pools, variances
 from .render import page
 from .runs import load_runs
@@ -38,7 +39,6 @@ from .target import cheapest
 
 ABOUT = ("experiment", "command", "git", "versions")
 RUN = ("decode_tokens", "prefill_tokens", "prefill_tokens_cached", "engine_starts", "wall_s")
-SEEDS = ("seed", "train.seed")
 
 
 def aggregate(
@@ -72,6 +72,7 @@ def aggregate(
         cells, pairs, problems = load_runs(*of)
     else:
         cells, problems = load_cells(*(of or [directory]))
+    part_series(cells)
     _limit_classes(cells)
     if not cells:
         found = f": {'; '.join(problems)}" if problems else ""
@@ -116,7 +117,7 @@ def _metrics(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
         questions = shared_questions(members) if members else ()
         if not questions:
             continue
-        points = list(_points(members).values())
+        points = points_of(members)
         firsts = [point[0] for point in points]
 
         def means(values: str) -> np.ndarray:
@@ -146,20 +147,12 @@ def _metrics(cells: list[Cell], compat: str | None) -> list[dict[str, Any]]:
 
 def _longest(series: Series, questions: tuple) -> dict[str, Any] | None:
     """The point that thinks longest against the best one: below zero where thinking longer no longer helps. None where there is
-    one point."""
-    if series.scores.shape[1] < 2:
+    one point, and where several think longest and are not equally right."""
+    tokens, right = series.tokens.mean(0), series.scores.mean(0)
+    longest = int(tokens.argmax())
+    if len(tokens) < 2 or len(set(right[tokens == tokens[longest]])) > 1:
         return None
-    return against_best(series.scores, halves(questions), int(series.tokens.mean(0).argmax()))
-
-
-def _points(cells: list[Cell]) -> dict[Any, list[Cell]]:
-    """Cells that differ in seeds only (and in the path of the model that a seed's training made) are one point: their mean."""
-    points: dict[Any, list[Cell]] = {}
-    for cell in cells:
-        follows = ("model.path", "model.revision", "model.tokenizer") if cell.training else ()
-        own = {key: value for key, value in cell.record["settings"].items() if key not in (*SEEDS, *follows)}
-        points.setdefault(json.dumps(own, sort_keys=True) if own else cell.record["cell_id"], []).append(cell)
-    return points
+    return against_best(series.scores, halves(questions), longest)
 
 
 def _limit_classes(cells: list[Cell]) -> None:

@@ -5,14 +5,16 @@ Every comparison is the mean difference over the questions that both cells answe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..metrics.intervals import paired_differences
 from ..metrics.significance import corrected
-from .load import Cell
+from .load import Cell, conditions, points
 
 NOT_COMPARED = dict.fromkeys(("difference", "ci95", "n_questions", "p", "p_bootstrap", "p_mcnemar", "smallest_difference"))
 Pair = tuple[tuple, np.ndarray, np.ndarray]  # questions, and the scores of a and b on them
@@ -25,7 +27,8 @@ def comparisons(cells: list[Cell], seed: int = 0, pairs: list[tuple[str, Cell, C
     to compare, instead of the ones that a sweep's cells make.
     """
     if pairs is None:
-        pairs = [pair for task in dict.fromkeys(c.record["task"] for c in cells) for pair in _pairs(_of_task(cells, task))]
+        means = [_mean(point) for point in points(cells)]
+        pairs = [pair for task in dict.fromkeys(c.record["task"] for c in means) for pair in _pairs(_of_task(means, task))]
     asked = [(shared_questions([a, b]), kind, a, b) for kind, a, b in pairs]
     asked = [one for one in asked if one[0]]
     found = paired([(questions, scores_on(a, questions), scores_on(b, questions)) for questions, _, a, b in asked], seed)
@@ -75,23 +78,39 @@ def _pairs(cells: list[Cell]) -> Iterator[tuple[str, Cell, Cell]]:
         series.setdefault(cell.group, []).append(cell)
     natural: dict[tuple, Cell] = {}
     for group, members in series.items():
-        capped = [c for c in members if c.ignored_ends == 0]  # in order of budget (load.py)
-        if not capped:
-            continue
-        natural[group] = capped[-1]
-        budgets = [c for c in capped if c.record.get("budget") is not None or c is capped[-1]]
-        for a, b in zip(budgets, budgets[1:], strict=False):
-            yield "step", a, b
-        if len(budgets) > 2:
-            yield "ends", budgets[0], budgets[-1]
+        if capped := [c for c in members if c.ignored_ends == 0]:  # in order of budget (load.py)
+            natural[group] = capped[-1]
     for group, members in series.items():
         of_model = [g for g in natural if g[:2] == group[:2]]
         end = natural.get(group) or (natural[max(of_model, key=lambda g: len(series[g]))] if of_model else None)
-        for cell in members:
-            if cell.ignored_ends and end is not None:
-                yield "extended", end, cell
+        for alike in _alike(members):
+            capped = [c for c in alike if c.ignored_ends == 0]
+            budgets = [c for c in capped if c.record.get("budget") is not None or c is capped[-1]]
+            for a, b in zip(budgets, budgets[1:], strict=False):
+                yield "step", a, b
+            if len(budgets) > 2:
+                yield "ends", budgets[0], budgets[-1]
+            for cell in alike:
+                if cell.ignored_ends and (own := capped[-1] if capped else end) is not None:
+                    yield "extended", own, cell
     if natural:
         main = max(natural, key=lambda group: len(series[group]))
         for group, cell in natural.items():
             if group != main:
                 yield "reference", natural[main], cell
+
+
+def _alike(members: list[Cell]) -> list[list[Cell]]:
+    """The cells of a series by what is set beside budgets and ignored ends."""
+    keys, found = conditions(members), {}
+    for cell in members:
+        found.setdefault(json.dumps([cell.record["settings"].get(key) for key in keys]), []).append(cell)
+    return list(found.values())
+
+
+def _mean(cells: list[Cell]) -> Cell:
+    """Cells of several seeds as one, with the first one's record, on the questions that all answered."""
+    if len(cells) == 1 or not (questions := shared_questions(cells)):
+        return cells[0]
+    scores, tokens = (np.mean([scores_on(c, questions, of) for c in cells], 0) for of in ("scores", "tokens"))
+    return replace(cells[0], questions=list(questions), scores=scores, tokens=tokens)

@@ -76,7 +76,9 @@ def series_names(records: list[Record], title: Callable[[Record], str] = series_
 def named_series(records: list[Record], wanted: str) -> str | None:
     """What tables call the series that somebody asks for, by that name or by its own; None where there is none."""
     names = series_names(records)
-    called = {typed: names[key] for key, typed in _typed(records).items()} | {name: name for name in names.values()}
+    whole = {r["parted"]: names[group(r)] for r in reversed(records) if "parted" in r}  # by what was one: the first of them
+    whole |= {in_words(name): called for name, called in whole.items()}
+    called = whole | {typed: names[key] for key, typed in _typed(records).items()} | {name: name for name in names.values()}
     return called.get(wanted) or called.get(in_words(wanted))
 
 
@@ -108,6 +110,14 @@ def varying(records: Iterable[Record]) -> list[str]:
     """Keys of `settings` that are not the same in all records that say theirs, in the order of their first appearance."""
     every = [r["settings"] for r in records if r["settings"]]
     return [key for key in dict.fromkeys(key for s in every for key in s) if any(_differs(s, every[0], key) for s in every)]
+
+
+def parted(record: Record, keys: list[str]) -> Record:
+    """The record in a series of its own, by what these settings say."""
+    own = ", ".join(_said(record, key, key.rpartition(".")[2]) for key in keys if key in record["settings"])
+    title = f"{series_title(record)} ({own})"
+    declared = record["declared"] | {"title": title}
+    return record | {"series": f"{record['series']} ({own})", "parted": record["series"], "declared": declared}
 
 
 def pool_names(records: list[Record]) -> dict[str, str]:

@@ -15,7 +15,10 @@ from ..cell import SUBMITTED
 from ..metrics.intervals import question_means
 from ..metrics.obedience import line_obedience
 from . import traces
-from .labels import complete, group, ignored_ends
+from .labels import complete, group, ignored_ends, parted, varying
+
+SEEDS = ("seed", "train.seed")
+FOLLOWS = ("model.path", "model.revision", "model.tokenizer")  # the training that a seed is of
 
 
 @dataclass
@@ -146,9 +149,8 @@ def _identities(record: dict[str, Any]) -> set[Any]:
     """Names under which a cell is the same: its id, and what was set (a cell that does not say this: what it was called)."""
     keys = ("model", "task", "method", "series", "overrides", "seed", "temperature", "budget", "limit_tokens")
     named = {key: record.get(key) for key in keys} | {"overrides": sorted(record.get("overrides") or [])}
-    said = json.dumps(
-        [record.get("method"), record.get("settings") or named], sort_keys=True
-    )  # methods may have the same settings
+    methods = [record.get("method"), record.get("series")]  # which may have the same settings, as their inner ones may
+    said = json.dumps([*methods, record.get("settings") or named], sort_keys=True)
     return {said} | ({record["cell_id"]} if record.get("cell_id") else set())
 
 
@@ -162,6 +164,39 @@ def _in_order(cells: list[Cell]) -> list[Cell]:
         return (tasks[cell.record["task"]], groups[cell.group], cell.ignored_ends, budget is None, budget or 0)
 
     return sorted(cells, key=key)  # stable: cells that differ in something else stay in job order
+
+
+def points(cells: list[Cell]) -> list[list[Cell]]:
+    """Cells that differ in seeds only (and in the path of the model that a seed's training made) are one point: their mean."""
+    found: dict[Any, list[Cell]] = {}
+    for cell in cells:
+        left_out = SEEDS + FOLLOWS if cell.training else SEEDS
+        own = {key: value for key, value in cell.record["settings"].items() if key not in left_out}
+        found.setdefault(json.dumps([cell.group, own], sort_keys=True) if own else cell.record["cell_id"], []).append(cell)
+    return list(found.values())
+
+
+def part_series(cells: list[Cell]) -> None:
+    """Where cells of a series were sampled, answered or scored in different ways, each way is a series of its own: a curve is
+    along what a method varies."""
+    for own in dict.fromkeys(cell.group for cell in cells):
+        members = [cell for cell in cells if cell.group == own]
+        keys = [key for key in conditions(members) if key.startswith(("sampling.", "answer.")) or key == "scorer.name"]
+        for cell in members if keys else ():
+            cell.record = parted(cell.record, keys)
+    cells[:] = _in_order(cells)
+
+
+def conditions(cells: list[Cell]) -> list[str]:
+    """Settings that cells of one series differ in beside their budgets, ignored ends and seeds."""
+    records = [cell.record for cell in cells if cell.record["settings"]]
+    at = [(r.get("budget"), ignored_ends(r)) for r in records]
+
+    def along(key: str) -> bool:
+        """Whether budget and ignored ends say what the setting is."""
+        return len({(*place, json.dumps(r["settings"].get(key))) for place, r in zip(at, records, strict=True)}) == len(set(at))
+
+    return [key for key in varying(records) if key not in SEEDS + FOLLOWS and not along(key)]
 
 
 def _natural(text: str) -> list[tuple[int, Any]]:
