@@ -158,7 +158,11 @@ def totals(rows: Sequence[Row], parts: Sequence[Group], plan: DictConfig) -> lis
     lines = [
         f"{len(rows)} cell{'s' * (len(rows) > 1)}, {streams:,} streams. Expected: {here:,.0f} tokens, "
         f"{time(lambda r: r.new_tokens)} on {plan.device}; cell by cell {alone:,.0f} tokens, {time(lambda r: r.tokens)}. "
-        f"Sharing leaves {100 * here / alone:.0f}%."
+        + (
+            f"Sharing leaves {100 * here / alone:.0f}%."
+            if alone
+            else "Nothing fits behind the questions: see scale.plan.context."
+        )
     ]
     if any(group.scored for group in parts):
         each = [group.scored / group.scored_rate if group.scored_rate else None for group in parts if group.scored]

@@ -22,11 +22,10 @@ def vote(members: Sequence[dict[str, Any]], rule: str = "majority", weights: Seq
     exponential of the mean log-probability). `best` and `weighted` need log-probabilities, which greedy samples lack. Where
     the samples have a `reward`, `reward_best` and `reward_weighted` are the same by that.
     """
-    answers = [m["extracted"] for m in members]
-    given = [a for a in answers if a is not None]
-    classes = iter(group_answers(given))
-    groups = [None if a is None else next(classes) for a in answers]
+    if uneven := next((m["score"] for m in members if m["score"] not in (0, 1)), None):
+        raise ValueError(f"votes count answers that are right or wrong, and a sample of this task has the score {uneven:g}")
     correct = [m["score"] == 1 for m in members]
+    groups = _classes(members)
     if weights is not None:
         return _fields(members, groups, weights, {})
     sizes = voting.subset_sizes(len(members))
@@ -60,12 +59,24 @@ def vote(members: Sequence[dict[str, Any]], rule: str = "majority", weights: Seq
     return _fields(members, groups, weights, votes) | {"score": score}
 
 
+def _classes(members: Sequence[dict[str, Any]]) -> list[int | None]:
+    """Equal answers have equal numbers, in the order of their first; no answer has none. Where a judge found answers right that
+    the rules could not compare, all right ones are one: each says what the target says."""
+    judged = any(m.get("judge") == "same" for m in members)
+    answers = [True if judged and m["score"] == 1 else m["extracted"] for m in members]  # True: what the target says
+    found = iter(group_answers([a for a in answers if isinstance(a, str)]))
+    keys = [f"class {next(found)}" if isinstance(a, str) else a for a in answers]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(key for key in keys if key is not None))}
+    return [None if key is None else numbers[key] for key in keys]
+
+
 def _fields(
     members: Sequence[dict[str, Any]], groups: Sequence[int | None], weights: Sequence[float], votes: dict[str, Any]
 ) -> dict[str, Any]:
     """What the line says whose answer is that of the heaviest group."""
     winner = _heaviest(groups, weights)
-    answer = {} if winner is None else members[groups.index(winner)]
+    own = [m for m, group in zip(members, groups, strict=True) if winner is not None and group == winner]
+    answer = next((m for m in own if m["extracted"] is not None), own[0] if own else {})
     return {
         "score": float(answer.get("score") == 1),
         "extracted": answer.get("extracted"),

@@ -151,8 +151,8 @@ class Node:
     def close(self) -> Method:
         """The trace: the answer, and what the whole chain is worth (`reward` in its info)."""
         ask, values = self.ask, self.values
-        if self.last is None:
-            return ask.unfinished()
+        if self.last is None:  # there was no room
+            return ask.unfinished(info={"reward": 0.0, "steps": 0, "path": list(self.path)})
         segments, start = [Segment("thinking", self.ids)], self.start
         if self.policy.steps is not None:
             (segments, _), start = counted_down(start + self.ids, start[0], ask), ()

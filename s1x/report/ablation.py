@@ -29,7 +29,7 @@ def ablation(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
-        if cell.training:
+        if cell.training and cell.questions:
             groups.setdefault((cell.record["task"], cell.record["model"]), []).append(cell)
     if any(len({json.dumps(c.training["content"], sort_keys=True) for c in of}) < len(of) for of in groups.values()):
         return []
@@ -56,7 +56,7 @@ def _row(model: str, task: str, cells: list[Cell], reference: list[Cell] | None)
         "tokens": trainings[0]["data"]["tokens"] * trainings[0]["content"]["train"]["epochs"],
         "device_hours": float(np.mean([t["seconds"] * t["devices"] for t in trainings])) / 3600,
     }
-    if reference is not None:
+    if reference is not None and _shared([*reference, *cells]):
         value, draws, own = replicates(reference, cells)
         row |= {"difference": value, "ci95": percentile_interval(draws)} | verdict(draws, own)
     return row
@@ -72,8 +72,7 @@ def replicates(
     a: Sequence[Cell], b: Sequence[Cell], resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, np.ndarray, np.ndarray | None]:
     """(mean(b) - mean(a), its bootstrap replicates, the questions' differences where both have one seed)."""
-    shared = set.intersection(*(set(c.questions) for c in [*a, *b]))
-    questions = [q for q in a[0].questions if q in shared]
+    questions = _shared([*a, *b])
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(questions), np.full(len(questions), 1 / len(questions)), size=resamples) / len(questions)
 
@@ -85,6 +84,12 @@ def replicates(
     (mean_a, draws_a), (mean_b, draws_b) = means(a), means(b)
     own = _scores(b[0], questions) - _scores(a[0], questions) if len(a) == len(b) == 1 else None
     return mean_b - mean_a, draws_b - draws_a, own
+
+
+def _shared(cells: Sequence[Cell]) -> list[Any]:
+    """Questions that all cells answered."""
+    shared = set.intersection(*(set(c.questions) for c in cells))
+    return [question for question in cells[0].questions if question in shared]
 
 
 def _scores(cell: Cell, questions: Sequence[Any]) -> np.ndarray:

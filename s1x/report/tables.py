@@ -358,8 +358,9 @@ def ablation(rows: list[dict[str, Any]]) -> Table:
 
 
 def published(paper: dict[str, Any], metrics: list[dict[str, Any]] = ()) -> Table:
-    """The table of a paper.yaml; a row that names one of our series gets its Control, Scaling and Performance beside."""
-    ours = {row["series"]: row for row in metrics if row["n_points"] > 1}
+    """The table of a paper.yaml; a row that names one of our series gets its Control, Scaling and Performance beside, where
+    that is one: of its task if it has one, and of one model."""
+    ours = [row for row in metrics if row["n_points"] > 1]
     keys = [key for key in dict.fromkeys(key for row in paper["table"] for key in row) if key != "series"]
     columns = [Column(key, _kind(row.get(key) for row in paper["table"]), always=True) for key in keys]
     columns += [
@@ -367,7 +368,8 @@ def published(paper: dict[str, Any], metrics: list[dict[str, Any]] = ()) -> Tabl
     ]  # fmt: skip
     rows = []
     for row in paper["table"]:
-        own = ours.get(row.get("series"))
+        named = [one for one in ours if one["series"] == row.get("series") and row.get("task") in (None, one["task"])]
+        own = named[0] if len(named) == 1 else None
         told = (in_words(row[key]) if key == "series" and key in row else row.get(key) for key in keys)
         rows.append([*told, *(own[name] if own else None for name in METRICS)])
     return Table(

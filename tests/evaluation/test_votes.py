@@ -73,6 +73,19 @@ def test_a_method_says_what_each_sample_weighs(answers, weights, extracted):
     assert votes.vote(said("8", "7"))["score"] == 0.5  # without weights equal ones share
 
 
+def test_answers_that_only_a_judge_could_compare_are_one():
+    """Each says what the target says: so does one that the rules found right."""
+    judged = {"judge": "same", "score": 1.0}
+    found = votes.vote([*said("3", right="7"), said(None)[0] | judged, said("seven")[0] | judged, said("7")[0]])
+    assert found["classes"] == [0, 1, 1, 1] and found["extracted"] == "seven" and not found["no_answer"]
+    assert found["score"] == 1 and found["votes"]["maj"]["4"] == 1 and found["votes"]["pass"]["1"] == 0.75
+
+
+def test_votes_are_of_right_and_wrong_answers():
+    with pytest.raises(ValueError, match=r"has the score 0\.5"):
+        votes.vote([said("7")[0], said("8")[0] | {"score": 0.5}])
+
+
 def test_what_is_written_beside_the_samples_counts(tmp_path):
     (tmp_path / "q.jsonl").write_text(json.dumps({"problem": "?", "answer": "2"}))
     task, chat = load_task({"lm_eval": "math500", "file": str(tmp_path / "q.jsonl")}), make_chat()

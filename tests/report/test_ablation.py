@@ -91,3 +91,20 @@ def test_seeds_that_disagree_widen_the_interval():
     lucky = [cell(rng.random(400) < p) for p in (0.4, 0.6, 0.8)]
     widths = [np.ptp(difference(a, b)[1]) for b in (steady, lucky)]
     assert widths[1] > 2 * widths[0]
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_training_without_its_samples_is_left_out(tmp_path, lost):
+    for number, model in enumerate(("s1k", "random", "longest")):
+        job(tmp_path, number, model, 0, np.ones(20))
+    (tmp_path / str(lost) / "samples_tiny_math.jsonl").unlink()
+    found = ablation(tmp_path)
+    assert len(found) == 2 and found[1]["difference"] == 0
+
+
+def test_trainings_that_share_no_question_are_not_compared(tmp_path):
+    job(tmp_path, 0, "s1k", 0, np.ones(20))
+    job(tmp_path, 1, "random", 0, np.zeros(20))
+    lines = [{"doc_id": 100 + i, "score": 0.0, "thinking_tokens": 100} for i in range(20)]
+    (tmp_path / "1" / "samples_tiny_math.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [row["difference"] for row in ablation(tmp_path)] == [None, None]

@@ -131,6 +131,8 @@ def test_ours_stand_beside_published_rows_of_the_same_series():
     }
     ours = {
         "series": "bf",
+        "task": "aime24",
+        "model": "m32",
         "n_points": 2,
         "control": figure(None, 0, 0),
         "scaling": figure(3, 1, 5),
@@ -140,6 +142,11 @@ def test_ours_stand_beside_published_rows_of_the_same_series():
     assert "| BF | 100% | 3.0 [1.0, 5.0] | 50.0 [0.0, 100.0] |" in text and "| CC | - | - | - |" in text
     assert text.endswith("Published: s1, Table 3.")
     assert "here" not in markdown(tables.published(paper, []))
+    for other in ({"task": "math500"}, {"model": "m1"}):  # whose would it be?
+        assert "here" not in markdown(tables.published(paper, [ours, ours | other]))
+    of = paper | {"table": [row | {"task": "aime24"} for row in paper["table"]]}
+    there = [ours, ours | {"task": "math500", "scaling": figure(9, 8, 10)}]
+    assert "| 3.0 [1.0, 5.0] |" in markdown(tables.published(of, there))
 
 
 def test_a_whole_report_fits_80_columns(aggregated):
