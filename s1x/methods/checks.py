@@ -71,6 +71,11 @@ class Checks:
             chat = self.chat
             frame = 0 if chat is None else len(chat.thinking_start) + chat.frame
             most = self.context_length - frame - self.reserve
+            if most < least:
+                raise ValueError(
+                    f"answer.reserve={self.reserve}: leaves no room to think: the model's context is {self.context_length} "
+                    f"tokens, and delimiters need {frame} of them"
+                )
         why = f"the model's context is {self.context_length} tokens, delimiters and the answer need some of them"
         self.whole(*keys, least=least, null=null, words=words, most=most, why=why)
 
