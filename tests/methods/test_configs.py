@@ -83,7 +83,6 @@ def test_methods_compose_on_the_command_line():
             "method.max_thinking_tokens=419",
             r"method\.max_thinking_tokens=419: must be at most 3\d\d .*context is 420 tokens",
         ),
-        ("budget_forcing", "answer.reserve=1000", r"answer\.reserve=1000: leaves no room to think: .* context is 420 tokens"),
         ("budget_forcing", "method.ignore_end=-1", r"method\.ignore_end=-1: must be a whole number of 0 or more"),
         ("budget_forcing", "method.min_thinking_tokens=-1", r"method\.min_thinking_tokens=-1"),
         ("budget_forcing", "method.min_thinking_tokens=400", r"method\.min_thinking_tokens=400: must be at most"),
@@ -132,6 +131,11 @@ def test_minimum_above_maximum():
             temperature=0.0,
             chat=CHAT,
         )
+
+
+def test_a_reserve_that_leaves_no_room():
+    with pytest.raises(ValueError, match=r"answer\.reserve=1000: leaves no room to think: .* context is 420 tokens"):
+        check(method_of(settings("budget_forcing")), context_length=CONTEXT, temperature=0.0, chat=CHAT, reserve=1000)
 
 
 def test_a_model_without_the_formats_tokens():
