@@ -58,7 +58,7 @@ def grade(texts: Sequence[str | None], solutions: Sequence[str | None]) -> list[
     targets = [_reference(solution) for solution in solutions]
     stated = [answers.stated(text or "") for text in texts]
     for answer, target in zip(stated, targets):
-        if answer and target and not _letter(target):
+        if answer and target and not answers.letter(target):
             rules.submit(answer, target)  # all comparisons under way before the first is waited for
     return [_same(text or "", answer, target) for text, answer, target in zip(texts, stated, targets)]
 
@@ -68,15 +68,11 @@ def _reference(solution: str | None) -> str | None:
     return (answers.stated(text) or text) or None
 
 
-def _letter(target: str) -> bool:
-    return len(target.strip("().")) == 1 and target.strip("().").isalpha()
-
-
 def _same(text: str, answer: str | None, target: str | None) -> bool | None:
     if target is None:
         return None
-    if _letter(target):
-        return answers.choice(text) == target.strip("().").upper()
+    if letter := answers.letter(target):
+        return answers.choice(text) == letter
     if answer is None:
         return False
     verdict = rules.verdict(answer, target)

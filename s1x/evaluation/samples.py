@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..chat import Chat
-from ..metrics.harness import aggregated
+from ..metrics.harness import aggregated, voted
 from ..streams.types import Trace, first_stop
 from ..tasks import Grade, Question, Task
 from . import votes
@@ -36,7 +36,8 @@ def line(
     """One line of the samples file. `members` are the (text, grade) pairs of the trace, or of its samples when it is a pool."""
     text, graded = members[0]
     row = task.record(question, text, graded) | {"repeat": repeat, "prompt_tokens": len(trace.prompt)}
-    row |= _trace(trace, chat) | _grade(graded) | {"reads": {key.hex(): n for key, n in sorted(trace.reads.items())}}
+    row = voted(row, task.metric) if trace.samples else row | _grade(graded)
+    row |= _trace(trace, chat) | {"reads": {key.hex(): n for key, n in sorted(trace.reads.items())}}
     if trace.scored:
         row["scored_tokens"] = sum(trace.scored.values())
     if trace.samples:

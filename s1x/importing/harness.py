@@ -147,12 +147,17 @@ def _rows(where: str, line: dict[str, Any], metric: str, said: Mapping[str, Any]
     texts = [text for text in texts if isinstance(text, str)]
     read = line["filtered_resps"][0] if line["filtered_resps"] else None
     answer = read if isinstance(read, str) else None
+    metrics, left = _metrics(line), {"doc_id", "target"}
+    if settings["regrade"]:
+        left |= {"resps", "filtered_resps"}  # those of all repeats, and of another grader
+        if len(texts) > 1:
+            left, metrics = left | {*metrics}, [metric]
     common = {
         "where": where,
         "point": point(said, settings, where),
         "question": question(line["doc_id"], "doc_id", where),
         "target": str(line["target"]),
-        "more": {key: value for key, value in line.items() if key not in ("doc_id", "target")} | {"metrics": _metrics(line)},
+        "more": {key: value for key, value in line.items() if key not in left} | {"metrics": metrics},
     }
     if settings["regrade"]:
         if not texts:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import SettingError
+from ..metrics.harness import voted
 from ..metrics.voting import subset_sizes
 from .rows import Row
 
@@ -72,7 +73,7 @@ def _pool(members: Sequence[dict[str, Any]], metric: str, vote: Vote) -> dict[st
     kept = ("score", "extracted", "no_answer", "reader", "segments", "thinking_tokens", "answer_tokens", "path_tokens")
     samples = [_told(m, (*kept, "end", "waits", "info")) | {"text": m["resps"][0][0]} for m in members]
     paths = [m["path_tokens"] for m in members]
-    line = {key: value for key, value in members[0].items() if key != "published"}
+    line = voted({key: value for key, value in members[0].items() if key != "published"}, metric)
     line |= {"samples": samples, "vote": "majority", "segments": [], **vote(samples)}
     line |= {"path_tokens": None if None in paths else sum(paths), "resps": [[s["text"] for s in samples]]}
     return line | {"filtered_resps": [s["extracted"] or "" for s in samples], metric: line["score"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .intervals import question_means
@@ -28,3 +28,10 @@ def aggregated(lines: Sequence[dict[str, Any]]) -> dict[str, float | str]:
             math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1)) / math.sqrt(n) if n > 1 else "N/A"
         )
     return found
+
+
+def voted(line: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """A pool's line without what is its first member's alone: who graded that, and metrics that nobody voted on."""
+    kept = [name for name in line["metrics"] if name in (metric, "no_answer")]
+    left = {"reader", "judge", *line["metrics"]} - {*kept}
+    return {key: value for key, value in line.items() if key not in left} | {"metrics": kept}

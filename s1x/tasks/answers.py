@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterator
+from functools import lru_cache
 
 from .notation import LONGEST, canonical, changes, value
 
 CONCLUSION = 200  # characters
 _COLON = re.compile(r"answer[*_ \t]*:[*_\s]*", re.IGNORECASE)
-_IS = re.compile(
-    r"\banswer\s+(?:is|should be|must be|would be)\b(?:\s+(?:indeed|therefore|thus|simply|then))?[*_ \t]*:?[*_\s}]*",
-    re.IGNORECASE,
+_THUS = r"(?:\s+(?:indeed|therefore|thus|simply|then)\b)?"
+_IS = re.compile(rf"\banswer\s+(?:is|should be|must be|would be)\b{_THUS}[*_ \t]*:?[*_\s}}]*", re.IGNORECASE)
+_CHOICE = re.compile(
+    rf"(?:answer|option|choice)[*_ \t]*(?::|\b(?:is|should be|must be)\b{_THUS}[*_ \t]*:?)[*_\s]*", re.IGNORECASE
 )
-_CHOICE = re.compile(r"(?:answer|option|choice)[*_ \t]*(?::|\b(?:is|should be|must be)\b[*_ \t]*:?)[*_\s]*", re.IGNORECASE)
 _BRACES = re.compile(r"\\[{}]|(\\(?:boxed|fbox)\s*)?\{|\}|\\(?:boxed|fbox)\s+([^\s{}$\\]+)")
 _SPAN = re.compile(r"\$\$(.*?)\$\$|\$((?:[^$\\]|\\.)*)\$|\\\[(.*?)\\\]|\\\((.*?)\\\)", re.DOTALL)
 _SENTENCE = re.compile(r"\.\s+(?=[A-Z])")
@@ -112,35 +113,82 @@ def integer(text: str) -> str | None:
 
 
 _DRESS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathsf|rm|bf)\s*\{([^{}]*)\}")
-_SIGNS = re.compile(r"\\[()\[\]!,; ]|\$|\*|[\"'“”]")
-_NAMED = re.compile(r"\s*(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|answer|letter)\s+)?[(\[{]?([A-Z])", re.IGNORECASE)
-_ENDED = re.compile(r"\s*(?:[)\]}]|[.:](?=\s|$)|$|\s[-–—]\s|,?\s+(?:because|since|as|so|due|for|is|which)\b|,\s+(?=[a-z]))")
-_ANOTHER = re.compile(r"[)\]]?\s*(?:,|/|&|\bor\b|\band\b)\s*[(\[]?[A-Z](?:[)\].,:]|\s|$)")
+_OPEN = re.compile(r"\\[(\[]|\$+")
+_SPACE = re.compile(r"\\[,;: ]|\\q?quad(?![a-zA-Z])|~")
+_SIGNS = re.compile(r"\\[)\]!]|(?<!\s)\$|\$(?=\s|$)|\*|[\"“”'‘’`]|_+(?=[\s.,:;!)]|$)")  # what is left of $ begins a formula
+_NAMED = re.compile(
+    r"\s*(?:(?:both|either)\s+)?(?:(?:the\s+)?(?:correct\s+)?(?:options?|choices?|answers?|letters?)\s+)?[(\[{$]*([A-Z])",
+    re.IGNORECASE,
+)
+_ENDED = re.compile(
+    r"\s*(?:[)\]}]|[.:,;!…](?=\s|$)|$|—|\s[-–—]+\s|\s(?:[(\[$]|\d+(?!\d|-[a-z])))|\((?!\w(?:,\s*\w)*\))"
+    r"|\s+(?:because|since|as|so|due|for|is|which|that|where|with|but|while|from|by|if|when|only)\b(?!-)"
+)
+_WORD = re.compile(r"[\w?(\\^-]")  # CH4, C_6, C(n, 2), C?
+_RELATION = re.compile(r"\s*\$?\s*(?:[+*/^<>|]|=(?!>)|\\(?:times|cdot|div|pm|approx|equiv|sim|propto|[lg]eq?)(?![a-z]))")
+_BRACKET = re.compile(r"[)\]](?=[\s.,:;]|$)")
 
 
 def choice(text: str, letters: str = string.ascii_uppercase) -> str | None:
     """The letter of the last statement that has one of `letters`: alone ("b", "(B)", "Option B") or before its choice.
 
-    None for prose, and for several letters. Boxes and "Answer:" count alike, so that a boxed quantity is no choice.
+    None for prose, for several letters, and where a letter begins a statement that cannot be read: an earlier one may have been
+    given up. Boxes and "Answer:" count alike, so that a boxed quantity is no choice.
     """
     starts = [match.end() for match in _CHOICE.finditer(text)]
     ends = [*starts[1:], len(text)]
-    said = [(start, text[start : min(end, start + 400)].partition("\n")[0]) for start, end in zip(starts, ends)]
-    for _, statement in sorted([*said, *_boxes(text)], reverse=True) or [(0, text[:400])]:
-        found = _letter(statement, letters)
+    said = [(start, text[start : min(end, start + 400)].partition("\n")[0], False) for start, end in zip(starts, ends)]
+    boxes = [(start, content, True) for start, content in _boxes(text)]
+    for _, statement, in_box in sorted([*said, *boxes], reverse=True) or [(0, text[:400], False)]:
+        found = _letter(statement, letters, in_box)
         if found is not None:
             return found or None
     return None
 
 
-def _letter(statement: str, letters: str) -> str | None:
-    """A statement's letter; "" where it names several, None where it names none."""
-    plain = _SIGNS.sub("", _DRESS.sub(r"\1", statement)).strip()
+def _letter(statement: str, letters: str, in_box: bool) -> str | None:
+    """A statement's letter; "" where it names several or cannot be read, None where it is about something else."""
+    plain = _SPACE.sub(" ", _OPEN.sub("$", _DRESS.sub(r"\1", statement)).strip())
+    plain = _SIGNS.sub("", plain).strip()
     match = _NAMED.match(plain)
     if match is None or match[1].upper() not in letters:
         return None
-    rest = plain[match.end() :]
-    if _ANOTHER.match(rest):
+    rest, capital = plain[match.end() :], match[1].isupper()
+    if _another(letters if capital else letters.lower()).match(rest):
         return ""
-    alone = not rest.strip(" .)]}")
-    return match[1].upper() if alone or (match[1].isupper() and _ENDED.match(rest)) else None
+    if not rest.strip(" .,:;!…)]}") or (_ENDED if capital else _BRACKET).match(rest):
+        return match[1].upper()
+    other = _WORD.match(rest) or (in_box and _RELATION.match(rest)) or re.match("I +[a-z]", plain[match.start(1) :])  # I think
+    return None if other or not capital else ""
+
+
+@lru_cache
+def _another(letters: str) -> re.Pattern:
+    """A further one of `letters`, unless it begins a remark: "B, I think", "B, D is too small"."""
+    remark = r"(?![AIai]\s+(?!and\b|or\b|are\b)[a-z]|[(\[]?\w[)\]]?\s+(?:is|was|would|has|does|gives)\b)"
+    return re.compile(
+        rf"[)\]}}]?(?:\s*(?:[,;/&]|\bor\b|\band\b)\s*{remark}[$(\[{{]*[{letters}](?:[)\].,:;!]|\s|$)|\s-\s[{letters}]\W*$)"
+    )
+
+
+_TARGET = re.compile(
+    r"(?:the )?(?:correct )?(?:(?:option|choice|answer)(?: is|:)? )?(?:\(([a-z])\)|\[([a-z])\]|([a-z])\)?)[.:]?", re.IGNORECASE
+)
+_TARGET_SAYS = re.compile(
+    r"(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])\)|([A-Z]):|([A-J])\.)[.:]?(?:\s+|(?<=[)\]])(?=[0-9\\]))"
+    r"(?![-+*/=^<>]\s|\\(?:cup|cap|times|cdot|pm)(?![a-z]))"
+    r"(?!.*[,;]\s*\(?[A-Z][):]\s).*",  # A: 5, B: 7
+    re.DOTALL,
+)
+
+
+def letter(target: str) -> str | None:
+    """The letter that a target is, alone or before its choice ("C", "(C)", "C. The rate doubles"); None for anything else,
+    also for what begins with a letter, such as the mathematics of `N - 1` and x (a small letter in brackets is a choice)."""
+    if re.match(r"\W*\w['’]", target) and target.strip()[0] not in "'‘":  # A'
+        return None
+    plain = _SIGNS.sub("", _SPACE.sub(" ", _OPEN.sub("", _DRESS.sub(r"\1 ", target.strip())))).strip()
+    match = _TARGET.fullmatch(plain) or _TARGET_SAYS.fullmatch(plain)
+    found = next((group for group in match.groups() if group), "") if match else ""
+    marked = found.isupper() or re.search(r"[)\]]|option|choice", plain, re.IGNORECASE)
+    return found.upper() if found and marked and choice(plain) == found.upper() else None

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from functools import lru_cache
 from typing import Literal
 
+from .answers import letter
 from .notation import LONGEST, canonical, decimals, is_product, latex, value
 from .workers import Workers, sensible
 
@@ -25,8 +26,7 @@ SECONDS = 2.0  # of computing per comparison (of real answers the slowest took o
 
 _INTEGER = re.compile(r"-?[0-9]+")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z ]+")
-_CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(([A-Z])\)[}\s].*")
-_OPTION = re.compile(r"(?:(?:the )?(?:option|choice) )?\(?([A-Z])\)?$|([A-Z])[.:] ", re.IGNORECASE)
+_OPTION = re.compile("([A-Z])[.:] ", re.IGNORECASE)
 _TIME = re.compile("[0-9]{1,2}(?::[0-9]{2})?(?: [ap]m)?")
 _DATE = re.compile("[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}|[0-9]{1,2}[-/][0-9]{1,2}[-/][0-9]{4}")
 _BASED = re.compile(r"([0-9]+)(?:_\{?([0-9]+)\}?)?")
@@ -192,21 +192,24 @@ def at_once(answer: str, target: str) -> Verdict | None:
     if (a := value(answer)) is not None and (b := value(target)) is not None:
         return "same" if a == b or _rounded(answer, target, a - b) else "different"
     if len(answer) == len(target) == 1:
-        return "different"
-    if (match := _CHOICE.fullmatch(answer)) and re.fullmatch("[A-Z]", target):  # a choice and what it says: (B) 12
-        return "same" if match[1] == target else "different"
+        return "same" if answer.casefold() == target.casefold() else "different"
+    if re.fullmatch("[A-Za-z]", target) and (chosen := letter(answer) or _option(answer)):  # perhaps with what it says: (B) 12
+        return "same" if chosen == target.upper() else "different"
     if _TIME.fullmatch(answer) and _TIME.fullmatch(target):
         return "different"
     if _DATE.fullmatch(answer) or _DATE.fullmatch(target):  # to a parser, a subtraction
         return "different"
-    if re.fullmatch("[A-Z]", target) and (letter := _OPTION.match(answer)):
-        return "same" if (letter[1] or letter[2]).upper() == target else "different"
     if (a := _BASED.fullmatch(answer)) and (b := _BASED.fullmatch(target)):  # to a parser, 52_8 is 52 and so is 52_9
         alike = a[2] == b[2] or None in (a[2], b[2])  # the question says which base
         return "same" if a[1] == b[1] and alike else "different"
     if all(_WORDS.fullmatch(text) and not is_product(text) for text in (answer, target)):
         return "same" if _same_words(_bare(answer), _bare(target)) else "different"
     return None
+
+
+def _option(answer: str) -> str | None:
+    match = _OPTION.match(answer)
+    return match[1].upper() if match else None
 
 
 def _percent(answer: str, target: str, answered: bool) -> Verdict | None:

@@ -6,6 +6,7 @@ The same functions work under `lm_eval --include_path s1x/tasks/yaml`, so a scor
 from __future__ import annotations
 
 import hashlib
+import re
 import string
 from collections.abc import Callable
 
@@ -27,12 +28,16 @@ def _filter(read: Callable[..., str | None], *, also_math: bool = False):
             [NO_ANSWER if (found := one(text, doc)) is None else found for text in group] for group, doc in zip(responses, docs)
         ]
 
+    def of_its_kind(target: str) -> bool:
+        if read is answers.choice:  # among choices a small letter is one, too; `N - 1` is none
+            return answers.letter(target) is not None or bool(re.fullmatch("[a-z]", target))
+        return read(target) is not None
+
     def one(text: str, doc: dict) -> str | None:
         if read is answers.choice and doc.get("choices"):
             return answers.choice(text, string.ascii_uppercase[: len(doc["choices"])])
-        target = str(doc.get("answer", ""))
-        strict = not target or read(target) is not None
-        found = read(text) if strict else answers.math(text)
+        target = str(doc.get("answer", "")).strip()
+        found = read(text) if not target or of_its_kind(target) else answers.math(text)
         return answers.math(text) if found is None and also_math else found
 
     return apply
@@ -59,7 +64,8 @@ def grade_same(doc: dict, results: list[str]) -> dict[str, int]:
 
 
 def same_target(target: str) -> str:
-    return target if "%" in target else answers.integer(target) or answers.choice(target) or target
+    """The number or letter that a target is, as the filters spell it; else the target itself."""
+    return target if "%" in target else answers.integer(target) or answers.letter(target) or target
 
 
 def grade_math(doc: dict, results: list[str]) -> dict[str, int]:

@@ -202,6 +202,9 @@ def test_rows_without_a_grade_are_dropped_and_counted():
         (None, "12", False),
         ("Answer: 12", None, None),
         ("Answer: (D)", "Because of this.\n\nAnswer: D", True),
+        ("Answer: (B) toluene", "b", True),
+        ("\\boxed{x}", "so \\boxed{x}", True),
+        ("Answer: n - 1", "n", False),
     ],
 )
 def test_grades(text, solution, right):

@@ -99,3 +99,33 @@ def test_what_is_written_beside_the_samples_counts(tmp_path):
     assert (line["score"], line["extracted"]) == (0.0, "3")
     assert line["thinking_tokens"] == 3 * len(thought.ids) and line["answer_tokens"] == 3 * len(answered.ids)
     assert line["segments"][0]["role"] == "select" and len(line["samples"]) == 2
+
+
+def test_a_pools_line_says_nothing_that_is_its_first_samples_alone(tmp_path):
+    """gsm8k's second filter: nobody voted on what it read."""
+    (tmp_path / "q.jsonl").write_text(json.dumps({"question": "1+1?", "answer": "#### 2"}))
+    task = load_task({"lm_eval": "gsm8k", "file": str(tmp_path / "q.jsonl"), "num_fewshot": 0})
+    chat, texts = make_chat(), ["so 3. #### 7", "so 2. #### 2", "#### 2"]
+    members = [Trace((2,), [Segment("answer", chat.encode(text))]) for text in texts]
+    grades = task.grade([(task.questions[0], text) for text in texts])
+    trace = Trace((2,), list(members[0].segments), samples=members)
+    line = samples.line(task, task.questions[0], 0, trace, list(zip(texts, grades, strict=True)), chat)
+    assert line["metrics"] == ["exact_match"] and line["exact_match"] == line["score"] == 1.0
+    assert not {"exact_match,flexible-extract", "reader", "judge", "not_graded"} & line.keys()
+    found = samples.results(
+        task, [line], dict.fromkeys(("model", "method", "series", "overrides", "seed", "temperature")) | {"n_questions": 1}
+    )
+    assert found["results"]["gsm8k"].keys() == {"alias", "exact_match,strict-match", "exact_match_stderr,strict-match"}
+    alone = samples.line(task, task.questions[0], 0, members[0], [(texts[0], grades[0])], chat)
+    assert alone["metrics"] == ["exact_match", "exact_match,flexible-extract"] and alone["reader"] == "rules"
+
+
+def test_a_pool_of_our_own_task_keeps_its_score_and_whether_it_answers(tmp_path):
+    (tmp_path / "q.jsonl").write_text(json.dumps({"problem": "?", "answer": "2"}))
+    task, chat = load_task({"lm_eval": "math500", "file": str(tmp_path / "q.jsonl")}), make_chat()
+    texts = ["well", "Answer: 2", "Answer: 2"]
+    members = [Trace((2,), [Segment("answer", chat.encode(text))]) for text in texts]
+    grades = task.grade([(task.questions[0], text) for text in texts])
+    trace = Trace((2,), list(members[0].segments), samples=members)
+    line = samples.line(task, task.questions[0], 0, trace, list(zip(texts, grades, strict=True)), chat)
+    assert line["metrics"] == ["exact_match", "no_answer"] and (line["exact_match"], line["no_answer"]) == (1.0, False)

@@ -55,9 +55,9 @@ def settings(**typed: Any) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(Import), typed))
 
 
-def imported(directory: Path, **typed: Any) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+def imported(directory: Path, *, vote: Any = None, **typed: Any) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """The cells of an import without its report."""
-    write(read(settings(**typed)), directory, settings(**typed))
+    write(read(settings(**typed)), directory, settings(**typed), vote=vote)
     return cells(directory)
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from s1x.benches import peers
 from s1x.errors import SettingError
+from s1x.evaluation.votes import vote
+from s1x.importing import grading
 from s1x.importing.reading import read
 from s1x.metrics.harness import aggregated
 
@@ -164,6 +166,76 @@ def test_repeats_become_samples_where_they_are_graded_here(tmp_path):
     assert (record["accuracy"], record["samples_per_question"], record["n_questions"]) == (0.5, 4, 2)
     assert [(line["extracted"], line["score"]) for line in lines[:4]] == [("4", 1), ("5", 0), ("4", 1), ("no idea", 0)]
     assert "published" not in lines[0]  # lm-eval's grade is that of all four together
+
+
+def test_repeats_keep_their_own_texts(tmp_path):
+    """Alone and as a pool: neither lm-eval's list of all repeats nor what its filter read of them."""
+    texts = ["The answer is 4.", "The answer is 5.", "The answer is 5."]
+    lines = [old(doc, True) | {"resps": [texts], "f1": 0.7, "metrics": ["exact_match", "f1"]} for doc in (0, 1)]
+    typed = {"format": "lm_eval", "files": str(jsonl(tmp_path / "samples_t.jsonl", lines)), "model": "m", "regrade": True}
+    ((_, each),) = imported(tmp_path / "each", **typed)
+    assert [line["resps"] for line in each[:3]] == [[[text]] for text in texts]
+    assert [line["filtered_resps"] for line in each[:3]] == [["4"], ["5"], ["5"]]
+    ((record, pooled),) = imported(tmp_path / "pooled", vote=vote, votes=True, **typed)
+    assert record["accuracy"] == 0 and len(pooled) == 2
+    assert [(sample["text"], sample["extracted"]) for sample in pooled[0]["samples"]] == list(zip(texts, "455"))
+    assert pooled[0]["resps"] == [texts] and pooled[0]["filtered_resps"] == ["4", "5", "5"]
+    for cell in ("each", "pooled"):  # f1 is that of lm-eval's first repeat, or of all
+        assert results(tmp_path / cell).keys() == {"alias", "exact_match,none", "exact_match_stderr,none"}
+
+
+def results(directory):
+    (found,) = json.loads((directory / "0" / "results.json").read_text())["results"].values()
+    return found
+
+
+GSM8K = "She makes 9*2 = $18 every day at the farmer's market.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "read_as"),
+    [
+        (f"{GSM8K}#### 18", "#### 18", "18"),
+        (" #### 18", "#### 18", "18"),
+        ("Answer: Janet sells 16 - 3 - 4 = 9 eggs.\n#### 18", "18", "18"),
+        ("#### $1,234\n\n", "18", "1234"),
+        ("#### 1/2", "#### 0.5", "1/2"),
+        ("#### 17\nWait.\nAnswer: 18", "18", "18"),
+        ("#### Step 3: sum up\nThe answer is 18.", "18", "18"),
+        ("The answer is 18.\n#### Conclusion", "18", "18"),
+        ("#### Final Answer\n\\boxed{18}", "18", "18"),
+        ("No.\n#### Evelyn", "Evelyn", "Evelyn"),
+        ("So.\n#### (C)", "C", "C"),
+        ("#### (A) toluene\nNo.\n#### (D) benzene\nIt does not fit. The answer is C.", "C", "C"),
+        ("#### (D) benzene\nIt does not fit, so it is the other.", "C", None),
+        ("N", "N - 1", "N"),
+        ("\\boxed{N-1}", "N - 1", "N-1"),
+        ("P - Q", "P - Q", "P - Q"),
+        ("\\boxed{x}", "x", "x"),
+        ("Answer: n+1", "n", "n+1"),
+        ("Answer: B, since it doubles", "b", "b"),
+    ],
+)
+def test_what_is_read_when_it_is_graded_here(text, target, read_as):
+    assert grading.read(text, grading._target(target)) == read_as
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "score"),
+    [
+        (f"{GSM8K}#### 18", "#### 18", 1),
+        (f"{GSM8K}#### 17", "#### 18", 0),
+        ("N", "N - 1", 0),
+        ("\\boxed{N-1}", "N - 1", 1),
+        ("P - Q", "P", 0),
+        ("P", "P - Q", 0),
+        ("i", "i", 1),
+    ],
+)
+def test_grades_of_answers_that_look_like_letters_or_end_in_a_mark(tmp_path, text, target, score):
+    file = jsonl(tmp_path / "samples_t.jsonl", [old(0, False, text) | {"target": target}])
+    ((record, (line,)),) = imported(tmp_path / "out", format="lm_eval", files=str(file), model="m", regrade=True)
+    assert (line["score"], line["no_answer"], record["accuracy"]) == (score, False, score)
 
 
 def test_a_line_of_something_else_is_noticed(tmp_path):

@@ -90,6 +90,46 @@ def test_integer(text, expected):
         ("Answer: **B** – 12 m", "B"),
         ("The best choice is D: none of these", "D"),
         ("Answer: $\\text{(D)}$", "D"),
+        ("At first sight the answer is A.\n\n…\n\nAnswer: C (10^{-4} eV)", "C"),
+        ("One might say the answer is A.\nHowever, the correct answer is **C** (toluene).", "C"),
+        ("The answer is B, I think.", "B"),
+        ("The answer is B, A higher rate follows", "B"),
+        ("The answer is D!", "D"),
+        ("Answer: C; the others fail", "C"),
+        ("**Answer: D** (all of the above)", "D"),
+        ("Answer: C $10^{-4}$ eV", "C"),
+        ("Answer: C \\(10^{-4}\\) eV", "C"),
+        ("Answer: **(C)** $\\frac{1}{2}$", "C"),
+        ("Answer: C 10 eV", "C"),
+        ("The answer is A.\nAnswer: C(10 eV)", "C"),
+        ("Answer: C [10 eV]", "C"),
+        ("Answer: C, (toluene)", "C"),
+        ("Answer: C—toluene", "C"),
+        ("The best option is A.\n\nOn reflection, the best option is C -- toluene", "C"),
+        ("The answer is therefore (C)", "C"),
+        ("Answer: C with the same rate", "C"),
+        ("Answer: (b) toluene", "B"),
+        ("Answer: `C`", "C"),
+        ("Answer: __C__", "C"),
+        ("\\boxed{\\text{C}\\; 10}", "C"),
+        ("The answer is B. So \\boxed{C = 5\\,pF}", "B"),
+        ("The answer is B. So \\boxed{C_6H_6}", "B"),
+        ("The answer is B.\n\\boxed{C(n, 2)}", "B"),
+        ("The answer is B.\nAnswer: I think so", "B"),
+        ("The answer is C. Is it so that the answer is A? No", "C"),
+        ("Answer: C, D is too small", "C"),
+        ("Answer: C – D is too small", "C"),
+        ("Answer: C…", "C"),
+        ("The answer is A.\nAnswer: C = toluene", None),
+        ("The answer is B.\nAnswer: A carbon atom", None),
+        ("The answer is B.\nAnswer: C or possibly D", None),
+        ("The answer is A.\nAnswer: Both A and C", None),
+        ("The answer is A.\nAnswer: (b) and (c)", None),
+        ("\\boxed{P - Q}", None),
+        ("Answer: A; B", None),
+        ("Answer: A, B are both right", None),
+        ("Answer: A 10-fold increase", None),
+        ("Answer: A by-product", None),
         ("Answer: C\nAnswer: A or B", None),
         ("Answer: I think it is hard", None),
         ("Answer: A carbon atom", None),
@@ -109,6 +149,27 @@ def test_choice(text, expected):
 def test_letters_that_are_no_choice_of_the_question_are_none():
     assert answers.choice("Answer: B, for the energy \\boxed{E}") == "E"
     assert answers.choice("Answer: B, for the energy \\boxed{E}", "ABCD") == "B"
+
+
+def test_only_a_choice_of_the_question_is_a_second_one():
+    assert answers.choice("The answer is B, I think.", "ABCD") == "B"
+    assert answers.choice("Answer: B, E = 5 V", "ABCD") == "B"
+    assert answers.choice("Answer: B, D", "ABCD") is None
+
+
+@pytest.mark.parametrize(
+    ("target", "letter"),
+    [
+        *[(text, "B") for text in ("B", "(B)", "B)", "B.", "[B]", "**B**", "$B$", r"\text{(B)}", "(b)", "b)", "Option B")],
+        *[(text, "B") for text in ("B) 12", "B) -5", "B. The rate doubles.", "(B) 12", "B: 12", r"\textbf{(B)}\ \frac12")],
+        *[(text, "B") for text in ("B) P(A) = 0.5", "Answer: B", "the answer is B")],
+        *[(text, None) for text in ("x", "n", "i", "e", "N - 1", "N-1", "P - Q", "C is the center", "A carbon", "N!", "A'")],
+        *[(text, None) for text in ("C = 5", "C_6", "E(x)", "(A) + (B)", "(A) and (B)", "A, B", "A: 5, B: 7", "AB", "N. Bohr")],
+        *[(text, None) for text in (r"\mathbb{R}", "x+1", "N (mod 5)", "")],
+    ],
+)
+def test_a_target_is_a_letter_where_all_of_it_is_one(target, letter):
+    assert answers.letter(target) == letter
 
 
 def test_math_answers_keep_their_spelling():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import string
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -296,6 +297,7 @@ def test_reading_never_raises(text):
     for extract in (answers.integer, answers.choice, answers.math):
         found = extract(text)
         assert found is None or (isinstance(found, str) and found)
+    assert answers.letter(text) in (None, *string.ascii_uppercase)
     once = canonical(text)
     value(once)
     notation.latex(once)

@@ -48,6 +48,15 @@ def test_own_targets_of_another_kind_are_graded_as_mathematics(tmp_path, name, t
         ("50%", ["50", "0.5", "1/2", r"\frac{1}{2}", "50%"], ["0.4", "5"]),
         ("12 m/s", ["12", "12 m/s", r"$12\,\mathrm{m/s}$"], ["13 m/s", "12 km/h"]),
         ("2023-01-05", ["2023-01-05"], ["2023-05-01", "2017"]),
+        ("x", ["x", r"\boxed{x}", "X"], ["y", "x+1", "2x"]),
+        ("n", ["n"], ["m", "n - 1"]),
+        ("e", ["e"], ["e^2", "i"]),
+        ("i", ["i"], ["-i", "e"]),
+        ("N - 1", ["N - 1", r"\boxed{N-1}", "-1 + N"], ["N", "N + 1", "(N) 12"]),
+        ("P - Q", ["P - Q", "-Q + P"], ["P", "Q - P"]),
+        ("C is the center", ["C is the center"], ["C", "B is the center"]),
+        ("b", ["b", "B", "(B) 12", "b) 12"], ["a", "(A) 12"]),
+        ("(C) 12", ["C", "(C)", "C) 12"], ["B", "B) 12", "C or D"]),
     ],
 )
 def test_answers_to_ones_own_questions_are_read_as_other_models_write_them(tmp_path, target, right, wrong):
@@ -56,6 +65,21 @@ def test_answers_to_ones_own_questions_are_read_as_other_models_write_them(tmp_p
     task = load_task({"lm_eval": "tiny_math", "file": str(file)})
     grades = task.grade([(task.questions[0], f"Final Answer: {text}") for text in (*right, *wrong, "I do not know")])
     assert [g.score for g in grades] == [1] * len(right) + [0] * (len(wrong) + 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "right", "wrong"),
+    [
+        ("N - 1", ["N - 1", r"\boxed{N-1}"], ["N", "N + 1"]),
+        ("b", ["b", "(B)", "B) 12 m", "Option b"], ["a", "A) 12 m"]),
+        ("B. 12 m", ["B", "(B) 12 m", "b)"], ["A", "A or B"]),
+    ],
+)
+def test_mathematics_among_choices_is_no_letter(tmp_path, target, right, wrong):
+    (tmp_path / "mine.jsonl").write_text(json.dumps({"question": "Which?", "answer": target}) + "\n")
+    task = load_task({"lm_eval": "tiny_mc", "file": str(tmp_path / "mine.jsonl")})
+    grades = task.grade([(task.questions[0], f"Final Answer: {text}") for text in (*right, *wrong)])
+    assert [g.score for g in grades] == [1] * len(right) + [0] * len(wrong)
 
 
 def test_files_that_are_not_utf_8(tmp_path):
