@@ -58,15 +58,16 @@ class OwnFile:
         try:
             while True:
                 # The file itself knows what has arrived, even if a write was short or an interrupt came right behind it.
-                size = os.fstat(fd).st_size
-                self._out, self.end = self._out[size - self.end :], size
-                if not self._out:
+                arrived = os.fstat(fd).st_size - self.end
+                if arrived >= len(self._out):
                     break
-                os.write(fd, self._out)
+                os.write(fd, self._out[arrived:])
             if self.fsync:
                 os.fsync(fd)
         except OSError as error:
             raise unwritable(self.root, error.strerror) from error
+        self.end += arrived
+        self._out = bytearray()  # after `end`: interrupted in between, all of it is written twice
 
     def create(self) -> str:
         """Make the file; returns its name, whose time stamp makes the order of files the same for every reader."""

@@ -98,9 +98,9 @@ class ScoreStore(MemoryScores):
 
     def put(self, key: bytes, row: Row) -> None:
         if key not in self.rows:
-            super().put(key, row)
             if self._file:
                 self._file.append(pack(key, row))
+            super().put(key, row)  # then: who is interrupted in between writes it twice
 
     def flush(self) -> None:
         """Write what is buffered, with one write. Raises StoreError (disk full, ...); nothing is lost then, flush again."""
