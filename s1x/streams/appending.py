@@ -34,7 +34,13 @@ class OwnFile:
 
     @property
     def is_open(self) -> bool:
-        return self._writer is not None
+        """Whether there is a file to write to. Upkeep may have removed it while this process was held and taken for dead."""
+        if self._writer is None:
+            return False
+        try:
+            return os.fstat(self._writer.fileno()).st_nlink > 0 or (self.directory / self.name).exists()
+        except OSError:  # a network's disk
+            return False
 
     @property
     def pending(self) -> bool:
@@ -47,11 +53,11 @@ class OwnFile:
         return self.end + len(self._out) - len(data)
 
     def flush(self) -> None:
-        """Write what is buffered, with one write where the system takes it whole; makes the file if there is none. Raises
-        StoreError (disk full, ...); nothing is lost then, flush again."""
+        """Write what is buffered, with one write where the system takes it whole; makes the file if there is none (any
+        more). Raises StoreError (disk full, ...); nothing is lost then, flush again."""
         if not self._out:
             return
-        if self._writer is None:
+        if not self.is_open:
             self.create()
         assert self._writer is not None
         fd = self._writer.fileno()
@@ -71,6 +77,7 @@ class OwnFile:
 
     def create(self) -> str:
         """Make the file; returns its name, whose time stamp makes the order of files the same for every reader."""
+        self.close()
         folder = self.directory.absolute()
         changed = [folder, *(new.parent for new in (folder, *folder.parents) if not new.exists())]  # that get new names
         now = time.time_ns()

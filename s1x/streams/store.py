@@ -212,6 +212,8 @@ class Store:
         if not self._drafts and not self._file.pending:
             return
         if not self._file.is_open:
+            if self._own:
+                self._believe_again()
             self._file.create()
         if self._own is None or self._own.name != self._file.name:
             self._own = self._register(self._file.name)
@@ -246,6 +248,16 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _believe_again(self) -> None:
+        """The own file was taken away while this process was held. Streams that the files there do not hold as far as this
+        process knew them are forgotten: nothing can go behind what is not there, and who has the tokens appends them anew."""
+        self._close_readers()
+        self.refresh()
+        for key, tail in list(self._tails.items()):
+            if id_hash(self.follow(key)[0].ids[: 4 * tail.tokens]).digest() != tail.hash.digest():
+                self._drafts.pop(key, None)
+                del self._tails[key]
 
     def _is_apart(self, key: bytes) -> bool:
         places = self._index.get(key, ())
@@ -299,8 +311,10 @@ class Store:
                 *_, count, flags, _ = HEAD.unpack_from(data)
                 whole = min(Frame.size(count, flags), file.end - position)
                 data += os.pread(fd, max(0, whole - len(data)), position + len(data))
+        except FileNotFoundError:  # it was taken away
+            return None
         except OSError as error:
-            self._no_descriptors(error)  # a file that went away or cannot be read is as good as damaged
+            self._no_descriptors(error)  # a file that cannot be read is as good as damaged
         frame = Frame.parse(data)
         if frame is None:
             self._warn(file, position, "this frame is left out")

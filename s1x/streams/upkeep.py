@@ -76,11 +76,13 @@ def fingerprint_of(folder: Path) -> str:
 def alone(root: Path) -> Iterator[None]:
     """Nobody else is at work on the store, or begins to be. Raises StoreError where somebody is."""
     presence = Presence(root)
-    others = presence.enter(MAINTENANCE)
+    presence.enter(MAINTENANCE)
     try:
-        if others:
+        if others := presence.everyone():
             runs = "a run is" if len(others) == 1 else f"{len(others)} runs are"
-            raise StoreError(f"store.dir={root}: {runs} at work on it; wait until that ends (a dead one counts for 40 s)")
+            raise StoreError(
+                f"store.dir={root}: {runs} at work on it; wait until that ends (dead ones of other machines count for 40 s)"
+            )
         yield
     finally:
         presence.leave()
