@@ -10,6 +10,7 @@ import time
 from io import FileIO
 from pathlib import Path
 
+from ..files import write_text
 from .types import digest
 
 
@@ -85,8 +86,8 @@ class OwnFile:
         host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not (about := folder / "fingerprint.txt").exists():
-                about.write_text(self.fingerprint + "\n", encoding="utf-8")
+            if not self._is_named(about := folder / "fingerprint.txt"):
+                write_text(about, self.fingerprint + "\n")
             self.name, self.end = f"{stamp}-{host}-{os.getpid()}-{secrets.token_hex(4)}{self.suffix}", 0
             self._writer = FileIO(folder / self.name, "x")
             for place in changed if self.fsync else ():
@@ -94,6 +95,10 @@ class OwnFile:
         except OSError as error:
             raise unwritable(self.root, error.strerror) from error
         return self.name
+
+    def _is_named(self, about: Path) -> bool:
+        """Whether the file says whose folder this is. A disk that was full may have cut it off."""
+        return about.exists() and about.read_text(encoding="utf-8", errors="replace").strip() == self.fingerprint.strip()
 
     def close(self) -> None:
         if self._writer:

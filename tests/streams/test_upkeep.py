@@ -115,6 +115,36 @@ def test_nothing_is_rewritten_while_a_run_is_at_work(store):
     assert not (store / "owners").exists()
 
 
+@pytest.mark.parametrize("said", [b"", b"vllm-0.", b"\xff\xfe", b"another/bf16/m1\n"])
+def test_a_fingerprint_that_was_cut_off_is_written_again_by_the_next_run(store, said):
+    folder = by_engine(store)["vllm"].folder
+    (folder / "fingerprint.txt").write_bytes(said)
+    before = len(upkeep._files(folder))
+    with pytest.raises(StoreError, match="does not say whose"):
+        upkeep.compact(folder)
+    with Store(store, "vllm-0.32/bf16/m1") as writer:
+        writer.append(B, [1])
+    assert (folder / "fingerprint.txt").read_text() == "vllm-0.32/bf16/m1\n"
+    assert len(upkeep._files(folder)) == before + 1
+    upkeep.compact(folder)
+    assert len(upkeep._files(folder)) == 2  # streams and scores
+
+
+def test_a_fingerprint_is_never_half_there(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    store = Store(tmp_path, "model")
+    store.append(A, [1])
+    with monkeypatch.context() as at_fault:
+        at_fault.setattr(os, "replace", full)
+        with pytest.raises(StoreError, match="No space left"):
+            store.flush()
+    assert [path.name for path in store.directory.iterdir()] == []
+    store.close()
+    assert (store.directory / "fingerprint.txt").read_text() == "model\n"
+
+
 AT_WORK = """
 import sys, time
 from pathlib import Path
