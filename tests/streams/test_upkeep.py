@@ -178,6 +178,20 @@ def test_a_run_that_is_held_counts_on_its_own_machine(store):
     assert not (store / "owners").exists()
 
 
+@pytest.mark.parametrize("call", ["mkdir", "replace", "rmtree"])
+def test_a_store_of_somebody_else_is_a_sentence(store, monkeypatch, call):
+    def forbidden(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr({"mkdir": Path, "replace": os, "rmtree": shutil}[call], call, forbidden)
+    with pytest.raises(StoreError, match=r"store\.dir=.*store cannot be written \(Permission denied\)"), upkeep.alone(store):
+        assert call != "mkdir"
+        (upkeep.prune if call == "rmtree" else upkeep.compact)(by_engine(store)["vllm"].folder)
+    monkeypatch.undo()
+    with upkeep.alone(store):
+        pass
+
+
 def taken_away(root: Path, how: str, key: bytes) -> None:
     """What happens below a run that is held, on a machine from which it cannot be seen."""
     (folder,) = upkeep.folders(root)
