@@ -9,13 +9,14 @@ not kill them before this process has ended them.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # kill by default, and are sent to children as well
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -87,6 +88,8 @@ def leave(stop: Stopped) -> None:
 
 
 def _take(number: int, _: object) -> None:
+    if number == signal.SIGHUP:
+        _let_go()
     if _State.dropped:
         _State.dropped = False
         raise _State.asked
@@ -98,12 +101,26 @@ def _take(number: int, _: object) -> None:
     if not again and not _State.patient:
         raise _State.asked
     if not again:
-        os.write(2, b"\nStopping, with a checkpoint first; Ctrl-C stops at once.\n")  # print is not for handlers
+        with suppress(OSError):  # print is not for handlers
+            os.write(2, b"\nStopping, with a checkpoint first; Ctrl-C stops at once.\n")
     elif number == signal.SIGINT:  # clusters repeat themselves; a person who does so does not want to wait
         if not _State.patient:
             leave(again)
         _State.patient = False
         raise again
+
+
+def _let_go() -> None:
+    """Of a terminal that is gone: writing to it fails, and so would every library that still has something to say, such as the
+    bar of a training that is to write its checkpoint. It goes nowhere from here on."""
+    for place in (1, 2):
+        try:
+            os.write(place, b"")
+        except OSError as error:
+            if error.errno == errno.EIO:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, place)
+                os.close(nowhere)
 
 
 def _dropped(unraisable: sys.UnraisableHookArgs) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -131,6 +132,41 @@ def test_where_python_drops_exceptions(where, number):
     done = subprocess.run([sys.executable, "-c", DROPS, where, number], cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.returncode == 128 + signal.Signals[number], done.stderr
     assert "Exception ignored" not in done.stderr and time.monotonic() - began < 10
+
+
+GONE = """
+import sys, time
+from s1x import interrupts
+
+interrupts.listen()
+interrupts.begin()
+try:
+    with interrupts.patiently():
+        print("ready", flush=True)
+        while not interrupts.asked():
+            time.sleep(0.01)
+        for stream in (sys.stdout, sys.stderr):  # as bars do
+            print("step 2 of 9", file=stream, flush=True)
+        open(sys.argv[1], "w").write("checkpoint")
+except interrupts.Stopped as stop:
+    interrupts.leave(stop)
+"""
+
+
+def test_a_terminal_that_is_closed_costs_no_checkpoint(tmp_path):
+    """SIGHUP comes when it is gone: whatever is written to it from then on fails."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        _listening()
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-c", GONE, str(tmp_path / "checkpoint")])
+    said = b""
+    while b"ready" not in said:
+        said += os.read(terminal, 1000)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert (tmp_path / "checkpoint").read_text() == "checkpoint"
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
 
 
 def test_a_signal_that_the_shell_ignores_stays_ignored(tmp_path):

@@ -130,3 +130,14 @@ def test_a_file_that_is_no_archive_is_a_sentence(command, tmp_path):
 def test_what_will_not_do_is_a_sentence(command, settings, said):
     status, printed = command("stage=store", *settings)
     assert status == 2 and said in printed and printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("action", ["compact", "prune", "statistics", "verify", "export"])
+def test_a_store_of_somebody_else_is_a_sentence(command, two_models, monkeypatch, action):
+    def forbidden(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    changes = action in ("compact", "prune")
+    monkeypatch.setattr(upkeep.Presence, "_write", forbidden) if changes else monkeypatch.setattr(upkeep, "_files", forbidden)
+    status, said = command("stage=store", "store.dir=store", f"store.action={action}", "store.older=0", "store.file=f")
+    assert status == 1 and said.count("\n") == 1 and "store" in said and "Permission denied" in said

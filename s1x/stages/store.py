@@ -28,7 +28,18 @@ ACTIONS = ("statistics", "verify", "compact", "prune", "export", "import")
 
 
 def run(cfg: DictConfig) -> None:
-    """Do `store.action`. Raises SettingError for settings that will not do, StoreError where the store is in use or damaged."""
+    """Do `store.action`. Raises SettingError for settings that will not do, StoreError where the store is in use, damaged or
+    another one's."""
+    try:
+        _act(cfg)
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        place = error.filename or cfg.store.file or cfg.store.dir
+        raise StoreError(f"store.action={cfg.store.action}: {place} cannot be used ({error.strerror})") from error
+
+
+def _act(cfg: DictConfig) -> None:
     s = cfg.store
     if s.action not in ACTIONS:
         raise SettingError(f"store.action={s.action}: must be one of {', '.join(ACTIONS)}")

@@ -10,6 +10,7 @@ import time
 from io import FileIO
 from pathlib import Path
 
+from ..files import write_text
 from .types import digest
 
 
@@ -34,7 +35,13 @@ class OwnFile:
 
     @property
     def is_open(self) -> bool:
-        return self._writer is not None
+        """Whether there is a file to write to. Upkeep may have removed it while this process was held and taken for dead."""
+        if self._writer is None:
+            return False
+        try:
+            return os.fstat(self._writer.fileno()).st_nlink > 0 or (self.directory / self.name).exists()
+        except OSError:  # a network's disk
+            return False
 
     @property
     def pending(self) -> bool:
@@ -47,29 +54,31 @@ class OwnFile:
         return self.end + len(self._out) - len(data)
 
     def flush(self) -> None:
-        """Write what is buffered, with one write where the system takes it whole; makes the file if there is none. Raises
-        StoreError (disk full, ...); nothing is lost then, flush again."""
+        """Write what is buffered, with one write where the system takes it whole; makes the file if there is none (any
+        more). Raises StoreError (disk full, ...); nothing is lost then, flush again."""
         if not self._out:
             return
-        if self._writer is None:
+        if not self.is_open:
             self.create()
         assert self._writer is not None
         fd = self._writer.fileno()
         try:
             while True:
                 # The file itself knows what has arrived, even if a write was short or an interrupt came right behind it.
-                size = os.fstat(fd).st_size
-                self._out, self.end = self._out[size - self.end :], size
-                if not self._out:
+                arrived = os.fstat(fd).st_size - self.end
+                if arrived >= len(self._out):
                     break
-                os.write(fd, self._out)
+                os.write(fd, self._out[arrived:])
             if self.fsync:
                 os.fsync(fd)
         except OSError as error:
             raise unwritable(self.root, error.strerror) from error
+        self.end += arrived
+        self._out = bytearray()  # after `end`: interrupted in between, all of it is written twice
 
     def create(self) -> str:
         """Make the file; returns its name, whose time stamp makes the order of files the same for every reader."""
+        self.close()
         folder = self.directory.absolute()
         changed = [folder, *(new.parent for new in (folder, *folder.parents) if not new.exists())]  # that get new names
         now = time.time_ns()
@@ -77,8 +86,8 @@ class OwnFile:
         host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not (about := folder / "fingerprint.txt").exists():
-                about.write_text(self.fingerprint + "\n", encoding="utf-8")
+            if not self._is_named(about := folder / "fingerprint.txt"):
+                write_text(about, self.fingerprint + "\n")
             self.name, self.end = f"{stamp}-{host}-{os.getpid()}-{secrets.token_hex(4)}{self.suffix}", 0
             self._writer = FileIO(folder / self.name, "x")
             for place in changed if self.fsync else ():
@@ -86,6 +95,10 @@ class OwnFile:
         except OSError as error:
             raise unwritable(self.root, error.strerror) from error
         return self.name
+
+    def _is_named(self, about: Path) -> bool:
+        """Whether the file says whose folder this is. A disk that was full may have cut it off."""
+        return about.exists() and about.read_text(encoding="utf-8", errors="replace").strip() == self.fingerprint.strip()
 
     def close(self) -> None:
         if self._writer:

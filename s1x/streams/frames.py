@@ -124,23 +124,25 @@ class Draft:
     numbers: dict[str, bytearray] = field(default_factory=dict)
 
     def add(self, ids: bytes, numbers: Packed) -> None:
-        """What comes next, with the numbers that are known of all of it."""
+        """What comes next, with the numbers that are known of all of it. The ids come last and say what counts: numbers of an
+        `add` that was interrupted are written over."""
+        count = len(self.ids) // 4
         for name, given in numbers.items():
             if name not in self.numbers:
-                self.numbers[name] = bytearray(KINDS[name].missing * (len(self.ids) // 4))
-            self.numbers[name] += given
+                self.numbers[name] = bytearray(KINDS[name].missing * count)
+            self.numbers[name][KINDS[name].width * count :] = given
         if len(numbers) < len(self.numbers):
             for name in self.numbers.keys() - numbers.keys():
-                self.numbers[name] += KINDS[name].missing * (len(ids) // 4)
+                self.numbers[name][KINDS[name].width * count :] = KINDS[name].missing * (len(ids) // 4)
         self.ids += ids
 
     def pack(self, key: bytes) -> bytes:
-        body, flags = bytes(self.ids), 0
+        body, count, flags = bytes(self.ids), len(self.ids) // 4, 0
         for name, kind in KINDS.items():
             if name in self.numbers:
-                body += self.numbers[name]
+                body += self.numbers[name][: kind.width * count]
                 flags |= kind.flag
-        head = HEAD.pack(MAGIC, key, self.parent, self.offset, len(self.ids) // 4, flags, 0)[:-4]
+        head = HEAD.pack(MAGIC, key, self.parent, self.offset, count, flags, 0)[:-4]
         return head + struct.pack("<I", crc32(body, crc32(head))) + body
 
 

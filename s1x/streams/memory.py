@@ -30,13 +30,17 @@ class MemoryStore:
         return None
 
     def append(self, key: bytes, ids, logprobs=None, confidences=None) -> None:
-        confidences, kept = confidences or {}, self.streams.setdefault(key, Kept(array("i"), []))
-        for name in confidences:
-            kept.confidences.setdefault(name, array("f", [nan]) * len(kept.ids))
-        for name, column in kept.confidences.items():
-            column.extend(confidences.get(name) or [nan] * len(ids))
-        kept.ids.extend(ids)
-        kept.logprobs = None if logprobs is None or kept.logprobs is None else kept.logprobs + list(logprobs)
+        old, given = self.streams.get(key) or Kept(array("i"), []), confidences or {}
+        columns = {
+            name: old.confidences.get(name, array("f", [nan]) * len(old.ids)) + array("f", given.get(name) or [nan] * len(ids))
+            for name in old.confidences | given
+        }
+        both = None if logprobs is None or old.logprobs is None else [*old.logprobs, *logprobs]
+        self.streams[key] = Kept(old.ids + array("i", ids), both, columns)  # all at once: an interrupt tears nothing
+
+    def end(self, key: bytes) -> int:
+        """Where the next append goes."""
+        return len(self.streams[key].ids) if key in self.streams else 0
 
     def restart(self, key: bytes) -> None:
         """Let the next append begin at position 0 again."""

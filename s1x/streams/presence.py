@@ -73,9 +73,12 @@ class Presence:
             found = os.listdir(self.directory)  # before the look: whoever comes later is not among them
             if self.others():
                 return False
+            held = self.everyone()
             for name in found:
-                (self.directory / name).unlink(missing_ok=True)
-            self.directory.rmdir()
+                if name not in held:
+                    (self.directory / name).unlink(missing_ok=True)
+            if not held:
+                self.directory.rmdir()
         except OSError as error:
             log.debug("presence", exc_info=error)  # a file that is left grows old
         return True
@@ -84,6 +87,12 @@ class Presence:
         """Look at the others now; returns `live`."""
         self._look()
         return self.live
+
+    def everyone(self) -> dict[str, str]:
+        """What the others say, those included that others take for dead though their process is there, on this host: they are
+        held (SIGSTOP, a debugger), and may go on."""
+        tokens = [token for token in os.listdir(self.directory) if token != self.token]
+        return {token: words for token in tokens if (words := self._words_of(token, held=True)) is not None}
 
     def alive(self, token: str) -> bool:
         """Whether another run is there, as of now."""
@@ -133,8 +142,9 @@ class Presence:
         said = {token: words for token in tokens if token != self.token and (words := self._words_of(token)) is not None}
         self.live = said
 
-    def _words_of(self, token: str) -> str | None:
-        """What another one says; None of a dead one. The file is opened, so that a network's disk says what is true now."""
+    def _words_of(self, token: str, held: bool = False) -> str | None:
+        """What another one says; None of a dead one. held: a process of this host that is there is not dead, however old its
+        file. That is opened, so that a network's disk says what is true now."""
         try:
             file = os.open(self.directory / token, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -145,12 +155,11 @@ class Presence:
                 data += part
         finally:
             os.close(file)
-        if self.old(written):
-            return None
         who, _, words = data.decode(errors="replace").partition("\n")
         host, _, process = who.partition(" ")
         pid, _, start = process.partition(" ")
-        if host == here() and pid.isdigit() and started(int(pid)) != start:
+        local = host == here() and pid.isdigit()
+        if (local and started(int(pid)) != start) or (self.old(written) and not (held and local)):
             return None
         return words.strip("\n")
 

@@ -39,7 +39,7 @@ class Column:
         self.gap = next(iter(self.gaps()), None)
 
     def lack(self, count: int) -> None:
-        """Those of the `count` newest tokens are not known."""
+        """Those of the next `count` tokens are not known."""
         self.gap = len(self.values) if self.gap is None else self.gap
         self.values.extend([nan] * count)
 
@@ -71,14 +71,14 @@ class Stream:
             self.columns = {name: Column(name, values) for name, values in given.items()}
         elif self.wanted:
             self.columns = {"logprob": Column("logprob", ())}
-        self.saved = len(self.tokens)
         self.handle: int | None = None
         self.reported = NOTHING  # by the engine, with the handle that is open
         self.readers: list[Reader] = []
         self._refresh()
 
     def keep(self, count: int, logprobs: Sequence[float] | None, confidences: Mapping[str, Sequence[float]] | None) -> None:
-        """The numbers of the `count` newest tokens that the engine has reported. This runs once per token."""
+        """The numbers that the engine has reported of the next `count` tokens, which are added afterwards: an interrupt leaves
+        no token without. This runs once per token."""
         for name, column in self.columns.items():
             values = logprobs if name == "logprob" else confidences.get(name) if confidences else None
             if values:
@@ -91,9 +91,10 @@ class Stream:
         gaps = [self.columns[name].gap for name in names]
         return min((gap for gap in gaps if gap is not None), default=len(self.tokens))
 
-    def unsaved(self) -> dict[str, array]:
-        """Numbers of the tokens that are not in the store: log-probabilities if all have one, confidences if any has."""
-        new = {name: column.values[self.saved :] for name, column in self.columns.items()}
+    def numbers(self, first: int) -> dict[str, array]:
+        """Those of the tokens from `first` on: log-probabilities if all have one, confidences if any has."""
+        end = len(self.tokens)
+        new = {name: column.values[first:end] for name, column in self.columns.items()}
         return {
             name: values
             for name, values in new.items()
@@ -103,7 +104,6 @@ class Stream:
     def renew(self, stored: Any) -> int:
         """Take in what the store has by now, where all that was received is. Returns how many tokens are new."""
         new = stored.ids[len(self.tokens) :]
-        self.tokens.extend(new)
         given = stored.confidences if stored.logprobs is None else {"logprob": stored.logprobs, **stored.confidences}
         for name, values in given.items():
             known = self.columns[name].values if name in self.columns else ()
@@ -111,7 +111,7 @@ class Stream:
             self.columns[name] = Column(name, [*merged, *values[len(known) :]])
         for name in self.columns.keys() - given.keys() if new else ():
             self.columns[name].lack(len(new))
-        self.saved = len(self.tokens)
+        self.tokens.extend(new)
         return len(new)
 
     def add(self, reader: Reader) -> None:

@@ -94,13 +94,14 @@ class ScoreStore(MemoryScores):
         self.directory = Path(directory) / digest(fingerprint).hex()[:16]
         self._file = OwnFile(directory, fingerprint, SUFFIX, fsync=fsync) if writable else None
         self._ends: dict[str, int] = {}  # bytes read of each file
+        self._warned: set[str] = set()
         self.refresh()
 
     def put(self, key: bytes, row: Row) -> None:
         if key not in self.rows:
-            super().put(key, row)
             if self._file:
                 self._file.append(pack(key, row))
+            super().put(key, row)  # then: who is interrupted in between writes it twice
 
     def flush(self) -> None:
         """Write what is buffered, with one write. Raises StoreError (disk full, ...); nothing is lost then, flush again."""
@@ -131,15 +132,22 @@ class ScoreStore(MemoryScores):
         try:
             with (self.directory / name).open("rb") as file:
                 file.seek(at)
-                data = file.read()
+                data = file.read(HEAD.size)
+                if len(data) < HEAD.size or (name in self._warned and read(data)[1]):
+                    return  # nothing new, or no record still
+                data += file.read()
         except OSError as error:
-            log.warning(
-                "The store's file %s cannot be read (%s); its scores are left out.", self.directory / name, error.strerror
-            )
+            self._warn(name, f"cannot be read ({error.strerror}); its scores are left out")
             return
         rows, damaged, end = read(data)
         for key, row in rows:
             self.rows.setdefault(key, row)
         self._ends[name] = at + end
         if damaged:
-            log.warning("The store's file %s is damaged; the scores there are left out.", self.directory / name)
+            self._warn(name, "is damaged; the scores there are left out")
+
+    def _warn(self, name: str, what: str) -> None:
+        """Once for each file: others' are looked at once a second."""
+        if name not in self._warned:
+            log.warning("The store's file %s %s.", self.directory / name, what)
+        self._warned.add(name)

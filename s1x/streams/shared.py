@@ -38,9 +38,9 @@ class Model:
 
 
 class Streams:
-    """The store of `model` has load, inherit (what other versions' streams begin with, see accept.py), append, restart, flush,
-    refresh and grown. claims: who generates what, where several runs are at work on the store (None: all of it is generated
-    here)."""
+    """The store of `model` has load, inherit (what other versions' streams begin with, see accept.py), append, end, restart,
+    flush, refresh and grown. claims: who generates what, where several runs are at work on the store (None: all of it is
+    generated here)."""
 
     def __init__(self, model: Model, claims: Claims | None = None):
         self.engine, self.store, self.decode, self.claims = model.engine, model.store, model.decode, claims
@@ -225,6 +225,9 @@ class Streams:
         self._save(stream)
         if (stored := self.store.load(stream.key)) is None:  # damaged
             return
+        if tuple(stored.ids[: len(stream.tokens)]) != tuple(stream.tokens):  # files went away: all of it is written anew
+            self.store.restart(stream.key)
+            return
         self.progress.reused += stream.renew(stored)
         stream.resolve()
         if not stream.readers and self._streams.get(stream.key) is stream:
@@ -271,10 +274,10 @@ class Streams:
                 continue
             _, ids, logprobs, done, confidences = chunk  # type: ignore[misc]  # a stream's handle gets chunks
             tokens = stream.tokens
-            tokens.extend(ids)
-            self.progress.generated += len(ids)
             if stream.columns and ids:
                 stream.keep(len(ids), logprobs, confidences)
+            tokens.extend(ids)  # behind their numbers (Stream.keep)
+            self.progress.generated += len(ids)
             if len(tokens) >= stream.next_end or stream.watched or not stream.triggers.isdisjoint(ids):
                 stream.resolve()
                 if stream.handle != handle:  # a delivery made the whole stream unneeded
@@ -344,7 +347,6 @@ class Streams:
         self.progress.scored += len(scoring.positions)
         if column.gap is None:
             self.store.restart(stream.key)  # written anew, now with these numbers
-            stream.saved = 0
             self._save(stream)
         stream.resolve()
         if not stream.readers and self._streams.get(stream.key) is stream:
@@ -353,11 +355,10 @@ class Streams:
             self._to_open[stream.key] = stream
 
     def _save(self, stream: Stream) -> None:
-        new = stream.tokens[stream.saved :]
-        if new:
-            numbers: dict[Any, Any] = stream.unsaved()
+        first = self.store.end(stream.key)  # the store alone knows: an interrupt came before or behind what it took
+        if new := stream.tokens[first:]:
+            numbers: dict[Any, Any] = stream.numbers(first)
             self.store.append(stream.key, new, numbers.pop("logprob", None), numbers)
-            stream.saved = len(stream.tokens)
 
 
 @dataclass

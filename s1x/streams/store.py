@@ -56,7 +56,7 @@ class Stored(NamedTuple):
 @dataclass(slots=True)
 class _File:
     name: str
-    end: int = 0  # bytes of whole frames that we know of
+    end: int = 0  # bytes of whole frames that we know of; of one's own those that are on their way, too
     warned: bool = False
 
 
@@ -68,6 +68,12 @@ class _Tail:
     hash: Any = field(default_factory=id_hash)
     path: array[int] = field(default_factory=lambda: array("Q"))
     known: int = 0  # frames in the index, those that do not fit included
+
+    def behind(self, draft: Draft) -> _Tail:
+        """The tail that this one becomes with a draft, of which it may have the beginning."""
+        new, hash = draft.ids[4 * (self.tokens - draft.offset) :], self.hash.copy()
+        hash.update(new)
+        return _Tail(self.tokens + len(new) // 4, hash, self.path, self.known + 1)
 
 
 class Store:
@@ -98,7 +104,7 @@ class Store:
     @property
     def bytes_written(self) -> int:
         """Bytes that this process has put into the store."""
-        return self._own.end if self._own else 0
+        return self._file.end
 
     def load(self, key: bytes) -> Stored | None:
         """All that is stored of a stream, None if nothing is. Sees own appends, and other writers up to the last refresh.
@@ -111,7 +117,8 @@ class Store:
         if not self._index.get(key):
             return None
         chain, path, apart = self.follow(key)
-        if not chain.ids:
+        if not chain.ids:  # nothing can be appended behind what is not there any more
+            self._tails.pop(key, None)
             return None
         self._tails[key] = _Tail(len(chain.ids) // 4, chain.hash, path, len(self._index[key]))
         self._apart[key] = len(self._index[key]), apart
@@ -152,6 +159,12 @@ class Store:
         """What other stores have of a stream that this one has not: nothing (accept.py has stores that ask others)."""
         return None
 
+    def end(self, key: bytes) -> int:
+        """Where the next append goes: so many tokens of the stream this process has loaded or appended."""
+        if draft := self._drafts.get(key):
+            return draft.offset + len(draft.ids) // 4
+        return self._tails[key].tokens if key in self._tails else 0
+
     def append(
         self,
         key: bytes,
@@ -161,7 +174,9 @@ class Store:
     ) -> None:
         """Continue a stream behind what this process knows of it: what `load` returned (nothing if it was not asked), then
         its own appends. Buffered until `flush`, or until about 1 MiB is waiting. Numbers: one for each id, or none; a
-        confidence that is not known may be not-a-number."""
+        confidence that is not known may be not-a-number.
+
+        Interrupted anywhere (Ctrl-C), it has kept all of them or none, as `end` says; so has `flush`, which may write twice."""
         values = {} if logprobs is None else {"logprob": logprobs}
         if confidences:
             values.update(confidences)
@@ -172,13 +187,13 @@ class Store:
         if not len(ids):
             return
         packed, numbers = pack_ids(ids), pack(values)
-        tail = self._tails.setdefault(key, _Tail())
-        if key not in self._drafts:
-            self._drafts[key] = Draft(tail.hash.digest(), tail.tokens)
+        draft = self._drafts.get(key)
+        if draft is None:
+            tail = self._tails.setdefault(key, _Tail())
+            draft = Draft(tail.hash.digest(), tail.tokens)
             self._draft_bytes += HEAD.size
-        self._drafts[key].add(packed, numbers)
-        tail.hash.update(packed)
-        tail.tokens += len(ids)
+        draft.add(packed, numbers)
+        self._drafts[key] = draft
         self._draft_bytes += len(packed) + sum(map(len, numbers.values()))
         if self._draft_bytes >= FLUSH_BYTES:
             self.flush()
@@ -196,20 +211,23 @@ class Store:
         """Write what is buffered, with one write. Raises StoreError (disk full, ...); nothing is lost then, flush again."""
         if not self._drafts and not self._file.pending:
             return
-        if self._own is None or not self._file.is_open:
-            self._own = self._register(self._file.create())
+        if not self._file.is_open:
+            if self._own:
+                self._believe_again()
+            self._file.create()
+        if self._own is None or self._own.name != self._file.name:
+            self._own = self._register(self._file.name)
         number = self._numbers[self._own.name] << POSITION
-        for key in list(self._drafts):
-            at = number | self._file.append(self._drafts[key].pack(key))
-            self._index[key].append(at)
-            self._tails[key].path.append(at)
-            self._tails[key].known += 1
+        for key, draft in list(self._drafts.items()):
+            data, tail = draft.pack(key), self._tails[key]
+            at = self._file.append(data)
+            self._own.end = at + len(data)
+            self._index[key].append(number | at)
+            tail.path.append(number | at)
+            self._tails[key] = tail.behind(draft)  # all at once: an interrupt leaves the one or the other
             del self._drafts[key]
         self._draft_bytes = 0
-        try:
-            self._file.flush()
-        finally:
-            self._own.end = self._file.end
+        self._file.flush()
 
     def refresh(self) -> None:
         """Notice what other processes have written since the last look."""
@@ -231,6 +249,16 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _believe_again(self) -> None:
+        """The own file was taken away while this process was held. Streams that the files there do not hold as far as this
+        process knew them are forgotten: nothing can go behind what is not there, and who has the tokens appends them anew."""
+        self._close_readers()
+        self.refresh()
+        for key, tail in list(self._tails.items()):
+            if id_hash(self.follow(key)[0].ids[: 4 * tail.tokens]).digest() != tail.hash.digest():
+                self._drafts.pop(key, None)
+                del self._tails[key]
+
     def _is_apart(self, key: bytes) -> bool:
         places = self._index.get(key, ())
         if key not in self._apart or self._apart[key][0] != len(places):
@@ -239,9 +267,10 @@ class Store:
         return self._apart[key][1]
 
     def _register(self, name: str) -> _File:
-        self._numbers[name] = len(self._files)
-        self._files.append(_File(name))
-        return self._files[-1]
+        file = _File(name)
+        self._files.append(file)
+        self._numbers[name] = len(self._files) - 1  # last: a number without a file would become the next one's
+        return file
 
     def _scan(self, file: _File) -> None:
         """Index the frames behind `file.end`, up to the first one that is incomplete or no frame at all."""
@@ -282,8 +311,10 @@ class Store:
                 *_, count, flags, _ = HEAD.unpack_from(data)
                 whole = min(Frame.size(count, flags), file.end - position)
                 data += os.pread(fd, max(0, whole - len(data)), position + len(data))
+        except FileNotFoundError:  # it was taken away
+            return None
         except OSError as error:
-            self._no_descriptors(error)  # a file that went away or cannot be read is as good as damaged
+            self._no_descriptors(error)  # a file that cannot be read is as good as damaged
         frame = Frame.parse(data)
         if frame is None:
             self._warn(file, position, "this frame is left out")

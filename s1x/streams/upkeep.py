@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import scores
-from .appending import OwnFile, StoreError
+from .appending import OwnFile, StoreError, unwritable
 from .frames import HEAD, KINDS, MAGIC, Chain, Draft, Frame, id_hash
 from .presence import MAINTENANCE, Presence
 from .store import SUFFIX, Store
@@ -74,14 +74,21 @@ def fingerprint_of(folder: Path) -> str:
 
 @contextmanager
 def alone(root: Path) -> Iterator[None]:
-    """Nobody else is at work on the store, or begins to be. Raises StoreError where somebody is."""
+    """Nobody else is at work on the store, or begins to be. Raises StoreError where somebody is, or where it cannot be written,
+    in the block as well: it may be another one's."""
     presence = Presence(root)
-    others = presence.enter(MAINTENANCE)
     try:
-        if others:
+        presence.enter(MAINTENANCE)
+        if others := presence.everyone():
             runs = "a run is" if len(others) == 1 else f"{len(others)} runs are"
-            raise StoreError(f"store.dir={root}: {runs} at work on it; wait until that ends (a dead one counts for 40 s)")
+            raise StoreError(
+                f"store.dir={root}: {runs} at work on it; wait until that ends (dead ones of other machines count for 40 s)"
+            )
         yield
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise unwritable(root, error.strerror) from error
     finally:
         presence.leave()
 

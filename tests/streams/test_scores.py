@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s1x.engines.scripted import ScriptedEngine
+from s1x.streams import scores
 from s1x.streams.engine import Scoring
 from s1x.streams.memory import MemoryStore
 from s1x.streams.scheduler import Job, Model, Scheduler
@@ -229,6 +230,32 @@ def test_a_flipped_bit_never_makes_a_wrong_row(tmp_path_factory, at, bit):
             assert set(store.rows) <= set(rows)
     finally:
         logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("at", [0, 22, 30], ids=["magic", "width", "row"])
+def test_damage_is_said_once_and_not_read_again_and_again(tmp_path, at, caplog, monkeypatch):
+    rows, file = filled(tmp_path)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:at] + b"?" + whole[at + 1 :])
+    with ScoreStore(tmp_path, "f") as store:
+        assert len(caplog.records) == 1 and "damaged" in caplog.text
+        sizes = []
+        monkeypatch.setattr(scores, "read", lambda data, read=scores.read: sizes.append(len(data)) or read(data))
+        for _ in range(5):
+            store.refresh()
+        assert len(caplog.records) == 1 and sum(sizes) <= 5 * HEAD.size
+        file.write_bytes(whole + pack(b"n" * 16, (1.0,)))  # a network's disk shows bytes late
+        store.refresh()
+        assert store.get(b"n" * 16) == (1.0,) and len(store.rows) >= len(rows)
+
+
+def test_a_file_that_cannot_be_read_is_said_once(tmp_path, caplog):
+    rows, file = filled(tmp_path)
+    (file.parent / "x.scores").mkdir()
+    with ScoreStore(tmp_path, "f") as store:
+        for _ in range(5):
+            store.refresh()
+        assert len(caplog.records) == 1 and "x.scores cannot be read" in caplog.text and len(store.rows) == len(rows)
 
 
 def test_refresh_shows_what_others_wrote(tmp_path):

@@ -382,7 +382,7 @@ while True:
         n = rng.choice([1, 5, 50, 30000])
         v = variant if key == keys[3] else 0
         ids = [p + (v * 10**6 if p >= 50 else 0) for p in range(known[key], known[key] + n)]
-        store.append(key, ids, [-0.5] * n, {"top20": [i / 2 for i in ids]} if key == keys[0] else {})
+        store.append(key, ids, [-0.5] * n, {"top20": [i % 999 / 2 for i in ids]} if key == keys[0] else {})
         known[key] += n
     store.flush()
     os.write(1, (" ".join(str(known[key]) for key in keys) + "\\n").encode())
@@ -420,7 +420,7 @@ def test_sigkill_at_random_instants_loses_nothing_that_was_flushed(tmp_path):
             stored = store.load(key)
             assert stored.ids == tuple(range(len(stored.ids)))
             assert len(stored.ids) >= least and stored.logprobs == [-0.5] * len(stored.ids)
-            assert stored.confidences == ({"top20": tuple(i / 2 for i in stored.ids)} if key == keys[0] else {})
+            assert stored.confidences == ({"top20": tuple(i % 999 / 2 for i in stored.ids)} if key == keys[0] else {})
         branch = ids_of(store, keys[3])
         assert len(branch) > 50
         v = branch[50] // 10**6

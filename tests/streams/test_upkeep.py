@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import signal
+import subprocess
+import sys
 import tarfile
 import time
 from pathlib import Path
 
 import pytest
 
+from s1x.engines.scripted import ScriptedEngine
 from s1x.streams import upkeep
 from s1x.streams.presence import Presence
+from s1x.streams.scheduler import Job, Scheduler
 from s1x.streams.scores import ScoreStore
 from s1x.streams.store import Store, StoreError
+from s1x.streams.types import Read, Trace
 
 KEYS = [bytes([n]) * 16 for n in range(5)]
 A, B, C, D, E = KEYS
@@ -106,6 +113,133 @@ def test_nothing_is_rewritten_while_a_run_is_at_work(store):
     with upkeep.alone(store):
         pass
     assert not (store / "owners").exists()
+
+
+@pytest.mark.parametrize("said", [b"", b"vllm-0.", b"\xff\xfe", b"another/bf16/m1\n"])
+def test_a_fingerprint_that_was_cut_off_is_written_again_by_the_next_run(store, said):
+    folder = by_engine(store)["vllm"].folder
+    (folder / "fingerprint.txt").write_bytes(said)
+    before = len(upkeep._files(folder))
+    with pytest.raises(StoreError, match="does not say whose"):
+        upkeep.compact(folder)
+    with Store(store, "vllm-0.32/bf16/m1") as writer:
+        writer.append(B, [1])
+    assert (folder / "fingerprint.txt").read_text() == "vllm-0.32/bf16/m1\n"
+    assert len(upkeep._files(folder)) == before + 1
+    upkeep.compact(folder)
+    assert len(upkeep._files(folder)) == 2  # streams and scores
+
+
+def test_a_fingerprint_is_never_half_there(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    store = Store(tmp_path, "model")
+    store.append(A, [1])
+    with monkeypatch.context() as at_fault:
+        at_fault.setattr(os, "replace", full)
+        with pytest.raises(StoreError, match="No space left"):
+            store.flush()
+    assert [path.name for path in store.directory.iterdir()] == []
+    store.close()
+    assert (store.directory / "fingerprint.txt").read_text() == "model\n"
+
+
+AT_WORK = """
+import sys, time
+from pathlib import Path
+from s1x.streams.presence import Presence
+
+Presence(Path(sys.argv[1])).enter("?")
+print("there", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_run_that_is_held_counts_on_its_own_machine(store):
+    """However long: it goes on writing where it was. It counts at every try, until its process is gone."""
+    run = subprocess.Popen([sys.executable, "-c", AT_WORK, str(store)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert run.stdout.readline() == "there\n"
+        run.send_signal(signal.SIGSTOP)
+        (file,) = (store / "owners").iterdir()
+        os.utime(file, (time.time() - 100,) * 2)
+        passing = Presence(store)
+        assert passing.enter("?") == {}  # its questions are free
+        passing.leave()
+        for _ in range(2):
+            with pytest.raises(StoreError, match="a run is at work on it"), upkeep.alone(store):
+                pytest.fail("not alone")
+    finally:
+        run.kill()
+        run.communicate()
+    with upkeep.alone(store):
+        pass
+    assert not (store / "owners").exists()
+
+
+@pytest.mark.parametrize("call", ["mkdir", "replace", "rmtree"])
+def test_a_store_of_somebody_else_is_a_sentence(store, monkeypatch, call):
+    def forbidden(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr({"mkdir": Path, "replace": os, "rmtree": shutil}[call], call, forbidden)
+    with pytest.raises(StoreError, match=r"store\.dir=.*store cannot be written \(Permission denied\)"), upkeep.alone(store):
+        assert call != "mkdir"
+        (upkeep.prune if call == "rmtree" else upkeep.compact)(by_engine(store)["vllm"].folder)
+    monkeypatch.undo()
+    with upkeep.alone(store):
+        pass
+
+
+def taken_away(root: Path, how: str, key: bytes) -> None:
+    """What happens below a run that is held, on a machine from which it cannot be seen."""
+    (folder,) = upkeep.folders(root)
+    if how == "compact":
+        upkeep.compact(folder)
+        return
+    fingerprint = upkeep.fingerprint_of(folder)
+    shutil.rmtree(root if how == "rm" else folder)
+    if how == "another":  # which went on differently
+        with Store(root, fingerprint) as other:
+            other.append(key, [1, 2, 3])
+
+
+@pytest.mark.parametrize("how", ["compact", "prune", "rm", "another"])
+def test_a_run_that_goes_on_when_its_file_is_gone_keeps_what_it_generates(tmp_path, how):
+    model, root, seen = ScriptedEngine(tokens_per_poll=1), tmp_path / "store", []
+    reads = [Read((n,), limit=10 + n) for n in range(3)]
+    kept = Store(root, model.fingerprint)
+
+    def method(read):
+        seen.append((yield read))
+        return Trace((1,))
+
+    def progress(said):
+        if said.generated == 15:
+            taken_away(root, how, reads[2].key(model.fingerprint))
+
+    run = Scheduler(model, kept, on_progress=progress, flush_seconds=0)
+    run.run(Job((n,), method(read), print) for n, read in enumerate(reads))
+    kept.close()
+    with Store(root, model.fingerprint) as store:
+        found = [store.load(read.key(model.fingerprint)).ids for read in reads]
+        assert store.apart([read.key(model.fingerprint) for read in reads]) == (how == "another")
+    assert sorted(map(len, found[:2])) == [10, 11]
+    assert {span.ids for span in seen} >= set(found[:2])
+    assert found[2] == (1, 2, 3) if how == "another" else found[2] in {span.ids for span in seen}
+    assert not [one for one in upkeep.contents(root, check=True) if one.damage]
+
+
+def test_scores_go_on_when_their_file_is_gone(tmp_path):
+    scores = ScoreStore(tmp_path, "model")
+    for key in (A, B):
+        scores.put(key, (1.0,))
+        scores.flush()
+        if key == A:
+            upkeep.compact(scores.directory)
+    scores.close()
+    assert ScoreStore(tmp_path, "model").rows == {A: (1.0,), B: (1.0,)}
 
 
 def test_folders_are_chosen_by_name_and_age(store):
