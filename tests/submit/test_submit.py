@@ -88,6 +88,20 @@ def test_each_different_training_is_a_job_of_its_own_before_the_shards(composed,
     assert [task.name for task in tasks(alone, tmp_path, "hydra.run.dir", [])] == ["train-0"]
 
 
+def test_a_training_is_told_all_of_hydras_own_settings_that_are_not_of_a_sweep(composed, tmp_path):
+    """In both modes: no job's overrides have them, and without a search path its model is not found."""
+    kept = ["hydra.searchpath=[file:///home/me/conf]", "+hydra.job.env_set.HF_HOME=/big", "hydra/job_logging=none",
+            "~hydra.callbacks.aggregate", "hydra.verbose=true", "hydra.output_subdir=null"]  # fmt: skip
+    sweeps = ["-m", "hydra.mode=MULTIRUN", "hydra.sweeper.grids=[{seed: '1,2'}]", "hydra/sweeper=s1x", "hydra/launcher=s1x",
+              "+hydra.launcher.n=1", "hydra.sweep.dir=old", "hydra.sweep.subdir=x", "hydra.run={dir: old}"]  # fmt: skip
+    chosen = ["stage=[train,evaluate]", "data=tiny_s1k", "train=tiny", "model=tiny_base", "submit=slurm", "submit.shards=1"]
+    typed = [*kept[:3], "--config-dir", "hydra/run", *sweeps, *chosen, *kept[3:], "~train.seed"]
+    train, _ = tasks([(composed(*chosen), chosen)], tmp_path, "hydra.run.dir", typed)
+    said = [*kept[:3], "--config-dir", "hydra/run", *kept[3:]]
+    assert train.arguments[: 1 + len(said)] == ("submit=none", *said)
+    assert train.arguments[1 + len(said) :] == (*chosen[:4], "hydra.mode=RUN", "stage=[train]", train.arguments[-1])
+
+
 def test_what_slurm_is_asked_for(composed, tmp_path):
     typed = ["submit=slurm", "submit.shards=4", "submit.partition=h100", "submit.container=img", "submit.memory=64",
              "submit.train.nodes=2", "submit.train.gpus=8", "+submit.arguments.constraint=sxm"]  # fmt: skip
