@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -19,6 +20,7 @@ from s1x.evaluation import pace
 from s1x.evaluation.share import share_out
 from s1x.files import python_path
 from s1x.stages import status
+from s1x.submit import submission
 from s1x.submit.command import alive, ended
 from s1x.submit.settings import check
 from s1x.submit.submission import slurm_parameters
@@ -168,6 +170,76 @@ def test_who_does_the_work_is_said_once_for_a_command(command, tmp_path, typed, 
     status, printed = command("-m", "engine=scripted", "method.max_thinking_tokens=8", *typed)
     assert (status, printed.count("\n")) == (2, 1) and printed.startswith(said), printed
     assert not any(tmp_path.iterdir())
+
+
+class Executor:
+    """In place of submitit's, for processes of this machine: they are deaf for the first time that they are told to end, as its
+    own are while they begin. The one of `fails` cannot be started."""
+
+    started: list[subprocess.Popen] = []
+    fails: str | None = None
+
+    def __init__(self, folder):
+        pass
+
+    def update_parameters(self, **_):
+        pass
+
+    def submit(self, task):
+        if task.place.endswith(f"/{self.fails}"):
+            raise OSError(12, "Cannot allocate memory")
+        program = "trap 'trap - TERM' TERM; touch \"$0\"; while :; do sleep 0.05; done"
+        self.started.append(subprocess.Popen(["sh", "-c", program, f"{task.place}.there"]))
+        until(lambda: os.path.exists(f"{task.place}.there"))
+        return SimpleNamespace(job_id=str(self.started[-1].pid))
+
+
+@pytest.fixture
+def local(composed, tmp_path, monkeypatch):
+    """Submits to this machine, which has one GPU."""
+    module = ModuleType("submitit")
+    module.__spec__, module.LocalExecutor = ModuleSpec("submitit", None), Executor
+    monkeypatch.setitem(sys.modules, "submitit", module)
+    monkeypatch.setattr(submission, "cuda_devices", lambda: 1)
+    monkeypatch.setattr(submission, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(Executor, "started", [])
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    monkeypatch.setenv("PYTHONPATH", "")
+
+    def call(*typed):
+        (tmp_path / "submit").mkdir()
+        submission.submit(jobs(composed, "submit=local", *typed), tmp_path, "hydra.run.dir")
+
+    yield call
+    for process in Executor.started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (("submit.shards=2", "submit.gpus=1"), "submit.shards=2: need 2 GPUs of this machine, which has 1"),
+        (("submit.shards=1", "submit.gpus=2"), "submit.gpus=2: is more than the GPUs of this machine, which has 1"),
+        (("submit.gpus=2", "stage=train"), "submit.gpus=2: is more than the GPUs of this machine, which has 1"),
+    ],
+)
+def test_what_a_machine_cannot_do_is_said_before_its_first_task_begins(local, tmp_path, typed, sentence):
+    with pytest.raises(SettingError) as error:
+        local("stage=[train,evaluate]", "data=tiny_s1k", "train=tiny", "model=tiny_base", *typed)
+    assert str(error.value) == sentence and not Executor.started and not list((tmp_path / "submit").iterdir())
+
+
+@pytest.mark.parametrize("fails", ["shard-1", "report", "the record"])
+def test_a_submission_that_fails_leaves_nobody_at_work(local, tmp_path, monkeypatch, fails):
+    monkeypatch.setattr(Executor, "fails", fails)
+    if fails == "the record":
+        monkeypatch.setattr(submission, "write_text", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError if fails == "the record" else OSError):
+        local("submit.shards=2", "submit.gpus=0")
+    assert len(Executor.started) == (1 if fails == "shard-1" else 2)
+    assert [process.wait(1) for process in Executor.started] == [-signal.SIGTERM] * len(Executor.started)
+    submission.check_free(tmp_path, "hydra.run.dir")
 
 
 CHILD = "trap 'echo saved > saved; exit 143' TERM; touch there; while :; do sleep 0.05; done"
