@@ -7,6 +7,7 @@ with `task.json` (command.py), and `logs` holds what it printed.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import shutil
@@ -160,7 +161,7 @@ def slurm_parameters(own: dict[str, Any], group: Sequence[Task], name: str, jobs
         "ntasks_per_node": 1,
         "gpus_per_node": gpus or None,
         "cpus_per_task": own["cpus"],
-        "mem": f"{own['memory']:g}GB" if own["memory"] else None,
+        "mem": _memory(own["memory"]) if own["memory"] else None,
         "dependency": ",".join(order) or None,
         "signal_delay_s": own["warning"],
         "array_parallelism": own["parallel"] or len(group),
@@ -171,6 +172,11 @@ def slurm_parameters(own: dict[str, Any], group: Sequence[Task], name: str, jobs
         "additional_parameters": {"requeue": True, **({"kill-on-invalid-dep": "yes"} if order else {}), **own["arguments"]},
     }
     return {key: value for key, value in parameters.items() if value is not None} | {"wckey": None}
+
+
+def _memory(gb: float) -> str:
+    """For sbatch, which takes whole numbers alone; 0 would be all of a node."""
+    return f"{int(gb)}GB" if gb == int(gb) else f"{math.ceil(1024 * gb)}MB"
 
 
 def _local_gpus(own: dict[str, Any], kind: str, number: int) -> tuple[int, ...]:

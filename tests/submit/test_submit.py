@@ -120,6 +120,24 @@ def test_what_slurm_is_asked_for(composed, tmp_path):
     assert report["dependency"] == "afterok:7,afterany:8"
 
 
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [
+        ("1.5", "1536MB"),
+        ("0.0001", "1MB"),
+        ("1000000", "1000000GB"),
+        ("2.0", "2GB"),
+        ("1234567.5", "1264197120MB"),
+        ("null", None),
+    ],
+)
+def test_memory_is_a_whole_number_for_slurm(composed, tmp_path, typed, asked):
+    cfg = composed("submit=slurm", f"submit.memory={typed}")
+    own, (*_, report) = OmegaConf.to_container(cfg.submit), tasks([(cfg, [])], tmp_path, "hydra.run.dir", [])
+    check(own, ["evaluate"], OmegaConf.to_container(cfg))
+    assert slurm_parameters(own, [report], "run", {f"shard-{n}": f"8_{n}" for n in range(8)}).get("mem") == asked
+
+
 WRONG = {
     "submit.shards=4": "submit.shards=4: submit=none does all of them here; add submit=slurm or submit=local",
     "submit=slurm submit.shards=0": "submit.shards=0: must be a whole number, 1 or more",
