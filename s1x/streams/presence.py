@@ -18,8 +18,9 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
+
+from ..processes import alive, here, started
 
 log = logging.getLogger(__name__)
 
@@ -150,35 +151,6 @@ class Presence:
         who, _, words = data.decode(errors="replace").partition("\n")
         host, _, process = who.partition(" ")
         pid, _, start = process.partition(" ")
-        if host == here() and pid.isdigit() and started(int(pid)) != start:
+        if host == here() and pid.isdigit() and not alive(int(pid), f"{host} {start}"):
             return None
         return words.strip("\n")
-
-
-@cache
-def here() -> str:
-    """Where process ids mean the same: host, start of the machine, and name space of processes (containers have their own)."""
-    parts = [os.uname().nodename]
-    try:
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
-    except OSError:
-        pass  # no Linux
-    return "/".join("".join(part.split()) for part in parts)
-
-
-def started(pid: int) -> str:
-    """When a process of this host began, in a unit of its own; empty when it is gone (ended, and not waited for, counts)."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
-        return "" if state in "ZX" else fields[18]
-    except FileNotFoundError:
-        pass
-    if Path("/proc/self/stat").exists():
-        return ""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    except PermissionError:
-        pass
-    return "there"

@@ -1,7 +1,7 @@
 """Hand a command's tasks to a scheduler, and write down what was handed over.
 
-`<directory>/submit/submit.json`: {command, submit, host, cells, time, tasks: {name: job}}. Beside it each task has a directory,
-with `task.json` (command.py), and `logs` holds what it printed.
+`<directory>/submit/submit.json`: {command, submit, host, cells, time, tasks: {name: job}}, of submit=local also births: {name:
+which process the job is}. Beside it each task has a directory, with `task.json` (command.py), and `logs` holds what it printed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from ..cell import SUBMITTED
 from ..errors import SettingError
 from ..files import python_path, read_json, write_text
 from ..models.device import cuda_devices
+from ..processes import alive, birth
 from . import slurm
-from .command import POLL_SECONDS, STATE, Command, alive, at_work, is_ours
+from .command import POLL_SECONDS, STATE, Command, at_work, is_ours
 from .tasks import Task, python, tasks
 
 RECORD = "submit.json"
@@ -62,6 +63,8 @@ def submit(jobs: Sequence[tuple[DictConfig, Sequence[str]]], directory: Path, se
             executor = _executor(own, group, cfg.name, directory / SUBMITTED / "logs", record["tasks"])
             commands = [_command(task, own, directory) for task in group]
             _hand_over(executor, dict(zip((task.name for task in group), commands, strict=True)), record["tasks"])
+            if own["name"] == "local":
+                record["births"] = {name: birth(int(job)) for name, job in record["tasks"].items()}
             write_text(directory / SUBMITTED / RECORD, json.dumps(record, indent=1) + "\n")
     except BaseException as error:
         _call_off(own["name"], record["tasks"].values())
@@ -101,8 +104,8 @@ def check_free(directory: Path, setting: str) -> None:
         said = slurm.states(jobs.values())
         busy = [job for job in jobs.values() if said.get(job, ("COMPLETED",))[0] not in ENDED]
     else:
-        host = before.get("host", os.uname().nodename)
-        found = [at_work(directory / SUBMITTED / name, int(job), host) for name, job in jobs.items()]
+        host, births = before.get("host", os.uname().nodename), before.get("births", {})
+        found = [at_work(directory / SUBMITTED / name, int(job), births.get(name), host) for name, job in jobs.items()]
         busy = [str(process) for process in found if process]
     if busy:
         how = "scancel" if before["submit"] == "slurm" else "kill"

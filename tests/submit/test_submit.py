@@ -19,9 +19,10 @@ from s1x.errors import SettingError
 from s1x.evaluation import pace
 from s1x.evaluation.share import share_out
 from s1x.files import python_path
+from s1x.processes import birth, here
 from s1x.stages import status
 from s1x.submit import submission
-from s1x.submit.command import alive, ended
+from s1x.submit.command import ended, is_ours
 from s1x.submit.settings import check
 from s1x.submit.submission import slurm_parameters
 from s1x.submit.tasks import tasks
@@ -280,7 +281,8 @@ def test_a_task_ends_after_its_child_has_saved_and_without_a_result(handled, tmp
     process.send_signal(signal.SIGTERM if handled == "pass on" else signal.SIGUSR2)
     assert process.wait(20) == (143 if handled == "pass on" else 7)
     assert (tmp_path / "saved").exists()
-    assert json.loads((tmp_path / "task" / "task.json").read_text())["state"] == "stopped"
+    said = json.loads((tmp_path / "task" / "task.json").read_text())
+    assert said["state"] == "stopped" and said["birth"].startswith(f"{here()} ")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has died")
@@ -300,7 +302,7 @@ SMALL = ("engine=scripted", "method.max_thinking_tokens=8", "task.limit=1", "tra
 UNDER_WAY = "hydra.run.dir=out: is under way already; wait until it ends, or kill {} first\n"
 
 
-def recorded(place, tasks, host=None):
+def recorded(place, tasks, host=None, births=None):
     """A submission to this machine: `tasks` are their jobs and what their task.json says."""
     host = host or os.uname().nodename
     record = {"command": "python run.py", "submit": "local", "host": host, "cells": 1, "time": time.time() - 99}
@@ -310,7 +312,7 @@ def recorded(place, tasks, host=None):
         if said:
             own = {"host": host, "restarts": 0, "began": time.time() - 9, "said": time.time() - 9} | said
             (place / "submit" / name / "task.json").write_text(json.dumps(own))
-    record["tasks"] = {name: str(job) for name, (job, _) in tasks.items()}
+    record |= {"tasks": {name: str(job) for name, (job, _) in tasks.items()}, "births": births or {}}
     (place / "submit" / "submit.json").write_text(json.dumps(record))
 
 
@@ -338,13 +340,34 @@ def test_nobody_else_works_where_a_submission_is_under_way(command, tmp_path, go
         check_free(tmp_path / "out", "hydra.run.dir")
 
 
-def test_a_process_that_nobody_waits_for_is_none():
-    process = subprocess.Popen(["sleep", "60"])
-    assert alive(process.pid)
-    process.kill()
-    until(lambda: not alive(process.pid) or sys.platform != "linux")
-    process.wait()
-    assert not alive(process.pid)
+@pytest.mark.parametrize("place", [None, "host/an-earlier-start/pid:[1]"])
+def test_a_number_that_a_stranger_has_now_is_nobody_at_work(tmp_path, capsys, place):
+    """Days later, or after the machine was started again: nobody is told to kill a process that is not ours."""
+    number, parent = os.getpid(), os.getppid()
+    old = f"{place or here()} 1"  # a clock tick after the machine's start
+    for said in (None, {"process": number, "state": "running", "birth": old}):
+        recorded(tmp_path, {"report": (number, said)}, births={"report": old})
+        submission.check_free(tmp_path, "hydra.run.dir")
+        assert ended(tmp_path / "submit" / "report") == bool(said)
+        assert "report  failed   job" in status_of(tmp_path, capsys)
+    recorded(tmp_path, {"report": (number, {"process": parent, "state": "running", "birth": old})})
+    assert not is_ours(tmp_path / "submit" / "report")
+    for said in (None, {"process": number, "state": "running", "birth": birth(number)}):
+        recorded(tmp_path, {"report": (number, said)}, births={"report": birth(number)})
+        with pytest.raises(SettingError, match=f"is under way already; wait until it ends, or kill {number} first"):
+            submission.check_free(tmp_path, "hydra.run.dir")
+        assert "failed" not in status_of(tmp_path, capsys)
+    recorded(tmp_path, {"report": (number, {"process": parent, "state": "running", "birth": birth(parent)})})
+    assert is_ours(tmp_path / "submit" / "report")
+
+
+def test_a_submission_says_which_process_each_task_is(local, tmp_path):
+    local("submit.shards=2", "submit.gpus=0")
+    record = json.loads((tmp_path / "submit" / "submit.json").read_text())
+    births = {
+        name: birth(process.pid) for name, process in zip(("shard-0", "shard-1", "report"), Executor.started, strict=True)
+    }
+    assert record["births"] == births and len(set(births.values())) > 1
 
 
 @pytest.mark.parametrize("report", [{"state": "running"}, {"state": "running", "restarts": 3}])
