@@ -84,10 +84,10 @@ def start(
         except Exception as error:
             if mode != "online":
                 raise
-            failed(error)
             if "id" in identity:  # which wandb keeps for the attempt
-                identity["id"] += "-offline"
+                identity["id"] = names.run_id(f"{identity['id']}-offline")
             run = _init(cfg, sweep, mode="offline", config=config, **identity)
+            failed(error)  # the server, since files will do
     _Told.unsent.append(Path(run.dir).parent)
     return run
 
@@ -190,7 +190,16 @@ def mode_of(mode: str) -> str:
     own = wandb().setup().settings.mode  # what the user has set for all of W&B
     if own != "online":
         return own
-    return "online" if wandb().login(prompt=False, verify=False) else "offline"
+    try:
+        return "online" if logged_in() else "offline"
+    except Exception as error:
+        warn(error, "runs are kept in files; tracking=none turns W&B off")
+        return "offline"
+
+
+def logged_in() -> bool:
+    """Raises what wandb does of a login that cannot be one, such as a key that is too short."""
+    return bool(wandb().login(prompt=False, verify=False))
 
 
 def end(cfg: DictConfig, directory: Path) -> None:
@@ -231,7 +240,7 @@ class Training:
 
     @beside
     def _open(self, cfg: DictConfig, name: str, content: dict[str, Any]) -> None:
-        identity = {"name": name, "id": names.clean(name), "job_type": "train"}
+        identity = {"name": name, "id": names.run_id(name), "job_type": "train"}
         self.run = start(cfg, self.directory, config=plain(cfg) | {"content": content}, **identity)
 
     def log(self, row: dict[str, Any]) -> None:
