@@ -1,6 +1,7 @@
 """W&B offline: one run per cell and one for the sweep, in files; nothing leaves the machine; errors stay warnings."""
 
 import logging
+import shlex
 import shutil
 import subprocess
 import sys
@@ -191,6 +192,24 @@ def test_none_starts_nothing_and_imports_nothing(composed, tmp_path, monkeypatch
     tracking.finish_sweep(cfg, {}, tmp_path)
     tracking.Training(cfg, tmp_path, "mine", {}).finish()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_that_a_timeout_left_are_told_however_their_directory_is_named(composed, tmp_path, monkeypatch):
+    """A sweep's is relative, and W&B goes to another one where it cannot write."""
+    monkeypatch.chdir(tmp_path)
+    place, link = Path("multirun/my sweep"), Path("link")
+    left, offline, elsewhere = (tmp_path / place / "wandb" / name for name in ("run-1-a", "offline-run-2-b", "../../run-3-c"))
+    for path in (left, offline, elsewhere):
+        (path / "files").mkdir(parents=True)
+    link.symlink_to(place)
+    monkeypatch.setattr(runs._Told, "unsent", [left, offline, elsewhere, tmp_path / "gone"])
+    for directory in (place, tmp_path / place, link, link.absolute()):
+        said = shlex.split(runs.unsent(directory))
+        assert said == [f"{directory}/wandb/offline-run-*", str(left), str(elsewhere)]
+    monkeypatch.setattr(runs, "_init", lambda *_, **__: SimpleNamespace(dir=str(place / "wandb" / "run-1-a" / "files")))
+    monkeypatch.setattr(runs._Told, "unsent", [])
+    runs.start(composed("tracking=wandb_offline"), place, name="a", id="a", job_type="train", config={})
+    assert runs._Told.unsent == [left]
 
 
 def test_errors_become_warnings(composed, tmp_path, monkeypatch, caplog):
