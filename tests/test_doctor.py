@@ -132,3 +132,11 @@ def test_a_server_that_says_nothing_is_not_waited_for(command, monkeypatch):
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         status, _ = command("engine=server", f"engine.urls={url}", *OFF)
     assert status == 1 and "does not answer within 1 s" in problems(lines(command.out))["engine"]
+
+
+def test_settings_of_wandbs_own_that_are_wrong_are_a_problem_and_no_crash(composed, monkeypatch):
+    from s1x.evaluation import checkup
+
+    monkeypatch.setattr(checkup, "mode_of", lambda _: [][1])  # as with WANDB_MODE=wrong
+    found = checkup.wandb(composed())
+    assert found == checkup.Found("W&B", checkup.PROBLEM, "list index out of range; nothing will be tracked")

@@ -239,7 +239,10 @@ def wandb(cfg: DictConfig) -> Found:
     """Whether W&B can be written to; a server is asked only where runs go online."""
     if cfg.tracking.mode == "disabled":
         return Found("W&B", OK, "off")
-    mode = mode_of(cfg.tracking.mode)
+    try:
+        mode = mode_of(cfg.tracking.mode)
+    except Exception as error:  # of an environment variable or a settings file of its own
+        return Found("W&B", PROBLEM, f"{' '.join(str(error).split())[:300]}; nothing will be tracked")
     if mode != "online":
         why = "not logged in (wandb login), so " if cfg.tracking.mode == "auto" else ""
         return Found("W&B", OK, f"{why}files only, which wandb sync sends")

@@ -19,9 +19,10 @@ from ..cell import SUBMITTED
 from ..errors import SettingError
 from ..evaluation.pace import PROGRESS
 from ..files import read_json
+from ..processes import alive
 from ..report.load import job_directories
 from ..submit import slurm
-from ..submit.command import STATE, alive
+from ..submit.command import STATE, at_it
 from ..submit.submission import RECORD
 
 SILENT_SECONDS = 60.0  # after which a process that says nothing is said to be silent; it speaks every 5 s
@@ -87,8 +88,8 @@ def submitted(directory: Path, record: dict[str, Any], now: float) -> list[Line]
         if not task or progress.get("began", 0) < task.get("began", 0):
             progress = {}  # of the run before it
         queued, reason = asked.get(job, ("", ""))
-        process = (task["process"] if task else int(job)) if local else None
-        state = task_state(task, progress, queued, process, now)
+        there = (at_it(task) if task else alive(int(job), record.get("births", {}).get(name))) if local else None
+        state = task_state(task, progress, queued, there, now)
         more = [f"job {job}"]
         if restarts := task.get("restarts"):
             more.append(f"started {restarts + 1} times")
@@ -115,22 +116,22 @@ def task_failed(task: dict[str, Any], queued: str) -> str:
     return "" if queued else "its process is gone"  # killed, or with its machine
 
 
-def task_state(task: dict[str, Any], progress: dict[str, Any], queued: str, process: int | None, now: float) -> str:
-    """`queued` is what Slurm says, "" where it says nothing; `process` the one that does the task on this machine."""
+def task_state(task: dict[str, Any], progress: dict[str, Any], queued: str, there: bool | None, now: float) -> str:
+    """`queued` is what Slurm says, "" where it says nothing; `there` whether its process is, where this machine knows."""
     said = task.get("state")
     if said == "done":
         return "done"
     if said in ("failed", "left out"):
         return "failed"
-    if process is not None and said in (None, "waiting", "running") and not alive(process):
+    if there is False and said in (None, "waiting", "running"):
         return "failed"
-    if queued in WAITING or said == "waiting" or not task and process is not None:
+    if queued in WAITING or said == "waiting" or not task and there is not None:
         return "waiting"
     if queued == "RUNNING":
         return "running"
     if queued:  # Slurm says that it has ended, and it has not said so itself
         return "failed"
-    if said == "running" and process is not None:
+    if said == "running" and there is not None:
         return "running"
     if said == "running":  # nobody can be asked
         return own_state(progress, now) if progress else "silent"

@@ -18,8 +18,9 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
+
+from ..processes import alive, here, started
 
 log = logging.getLogger(__name__)
 
@@ -159,35 +160,7 @@ class Presence:
         host, _, process = who.partition(" ")
         pid, _, start = process.partition(" ")
         local = host == here() and pid.isdigit()
-        if (local and started(int(pid)) != start) or (self.old(written) and not (held and local)):
+        gone = local and not alive(int(pid), f"{host} {start}")
+        if gone or (self.old(written) and not (held and local)):
             return None
         return words.strip("\n")
-
-
-@cache
-def here() -> str:
-    """Where process ids mean the same: host, start of the machine, and name space of processes (containers have their own)."""
-    parts = [os.uname().nodename]
-    try:
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
-    except OSError:
-        pass  # no Linux
-    return "/".join("".join(part.split()) for part in parts)
-
-
-def started(pid: int) -> str:
-    """When a process of this host began, in a unit of its own; empty when it is gone (ended, and not waited for, counts)."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
-        return "" if state in "ZX" else fields[18]
-    except FileNotFoundError:
-        pass
-    if Path("/proc/self/stat").exists():
-        return ""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    except PermissionError:
-        pass
-    return "there"

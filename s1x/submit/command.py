@@ -14,15 +14,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..files import read_json, write_text
+from ..processes import alive, birth
 
-STATE = "task.json"  # in the task's directory: {state, status, host, process, job, restarts, began, ended}
+STATE = "task.json"  # in the task's directory: {state, status, host, process, birth, began, said, restarts}
 TOLD = {128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)}
 SAVING_SECONDS = 90.0  # that a child may take to save what it has; Slurm kills by itself, by default 30 s after SIGTERM
 POLL_SECONDS = 0.5
@@ -105,7 +106,8 @@ class Command:
         if os.environ.get("SLURM_PROCID", "0") != "0":
             return
         now = time.time()
-        said = {"state": state, "host": os.uname().nodename, "process": os.getpid(), "began": self._began, "said": now}
+        said = {"state": state, "host": os.uname().nodename, "process": os.getpid(), "birth": birth(os.getpid())}
+        said |= {"began": self._began, "said": now}
         said["restarts"] = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
         with suppress(OSError):
             write_text(Path(self.place) / STATE, json.dumps(said | more) + "\n")
@@ -131,35 +133,27 @@ def ended(place: Path) -> bool:
     task = read_json(place / STATE)
     if task is None or task["state"] in ("done", "failed", "stopped", "left out"):
         return task is not None
-    return not alive(task["process"])
+    return not at_it(task)
+
+
+def at_it(task: Mapping[str, Any]) -> bool:
+    """Whether the process is there which wrote this `task.json` of this machine."""
+    return alive(task["process"], task.get("birth"))
 
 
 def is_ours(place: Path) -> bool:
     """Whether this process is the command of the task whose place this is."""
     task = read_json(place / STATE) or {}
-    return (task.get("process"), task.get("host")) == (os.getppid(), os.uname().nodename)
+    return (task.get("process"), task.get("host")) == (os.getppid(), os.uname().nodename) and at_it(task)
 
 
-def at_work(place: Path, job: int, host: str) -> int | None:
-    """The process to end for a task that waits or runs, which `host` was to run as the process `job`. Another machine's
-    processes cannot be asked: there its file speaks for it, which is touched as long as it is there."""
+def at_work(place: Path, job: int, born: str | None, host: str) -> int | None:
+    """The process to end for a task that waits or runs, which `host` was to run as the process `job` with this `birth`. Another
+    machine's processes cannot be asked: there its file speaks for it, which is touched as long as it is there."""
     task = read_json(place / STATE) or {}
     if host == os.uname().nodename:
         if task and ended(place):
             return None
-        return job if alive(job) else task.get("process")  # submitit's may have been killed, and have left it alone
+        return job if alive(job, born) else task.get("process")  # submitit's may have been killed, and have left it alone
     speaks = task.get("state") in ("waiting", "running") and time.time() - (place / STATE).stat().st_mtime < SILENT_SECONDS
     return job if speaks else None
-
-
-def alive(process: int) -> bool:
-    """Whether there is such a process here. One that has ended and that nobody waits for (in containers without an init its
-    number stays) is none."""
-    try:
-        os.kill(process, 0)
-        said = Path(f"/proc/{process}/stat").read_text(errors="replace")
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's, or no Linux
-        return True
-    return said.rpartition(")")[2].split()[0] not in "ZX"

@@ -1,20 +1,21 @@
 """Hand a command's tasks to a scheduler, and write down what was handed over.
 
-`<directory>/submit/submit.json`: {command, submit, host, cells, time, tasks: {name: job}}. Beside it each task has a directory,
-with `task.json` (command.py), and `logs` holds what it printed.
+`<directory>/submit/submit.json`: {command, submit, host, cells, time, tasks: {name: job}}, of submit=local also births: {name:
+which process the job is}. Beside it each task has a directory, with `task.json` (command.py), and `logs` holds what it printed.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,25 +26,27 @@ from ..cell import SUBMITTED
 from ..errors import SettingError
 from ..files import python_path, read_json, write_text
 from ..models.device import cuda_devices
+from ..processes import alive, birth
 from . import slurm
-from .command import STATE, Command, at_work, is_ours
+from .command import POLL_SECONDS, STATE, Command, at_work, is_ours
 from .tasks import Task, python, tasks
 
 RECORD = "submit.json"
 SEVERAL = {"train": "trainings", "shard": "shards"}
 DAY = 24 * 60  # minutes
+ENDING_SECONDS = 20.0  # that tasks may take which are called off
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
 
 
 def submit(jobs: Sequence[tuple[DictConfig, Sequence[str]]], directory: Path, setting: str) -> None:
     """Submit the command that has these jobs (configuration, overrides), and say so.
 
-    Raises SettingError when the scheduler is not here or will not have it.
+    Raises SettingError when the scheduler is not here or will not have it. Whatever is raised, none of its tasks goes on.
     """
     directory, cfg = directory.absolute(), jobs[0][0]
     own = OmegaConf.to_container(cfg.submit, resolve=True)
-    _check_here(own)
     wanted = tasks(jobs, directory, setting, sys.argv[1:])
+    _check_here(own, wanted)
     for task in wanted:
         (directory / SUBMITTED / task.name / STATE).unlink(missing_ok=True)  # of an earlier submission
     record = {
@@ -59,11 +62,12 @@ def submit(jobs: Sequence[tuple[DictConfig, Sequence[str]]], directory: Path, se
         for group in grouped(wanted):
             executor = _executor(own, group, cfg.name, directory / SUBMITTED / "logs", record["tasks"])
             commands = [_command(task, own, directory) for task in group]
-            record["tasks"] |= dict(zip((task.name for task in group), _hand_over(executor, commands), strict=True))
+            _hand_over(executor, dict(zip((task.name for task in group), commands, strict=True)), record["tasks"])
+            if own["name"] == "local":
+                record["births"] = {name: birth(int(job)) for name, job in record["tasks"].items()}
             write_text(directory / SUBMITTED / RECORD, json.dumps(record, indent=1) + "\n")
     except BaseException as error:
-        if own["name"] == "slurm":
-            slurm.cancel(record["tasks"].values())
+        _call_off(own["name"], record["tasks"].values())
         if "submitit" in type(error).__module__:
             raise SettingError(f"submit={own['name']}: {_said(error)}") from error
         raise
@@ -76,11 +80,16 @@ def grouped(wanted: Sequence[Task]) -> list[list[Task]]:
     return [kind for kind in kinds if kind]
 
 
-def _check_here(own: dict[str, Any]) -> None:
+def _check_here(own: dict[str, Any], wanted: Sequence[Task]) -> None:
+    """All that can be said before the first task is handed over."""
     if find_spec("submitit") is None:
         raise SettingError(f"submit={own['name']}: submitit is not installed; pip install -e '.[slurm]'")
     if own["name"] == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):
         raise SettingError("submit=slurm: there is no sbatch here; type the command where jobs are submitted (a login node)")
+    if own["name"] == "local":
+        for group in grouped(wanted):
+            for number, task in enumerate(group):
+                _local_gpus(own, task.kind, number)
 
 
 def check_free(directory: Path, setting: str) -> None:
@@ -95,8 +104,8 @@ def check_free(directory: Path, setting: str) -> None:
         said = slurm.states(jobs.values())
         busy = [job for job in jobs.values() if said.get(job, ("COMPLETED",))[0] not in ENDED]
     else:
-        host = before.get("host", os.uname().nodename)
-        found = [at_work(directory / SUBMITTED / name, int(job), host) for name, job in jobs.items()]
+        host, births = before.get("host", os.uname().nodename), before.get("births", {})
+        found = [at_work(directory / SUBMITTED / name, int(job), births.get(name), host) for name, job in jobs.items()]
         busy = [str(process) for process in found if process]
     if busy:
         how = "scancel" if before["submit"] == "slurm" else "kill"
@@ -155,7 +164,7 @@ def slurm_parameters(own: dict[str, Any], group: Sequence[Task], name: str, jobs
         "ntasks_per_node": 1,
         "gpus_per_node": gpus or None,
         "cpus_per_task": own["cpus"],
-        "mem": f"{own['memory']:g}GB" if own["memory"] else None,
+        "mem": _memory(own["memory"]) if own["memory"] else None,
         "dependency": ",".join(order) or None,
         "signal_delay_s": own["warning"],
         "array_parallelism": own["parallel"] or len(group),
@@ -168,10 +177,17 @@ def slurm_parameters(own: dict[str, Any], group: Sequence[Task], name: str, jobs
     return {key: value for key, value in parameters.items() if value is not None} | {"wckey": None}
 
 
+def _memory(gb: float) -> str:
+    """For sbatch, which takes whole numbers alone; 0 would be all of a node."""
+    return f"{int(gb)}GB" if gb == int(gb) else f"{math.ceil(1024 * gb)}MB"
+
+
 def _local_gpus(own: dict[str, Any], kind: str, number: int) -> tuple[int, ...]:
     """Which GPUs of this machine a task sees: shards have their own, a training and the report come alone."""
     devices = cuda_devices()
     if kind != "shard":
+        if (own["gpus"] or 0) > devices:
+            raise SettingError(f"submit.gpus={own['gpus']}: is more than the GPUs of this machine, which has {devices}")
         return tuple(range(devices if own["gpus"] is None else own["gpus"]))
     each = devices // own["shards"] if own["gpus"] is None else own["gpus"]
     if own["shards"] * each > devices or devices and own["gpus"] is None and not each:
@@ -180,14 +196,30 @@ def _local_gpus(own: dict[str, Any], kind: str, number: int) -> tuple[int, ...]:
     return tuple(range(number * each, (number + 1) * each))
 
 
-def _hand_over(executors: list[Any], commands: list[Command]) -> list[str]:
-    """The ids of the jobs."""
+def _hand_over(executors: list[Any], commands: dict[str, Command], jobs: dict[str, str]) -> None:
+    """Submit the commands of these tasks; `jobs` gets each one's id as soon as there is one."""
     if len(executors) == 1 and len(commands) > 1:
         with executors[0].batch():
-            jobs = [executors[0].submit(command) for command in commands]
-        return [job.job_id for job in jobs]
+            submitted = [executors[0].submit(command) for command in commands.values()]
+        jobs |= dict(zip(commands, (job.job_id for job in submitted), strict=True))
+        return
     with _on_their_own():
-        return [executor.submit(command).job_id for executor, command in zip(executors, commands, strict=True)]
+        for executor, (name, command) in zip(executors, commands.items(), strict=True):
+            jobs[name] = executor.submit(command).job_id
+
+
+def _call_off(name: str, jobs: Collection[str]) -> None:
+    """End what was handed over: nobody would know of it. Processes are told until they hear it: while they begin, submitit
+    ignores SIGTERM for a moment."""
+    if name == "slurm":
+        slurm.cancel(jobs)
+        return
+    end = time.monotonic() + ENDING_SECONDS
+    while (left := [int(job) for job in jobs if alive(int(job))]) and time.monotonic() < end:
+        for process in left:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
+        time.sleep(POLL_SECONDS)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..cell import SUBMITTED, stage_names
 
 OWN = re.compile(r"[+~]*(submit(\..*)?|hydra\.(run|sweep)\.dir)(=|$)")  # what is said anew to each task
+HYDRAS = re.compile(r"[+~]*hydra[./](?!(mode|run|sweep|sweeper|launcher)(\W|$))")  # Hydra's settings of any single job
 TRAINED_FROM = ("model", "chat", "data", "train", "seed", "store")  # settings that make a training another one
 
 
@@ -36,7 +37,7 @@ def tasks(jobs: Sequence[tuple[DictConfig, Sequence[str]]], directory: Path, set
     submit, place = jobs[0][0].submit, directory / SUBMITTED
     rest = [argument for argument in typed if not OWN.match(argument)]
     found = []
-    for number, overrides in enumerate(trainings(jobs, flags(rest))):
+    for number, overrides in enumerate(trainings(jobs, beside(rest))):
         name, before = f"train-{number}", tuple(task.name for task in found[-1:])  # on one machine, one after the other
         found.append(Task(name, "train", ("submit=none", *overrides, at("hydra.run.dir", place / name)), after=before))
     if any("evaluate" in stage_names(cfg) for cfg, _ in jobs):
@@ -51,15 +52,16 @@ def tasks(jobs: Sequence[tuple[DictConfig, Sequence[str]]], directory: Path, set
     return found
 
 
-def trainings(jobs: Iterable[tuple[DictConfig, Sequence[str]]], flags: Sequence[str]) -> list[list[str]]:
-    """The arguments of each different training, as a single job that evaluates nothing."""
+def trainings(jobs: Iterable[tuple[DictConfig, Sequence[str]]], more: Sequence[str]) -> list[list[str]]:
+    """The arguments of each different training, as a single job that evaluates nothing. `more`: what is said to all of
+    them beside their overrides."""
     found: dict[str, list[str]] = {}
     for cfg, overrides in jobs:
         names = [name for name in stage_names(cfg) if name != "evaluate"]
         if names:
             key = json.dumps([names, *(plain(cfg, name) for name in TRAINED_FROM)], sort_keys=True, default=str)
             own = [override for override in overrides if not OWN.match(override)]
-            found.setdefault(key, [*flags, *own, "hydra.mode=RUN", f"stage=[{','.join(names)}]"])
+            found.setdefault(key, [*more, *own, "hydra.mode=RUN", f"stage=[{','.join(names)}]"])
     return list(found.values())
 
 
@@ -67,9 +69,14 @@ def plain(cfg: DictConfig, name: str) -> Any:
     return OmegaConf.to_container(cfg[name], resolve=True) if OmegaConf.is_config(cfg[name]) else cfg[name]
 
 
-def flags(typed: Sequence[str]) -> list[str]:
-    """What was typed that is no override: options of Hydra and their values, but for the one that asks for a sweep."""
-    return [a for a in typed if (a.startswith("-") or "=" not in a and not a.startswith("~")) and a not in ("-m", "--multirun")]
+def beside(typed: Sequence[str]) -> list[str]:
+    """What was typed and is in no job's overrides: options of Hydra and their values, and its own settings (where it looks for
+    files, what a job's environment is), but for what makes a sweep."""
+    return [a for a in typed if _is_option(a) or HYDRAS.match(a)]
+
+
+def _is_option(typed: str) -> bool:
+    return (typed.startswith("-") or "=" not in typed and not typed.startswith("~")) and typed not in ("-m", "--multirun")
 
 
 def at(setting: str, directory: Path) -> str:

@@ -47,7 +47,12 @@ def check() -> None:
         import wandb_workspaces  # noqa: F401
     except ImportError:
         raise SettingError(f"stage=dashboard: {INSTALL}") from None
-    if not runs.wandb().login(prompt=False, verify=False):
+    try:
+        there = runs.logged_in()
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise SettingError(f"stage=dashboard: W&B cannot log you in ({text}); run `wandb login` again") from error
+    if not there:
         raise SettingError("stage=dashboard: you are not logged in to W&B; run `wandb login` first")
 
 

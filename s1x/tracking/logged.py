@@ -18,7 +18,7 @@ def cell_run(cell: Cell, record: dict[str, Any]) -> None:
     config, most = runs.plain(cell.cfg) | {"overrides": cell.overrides}, cell.cfg.tracking.samples
     model = Path(cell.cfg.model.path).expanduser()
     if (model / "training.json").is_file():  # of ours: the folder is named as the training's run, whose id that is
-        config["training"] = names.clean(model.name)
+        config["training"] = names.run_id(model.name)
     sweep = cell.sweep.absolute()
     alone = cell.directory == cell.sweep
     run = runs.start(

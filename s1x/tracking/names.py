@@ -9,16 +9,22 @@ import re
 from collections.abc import Iterable
 from hashlib import blake2b
 
-LONGEST, TAG = 128, 64  # characters of a name, of a tag
+LONGEST, TAG, ID = 128, 64, 64  # characters of a name, of a tag, of a run's id (what WANDB_RUN_ID may hold)
 REFUSED = "/\\#?%:"
 QUOTES = "'\"`"  # which filters of reports cannot hold
+IN_IDS = ",;"  # refused there besides
 SWEEP = "s1x_sweep"  # the key of a run's configuration by which reports find the runs of a sweep: its group
 
 
-def clean(name: str, most: int = LONGEST) -> str:
-    """A name for a run, its id or a group: what W&B would refuse becomes a dash. Long names that differ stay different."""
-    text = "".join("-" if c in REFUSED + QUOTES or not c.isprintable() else c for c in name).strip() or "-"
+def clean(name: str, most: int = LONGEST, refused: str = REFUSED + QUOTES) -> str:
+    """A name for a run or a group: what W&B would refuse becomes a dash. Long names that differ stay different."""
+    text = "".join("-" if c in refused or not c.isprintable() else c for c in name).strip() or "-"
     return text if len(text) <= most else f"{text[: most - 9]}-{blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
+def run_id(name: str) -> str:
+    """An id for a run."""
+    return clean(name, ID, REFUSED + QUOTES + IN_IDS)
 
 
 def artifact(name: str) -> str:

@@ -34,8 +34,8 @@ KEPT = ROLES[2:]
 
 
 class _Told:
-    """What is said at the end. `url`: of the run that matters most; `unsent`: directories of runs that are not, or not yet,
-    whole at W&B."""
+    """What is said at the end. `url`: of the run that matters most; `unsent`: directories (absolute) of runs that are
+    not, or not yet, whole at W&B."""
 
     url: str | None = None
     rank = 0
@@ -84,12 +84,16 @@ def start(
         except Exception as error:
             if mode != "online":
                 raise
-            failed(error)
             if "id" in identity:  # which wandb keeps for the attempt
-                identity["id"] += "-offline"
+                identity["id"] = names.run_id(f"{identity['id']}-offline")
             run = _init(cfg, sweep, mode="offline", config=config, **identity)
-    _Told.unsent.append(Path(run.dir).parent)
+            failed(error)  # the server, since files will do
+    _Told.unsent.append(_files(run))
     return run
+
+
+def _files(run: Any) -> Path:
+    return Path(run.dir).parent.absolute()
 
 
 def _own_id(sweep: Path, of: str) -> str:
@@ -149,7 +153,7 @@ def finish(run: Any, directory: Path, role: str) -> None:
 
     directory: whose wandb.json names it, where it is that of the sweep or of a cell that ran alone.
     """
-    online, files = not run.offline, Path(run.dir).parent
+    online, files = not run.offline, _files(run)
     try:
         run.finish()
     except TimeoutError as error:
@@ -190,7 +194,16 @@ def mode_of(mode: str) -> str:
     own = wandb().setup().settings.mode  # what the user has set for all of W&B
     if own != "online":
         return own
-    return "online" if wandb().login(prompt=False, verify=False) else "offline"
+    try:
+        return "online" if logged_in() else "offline"
+    except Exception as error:
+        warn(error, "runs are kept in files; tracking=none turns W&B off")
+        return "offline"
+
+
+def logged_in() -> bool:
+    """Raises what wandb does of a login that cannot be one, such as a key that is too short."""
+    return bool(wandb().login(prompt=False, verify=False))
 
 
 def end(cfg: DictConfig, directory: Path) -> None:
@@ -211,10 +224,11 @@ def end(cfg: DictConfig, directory: Path) -> None:
 
 
 def unsent(directory: Path) -> str:
-    """What `wandb sync` takes to send the runs of a directory that are still files; empty where there are none."""
+    """What `wandb sync` takes to send the runs of a directory, and of this process, that are still files; empty where there are
+    none. Those of a directory that W&B cannot write to are elsewhere."""
     place = directory / "wandb"
-    offline = {path for path in place.glob("offline-run-*") if not any(path.glob("*.wandb.synced"))}
-    rest = [path for path in _Told.unsent if path.parent == place and path not in offline and path.is_dir()]
+    offline = {path.resolve() for path in place.glob("offline-run-*") if not any(path.glob("*.wandb.synced"))}
+    rest = [path for path in _Told.unsent if path.resolve() not in offline and path.is_dir()]
     whole = [f"{shlex.quote(str(place))}/offline-run-*"] if offline else []
     return " ".join([*whole, *map(shlex.quote, map(str, rest))])
 
@@ -231,7 +245,7 @@ class Training:
 
     @beside
     def _open(self, cfg: DictConfig, name: str, content: dict[str, Any]) -> None:
-        identity = {"name": name, "id": names.clean(name), "job_type": "train"}
+        identity = {"name": name, "id": names.run_id(name), "job_type": "train"}
         self.run = start(cfg, self.directory, config=plain(cfg) | {"content": content}, **identity)
 
     def log(self, row: dict[str, Any]) -> None:

@@ -20,10 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class _State:
-    """Of the process. `open`: calls that have not ended; `given_up`: one of them was waited for too long."""
+    """Of the process. `open`: calls that have not ended; `given_up`: one of them was waited for too long; `said`: warnings."""
 
     open = 0
     failed = given_up = False
+    said: set[str] = set()
     thread: threading.Thread | None = None
 
 
@@ -56,8 +57,12 @@ def beside(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def warn(error: BaseException, then: str = "the evaluation goes on; tracking=none turns W&B off") -> None:
+    """Say it, once: what is wrong with a machine or its settings is so for every cell."""
     text = " ".join(str(error).split())
-    log.warning(f"W&B: {type(error).__name__}: {text[:300]} ({then})")
+    sentence = f"W&B: {type(error).__name__}: {text[:300]} ({then})"
+    if sentence not in _State.said:
+        log.warning(sentence)
+    _State.said.add(sentence)
 
 
 def failed(error: BaseException) -> None:

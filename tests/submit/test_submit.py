@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -18,8 +19,10 @@ from s1x.errors import SettingError
 from s1x.evaluation import pace
 from s1x.evaluation.share import share_out
 from s1x.files import python_path
+from s1x.processes import birth, here
 from s1x.stages import status
-from s1x.submit.command import alive, ended
+from s1x.submit import submission
+from s1x.submit.command import ended, is_ours
 from s1x.submit.settings import check
 from s1x.submit.submission import slurm_parameters
 from s1x.submit.tasks import tasks
@@ -88,6 +91,20 @@ def test_each_different_training_is_a_job_of_its_own_before_the_shards(composed,
     assert [task.name for task in tasks(alone, tmp_path, "hydra.run.dir", [])] == ["train-0"]
 
 
+def test_a_training_is_told_all_of_hydras_own_settings_that_are_not_of_a_sweep(composed, tmp_path):
+    """In both modes: no job's overrides have them, and without a search path its model is not found."""
+    kept = ["hydra.searchpath=[file:///home/me/conf]", "+hydra.job.env_set.HF_HOME=/big", "hydra/job_logging=none",
+            "~hydra.callbacks.aggregate", "hydra.verbose=true", "hydra.output_subdir=null"]  # fmt: skip
+    sweeps = ["-m", "hydra.mode=MULTIRUN", "hydra.sweeper.grids=[{seed: '1,2'}]", "hydra/sweeper=s1x", "hydra/launcher=s1x",
+              "+hydra.launcher.n=1", "hydra.sweep.dir=old", "hydra.sweep.subdir=x", "hydra.run={dir: old}"]  # fmt: skip
+    chosen = ["stage=[train,evaluate]", "data=tiny_s1k", "train=tiny", "model=tiny_base", "submit=slurm", "submit.shards=1"]
+    typed = [*kept[:3], "--config-dir", "hydra/run", *sweeps, *chosen, *kept[3:], "~train.seed"]
+    train, _ = tasks([(composed(*chosen), chosen)], tmp_path, "hydra.run.dir", typed)
+    said = [*kept[:3], "--config-dir", "hydra/run", *kept[3:]]
+    assert train.arguments[: 1 + len(said)] == ("submit=none", *said)
+    assert train.arguments[1 + len(said) :] == (*chosen[:4], "hydra.mode=RUN", "stage=[train]", train.arguments[-1])
+
+
 def test_what_slurm_is_asked_for(composed, tmp_path):
     typed = ["submit=slurm", "submit.shards=4", "submit.partition=h100", "submit.container=img", "submit.memory=64",
              "submit.train.nodes=2", "submit.train.gpus=8", "+submit.arguments.constraint=sxm"]  # fmt: skip
@@ -102,6 +119,24 @@ def test_what_slurm_is_asked_for(composed, tmp_path):
     assert shards["srun_args"] == ["--cpus-per-task=8", "--container-image=img"] and shards["array_parallelism"] == 4
     report = slurm_parameters(own, found[5:], "run", {"train-0": "7"} | {f"shard-{n}": f"8_{n}" for n in range(4)})
     assert report["dependency"] == "afterok:7,afterany:8"
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [
+        ("1.5", "1536MB"),
+        ("0.0001", "1MB"),
+        ("1000000", "1000000GB"),
+        ("2.0", "2GB"),
+        ("1234567.5", "1264197120MB"),
+        ("null", None),
+    ],
+)
+def test_memory_is_a_whole_number_for_slurm(composed, tmp_path, typed, asked):
+    cfg = composed("submit=slurm", f"submit.memory={typed}")
+    own, (*_, report) = OmegaConf.to_container(cfg.submit), tasks([(cfg, [])], tmp_path, "hydra.run.dir", [])
+    check(own, ["evaluate"], OmegaConf.to_container(cfg))
+    assert slurm_parameters(own, [report], "run", {f"shard-{n}": f"8_{n}" for n in range(8)}).get("mem") == asked
 
 
 WRONG = {
@@ -156,6 +191,76 @@ def test_who_does_the_work_is_said_once_for_a_command(command, tmp_path, typed, 
     assert not any(tmp_path.iterdir())
 
 
+class Executor:
+    """In place of submitit's, for processes of this machine: they are deaf for the first time that they are told to end, as its
+    own are while they begin. The one of `fails` cannot be started."""
+
+    started: list[subprocess.Popen] = []
+    fails: str | None = None
+
+    def __init__(self, folder):
+        pass
+
+    def update_parameters(self, **_):
+        pass
+
+    def submit(self, task):
+        if task.place.endswith(f"/{self.fails}"):
+            raise OSError(12, "Cannot allocate memory")
+        program = "trap 'trap - TERM' TERM; touch \"$0\"; while :; do sleep 0.05; done"
+        self.started.append(subprocess.Popen(["sh", "-c", program, f"{task.place}.there"]))
+        until(lambda: os.path.exists(f"{task.place}.there"))
+        return SimpleNamespace(job_id=str(self.started[-1].pid))
+
+
+@pytest.fixture
+def local(composed, tmp_path, monkeypatch):
+    """Submits to this machine, which has one GPU."""
+    module = ModuleType("submitit")
+    module.__spec__, module.LocalExecutor = ModuleSpec("submitit", None), Executor
+    monkeypatch.setitem(sys.modules, "submitit", module)
+    monkeypatch.setattr(submission, "cuda_devices", lambda: 1)
+    monkeypatch.setattr(submission, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(Executor, "started", [])
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    monkeypatch.setenv("PYTHONPATH", "")
+
+    def call(*typed):
+        (tmp_path / "submit").mkdir()
+        submission.submit(jobs(composed, "submit=local", *typed), tmp_path, "hydra.run.dir")
+
+    yield call
+    for process in Executor.started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (("submit.shards=2", "submit.gpus=1"), "submit.shards=2: need 2 GPUs of this machine, which has 1"),
+        (("submit.shards=1", "submit.gpus=2"), "submit.gpus=2: is more than the GPUs of this machine, which has 1"),
+        (("submit.gpus=2", "stage=train"), "submit.gpus=2: is more than the GPUs of this machine, which has 1"),
+    ],
+)
+def test_what_a_machine_cannot_do_is_said_before_its_first_task_begins(local, tmp_path, typed, sentence):
+    with pytest.raises(SettingError) as error:
+        local("stage=[train,evaluate]", "data=tiny_s1k", "train=tiny", "model=tiny_base", *typed)
+    assert str(error.value) == sentence and not Executor.started and not list((tmp_path / "submit").iterdir())
+
+
+@pytest.mark.parametrize("fails", ["shard-1", "report", "the record"])
+def test_a_submission_that_fails_leaves_nobody_at_work(local, tmp_path, monkeypatch, fails):
+    monkeypatch.setattr(Executor, "fails", fails)
+    if fails == "the record":
+        monkeypatch.setattr(submission, "write_text", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError if fails == "the record" else OSError):
+        local("submit.shards=2", "submit.gpus=0")
+    assert len(Executor.started) == (1 if fails == "shard-1" else 2)
+    assert [process.wait(1) for process in Executor.started] == [-signal.SIGTERM] * len(Executor.started)
+    submission.check_free(tmp_path, "hydra.run.dir")
+
+
 CHILD = "trap 'echo saved > saved; exit 143' TERM; touch there; while :; do sleep 0.05; done"
 
 
@@ -176,7 +281,8 @@ def test_a_task_ends_after_its_child_has_saved_and_without_a_result(handled, tmp
     process.send_signal(signal.SIGTERM if handled == "pass on" else signal.SIGUSR2)
     assert process.wait(20) == (143 if handled == "pass on" else 7)
     assert (tmp_path / "saved").exists()
-    assert json.loads((tmp_path / "task" / "task.json").read_text())["state"] == "stopped"
+    said = json.loads((tmp_path / "task" / "task.json").read_text())
+    assert said["state"] == "stopped" and said["birth"].startswith(f"{here()} ")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has died")
@@ -196,7 +302,7 @@ SMALL = ("engine=scripted", "method.max_thinking_tokens=8", "task.limit=1", "tra
 UNDER_WAY = "hydra.run.dir=out: is under way already; wait until it ends, or kill {} first\n"
 
 
-def recorded(place, tasks, host=None):
+def recorded(place, tasks, host=None, births=None):
     """A submission to this machine: `tasks` are their jobs and what their task.json says."""
     host = host or os.uname().nodename
     record = {"command": "python run.py", "submit": "local", "host": host, "cells": 1, "time": time.time() - 99}
@@ -206,7 +312,7 @@ def recorded(place, tasks, host=None):
         if said:
             own = {"host": host, "restarts": 0, "began": time.time() - 9, "said": time.time() - 9} | said
             (place / "submit" / name / "task.json").write_text(json.dumps(own))
-    record["tasks"] = {name: str(job) for name, (job, _) in tasks.items()}
+    record |= {"tasks": {name: str(job) for name, (job, _) in tasks.items()}, "births": births or {}}
     (place / "submit" / "submit.json").write_text(json.dumps(record))
 
 
@@ -234,13 +340,34 @@ def test_nobody_else_works_where_a_submission_is_under_way(command, tmp_path, go
         check_free(tmp_path / "out", "hydra.run.dir")
 
 
-def test_a_process_that_nobody_waits_for_is_none():
-    process = subprocess.Popen(["sleep", "60"])
-    assert alive(process.pid)
-    process.kill()
-    until(lambda: not alive(process.pid) or sys.platform != "linux")
-    process.wait()
-    assert not alive(process.pid)
+@pytest.mark.parametrize("place", [None, "host/an-earlier-start/pid:[1]"])
+def test_a_number_that_a_stranger_has_now_is_nobody_at_work(tmp_path, capsys, place):
+    """Days later, or after the machine was started again: nobody is told to kill a process that is not ours."""
+    number, parent = os.getpid(), os.getppid()
+    old = f"{place or here()} 1"  # a clock tick after the machine's start
+    for said in (None, {"process": number, "state": "running", "birth": old}):
+        recorded(tmp_path, {"report": (number, said)}, births={"report": old})
+        submission.check_free(tmp_path, "hydra.run.dir")
+        assert ended(tmp_path / "submit" / "report") == bool(said)
+        assert "report  failed   job" in status_of(tmp_path, capsys)
+    recorded(tmp_path, {"report": (number, {"process": parent, "state": "running", "birth": old})})
+    assert not is_ours(tmp_path / "submit" / "report")
+    for said in (None, {"process": number, "state": "running", "birth": birth(number)}):
+        recorded(tmp_path, {"report": (number, said)}, births={"report": birth(number)})
+        with pytest.raises(SettingError, match=f"is under way already; wait until it ends, or kill {number} first"):
+            submission.check_free(tmp_path, "hydra.run.dir")
+        assert "failed" not in status_of(tmp_path, capsys)
+    recorded(tmp_path, {"report": (number, {"process": parent, "state": "running", "birth": birth(parent)})})
+    assert is_ours(tmp_path / "submit" / "report")
+
+
+def test_a_submission_says_which_process_each_task_is(local, tmp_path):
+    local("submit.shards=2", "submit.gpus=0")
+    record = json.loads((tmp_path / "submit" / "submit.json").read_text())
+    births = {
+        name: birth(process.pid) for name, process in zip(("shard-0", "shard-1", "report"), Executor.started, strict=True)
+    }
+    assert record["births"] == births and len(set(births.values())) > 1
 
 
 @pytest.mark.parametrize("report", [{"state": "running"}, {"state": "running", "restarts": 3}])

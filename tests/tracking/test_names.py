@@ -1,6 +1,7 @@
 """Names that W&B would refuse are mended; settings that it would refuse are said before anything starts."""
 
 import re
+from contextlib import suppress
 
 import pytest
 
@@ -16,6 +17,27 @@ def test_names_become_what_wandb_takes(name):
     validate_project_name(names.clean(name))
     validate_artifact_name(names.artifact(name))
     assert re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", names.artifact(name)) and names.clean(name).strip()
+
+
+ODD = [*map(chr, range(256)), "a,b", " a;b ", "x" * 200, "ü" * 64, "\ud800", "\u2028", "a b", "wandb-registry-"]
+
+
+def test_the_installed_wandb_takes_whatever_becomes_of_a_name():
+    """Ids, names, groups and tags; of projects and entities those that are no sentence."""
+    from wandb import Settings
+
+    for name in [name for odd in ODD for name in (odd, f"a{odd}b")]:
+        own = {"run_id": names.run_id(name), "run_name": names.clean(name), "run_group": names.clean(name)}
+        Settings(**own, run_tags=names.tags([name]))
+        assert names.run_id(f"{own['run_id']}-offline") != own["run_id"] and len(own["run_id"]) <= 64, name
+        for key in ("project", "entity"):
+            with suppress(SettingError):
+                check_tracking(vars(Tracking()) | {key: name})
+                Settings(**{key: name})
+
+
+def test_ids_of_long_names_that_differ_stay_different():
+    assert names.run_id("x" * 70 + "a") != names.run_id("x" * 70 + "b") and names.run_id("s1-mine_1.5") == "s1-mine_1.5"
 
 
 def test_long_names_that_differ_stay_different():

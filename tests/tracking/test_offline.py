@@ -1,16 +1,20 @@
 """W&B offline: one run per cell and one for the sweep, in files; nothing leaves the machine; errors stay warnings."""
 
 import logging
+import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from s1x import tracking
 from s1x.cell import Cell
-from s1x.tracking import names, runs, thread
+from s1x.errors import SettingError
+from s1x.tracking import dashboard, names, runs, thread
 
 from .reading import runs_of, table
 
@@ -58,7 +62,7 @@ from s1x.composition import BASE
 with initialize_config_dir(str(CONF), **BASE):
     cfg = compose("config", [*NO_LOCAL, "name=mine"])
 place = Path(sys.argv[1])
-training = tracking.Training(cfg, place, "tiny:1", {})
+training = tracking.Training(cfg, place, "tiny:1,2;3", {})
 training.log({"step": 1, "steps": 1, "loss": 0.5})
 training.finish()
 tracking.log_cell(Cell(cfg, place, place), {"cell_id": "a", "accuracy": 0.5, "thinking_tokens": {"mean": 3.0}})
@@ -86,7 +90,7 @@ def logged(tmp_path_factory):
 def test_an_agents_run_is_its_cell_and_a_training_before_that_one_of_its_own(tmp_path):
     script(AGENT, tmp_path, tmp_path, WANDB_SWEEP_ID="sweep1", WANDB_RUN_ID="given")
     found = {run["type"]: run for run in runs_of(tmp_path)}
-    assert (found["eval"]["id"], found["train"]["id"]) == ("given", "tiny-1")
+    assert (found["eval"]["id"], found["train"]["id"]) == ("given", "tiny-1-2-3")
     assert {run["group"] for run in found.values()} == {"mine-sweep1"}
     assert runs.recall(tmp_path)["cell"] == "given" and "run" not in runs.recall(tmp_path)
 
@@ -190,11 +194,65 @@ def test_none_starts_nothing_and_imports_nothing(composed, tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
+def test_runs_that_a_timeout_left_are_told_however_their_directory_is_named(composed, tmp_path, monkeypatch):
+    """A sweep's is relative, and W&B goes to another one where it cannot write."""
+    monkeypatch.chdir(tmp_path)
+    place, link = Path("multirun/my sweep"), Path("link")
+    left, offline, elsewhere = (tmp_path / place / "wandb" / name for name in ("run-1-a", "offline-run-2-b", "../../run-3-c"))
+    for path in (left, offline, elsewhere):
+        (path / "files").mkdir(parents=True)
+    link.symlink_to(place)
+    monkeypatch.setattr(runs._Told, "unsent", [left, offline, elsewhere, tmp_path / "gone"])
+    for directory in (place, tmp_path / place, link, link.absolute()):
+        said = shlex.split(runs.unsent(directory))
+        assert said == [f"{directory}/wandb/offline-run-*", str(left), str(elsewhere)]
+    monkeypatch.setattr(runs, "_init", lambda *_, **__: SimpleNamespace(dir=str(place / "wandb" / "run-1-a" / "files")))
+    monkeypatch.setattr(runs._Told, "unsent", [])
+    runs.start(composed("tracking=wandb_offline"), place, name="a", id="a", job_type="train", config={})
+    assert runs._Told.unsent == [left]
+
+
 def test_errors_become_warnings(composed, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(thread._State, "said", set())
     monkeypatch.setattr(runs, "_init", lambda *_, **__: 1 / 0)
     cfg = composed("tracking=wandb_offline")
     with caplog.at_level(logging.WARNING):
         tracking.log_cell(Cell(cfg, tmp_path, tmp_path), {"cell_id": "a"})
         tracking.finish_sweep(cfg, {}, tmp_path)
         tracking.end(cfg, tmp_path)
-    assert caplog.text.count("W&B: ZeroDivisionError") == 2 and "tracking=none turns W&B off" in caplog.text
+    assert caplog.text.count("W&B: ZeroDivisionError") == 1 and "tracking=none turns W&B off" in caplog.text
+
+
+@pytest.mark.parametrize("files_will_do", [True, False])
+def test_what_files_refuse_as_well_was_not_the_servers_fault(composed, tmp_path, monkeypatch, files_will_do):
+    """One run with something odd in it must not send all others into files."""
+
+    def init(*_, mode, id, **__):
+        asked.append((mode, id))
+        if mode == "online" or not files_will_do:
+            raise ValueError("no")
+        return SimpleNamespace(dir=str(tmp_path / "wandb" / "offline-run-1" / "files"))
+
+    asked = []
+    monkeypatch.setattr(runs, "_init", init)
+    monkeypatch.setattr(thread._State, "failed", False)
+    monkeypatch.setattr(runs._Told, "unsent", [])
+    identity = {"name": "a", "id": "x" * 60, "job_type": "train", "config": {}}
+    with nullcontext() if files_will_do else pytest.raises(ValueError, match="no"):
+        runs.start(composed("tracking.mode=online"), tmp_path, **identity)
+    assert thread.has_failed() == files_will_do
+    assert [mode for mode, _ in asked] == ["online", "offline"] and asked[0][1] != asked[1][1] and len(asked[1][1]) <= 64
+
+
+def test_a_login_that_cannot_be_one_is_said_once_and_runs_are_files(monkeypatch, caplog):
+    """With `auto`: a WANDB_API_KEY that is too short."""
+    settings = SimpleNamespace(settings=SimpleNamespace(mode="online"))
+    module = SimpleNamespace(setup=lambda: settings, login=lambda **_: (_ for _ in ()).throw(ValueError("has 3 characters")))
+    monkeypatch.setattr(runs, "wandb", lambda: module)
+    monkeypatch.setattr(thread._State, "said", set())
+    runs.mode_of.cache_clear()
+    assert [runs.mode_of("auto"), runs.mode_of("auto")] == ["offline", "offline"]
+    assert caplog.text.count("W&B: ValueError: has 3 characters (runs are kept in files") == 1
+    runs.mode_of.cache_clear()
+    with pytest.raises(SettingError, match=r"W&B cannot log you in \(has 3 characters\)"):
+        pytest.importorskip("wandb_workspaces") and dashboard.check()

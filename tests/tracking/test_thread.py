@@ -11,7 +11,7 @@ from s1x.tracking import thread as room
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     """A thread of this test's own."""
-    monkeypatch.setattr(room, "_State", type("State", (), dict(open=0, failed=False, given_up=False, thread=None)))
+    monkeypatch.setattr(room, "_State", type("State", (), dict(open=0, failed=False, given_up=False, said=set(), thread=None)))
     monkeypatch.setattr(room, "_calls", room.deque())
     monkeypatch.setattr(room, "_changed", threading.Condition())
 
