@@ -367,7 +367,7 @@ def test_a_submission_says_which_process_each_task_is(local, tmp_path):
     births = {
         name: birth(process.pid) for name, process in zip(("shard-0", "shard-1", "report"), Executor.started, strict=True)
     }
-    assert record["births"] == births and len(set(births.values())) > 1
+    assert record["births"] == births
 
 
 @pytest.mark.parametrize("report", [{"state": "running"}, {"state": "running", "restarts": 3}])
