@@ -47,7 +47,7 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("kind", "extra", "n"), [("run", (), 8), ("sweep", MULTIRUN, 4)])
+@pytest.mark.parametrize(("kind", "extra", "n"), [("run", (), 5), ("sweep", MULTIRUN, 3)])
 def test_commands_of_one_moment_get_a_directory_each(tmp_path, kind, extra, n):
     own = (*extra, *SMALL, f"hydra.{kind}.dir=out/{NOW}")
     assert ends([start(tmp_path, *own, f"seed={i}") for i in range(n)]) == [(0, "")] * n
@@ -68,7 +68,7 @@ def test_default_names_of_one_second_differ(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("kind", "extra", "n"), [("run", (), 8), ("sweep", MULTIRUN, 4)])
+@pytest.mark.parametrize(("kind", "extra", "n"), [("run", (), 5), ("sweep", MULTIRUN, 3)])
 def test_of_several_commands_one_gets_the_directory_that_was_typed(tmp_path, kind, extra, n):
     own = (*extra, *SMALL, f"hydra.{kind}.dir=out")
     found = ends([start(tmp_path, *own, f"seed={i}") for i in range(n)])

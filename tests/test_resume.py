@@ -85,7 +85,7 @@ def check_kills(tmp_path: Path, settings: list[str], kills: int) -> None:
 
 @pytest.mark.long
 def test_killed_and_started_again(tmp_path):
-    check_kills(tmp_path, SCRIPTED, 3)
+    check_kills(tmp_path, SCRIPTED, 2)
 
 
 @pytest.mark.campaign

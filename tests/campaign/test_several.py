@@ -22,7 +22,16 @@ SLOW = "engine._target_=tests.campaign.slow.Slow"  # than that of the study, wit
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return Study(tmp_path_factory.mktemp("several") / "study", questions=240, more=("engine.capacity=32",))
+    return studied(tmp_path_factory, 240)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, request):
+    return studied(tmp_path_factory, 240 if request.config.getoption("--full-campaign") else 80)
+
+
+def studied(tmp_path_factory, questions):
+    return Study(tmp_path_factory.mktemp("several") / "study", questions=questions, more=("engine.capacity=32",))
 
 
 class Runs:
@@ -87,12 +96,12 @@ def test_undisturbed_each_does_its_part(study, count):
     tally.check(SEVERAL)
 
 
-def test_killed_at_random_and_started_again(study, size, count):
+def test_killed_at_random_and_started_again(killed, size, count):
     tally, rng, wanted = count("kills among eight processes"), random.Random(3), size(10, 60)
     rounds = 0
     while tally.tried < wanted:
         rounds += 1
-        with Runs(study, study.place(f"killed{rounds}")) as runs:
+        with Runs(killed, killed.place(f"killed{rounds}")) as runs:
             while tally.tried < wanted and any(command.poll() is None for command in runs.commands):
                 time.sleep(rng.uniform(0.1, 0.8))
                 _kill(runs, rng, tally)
@@ -101,7 +110,7 @@ def test_killed_at_random_and_started_again(study, size, count):
                     tally.trial("the same command again", **faults)
         written, once = runs.stored()
         tally.measured.setdefault("tokens written, of those that are there", []).append(round(written / once, 3))
-        if told := untrue(stored(runs.place.store), study.truth):
+        if told := untrue(stored(runs.place.store), killed.truth):
             tally.trial("the store", wrong=told)
         shutil.rmtree(runs.place.home)
     tally.check(wanted)

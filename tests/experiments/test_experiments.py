@@ -10,7 +10,7 @@ from s1x.cell import Cell
 from s1x.errors import SettingError
 from s1x.evaluation import naming, plan
 from s1x.evaluation.forecast import forecast
-from s1x.report import listings
+from s1x.report import listings, tables
 from s1x.report.labels import complete
 from s1x.report.paper import load_paper
 from s1x.stages import stages
@@ -238,3 +238,4 @@ def test_methods_at_equal_tokens_share_and_their_page_counts_what_was_decoded(co
         lines = (tmp_path / "out" / str(record["job"]) / "samples_tiny_math.jsonl").read_text().splitlines()
         assert record["path_tokens"] == sum(sum(json.loads(line)["reads"].values()) for line in lines)
     assert len({record["series"] for record in summary["cells"]}) > 20 and summary["equal_cost"]["budgets"]
+    check(tables.of_summary(summary))

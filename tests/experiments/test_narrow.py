@@ -23,10 +23,15 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "name", [name for name in PLANNED if name not in ("data_ablation", "sample_efficiency", "sequence_length", *ON_GPUS)]
+    "name",
+    [
+        name
+        for name in PLANNED
+        if name not in ("data_ablation", "sample_efficiency", "sequence_length", "equal_tokens", *ON_GPUS)
+    ],
 )
 def test_reports(command, tmp_path, name):
-    """On invented tokens; those that train first have their tables in test_ablation.py."""
+    """On invented tokens; those that train first have their tables in test_ablation.py, equal_tokens in test_experiments.py."""
     few = ("task.limit=4", "scale.max_tries=3", "scale.samples=4")
     own = ("engine=scripted", "tracking=none", "store.dir=null", "hydra.sweep.dir=out", "stage=evaluate")
     assert command(f"+experiment={name}", *few, *own, "report.baseline=")[0] == 0
