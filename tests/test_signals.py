@@ -73,8 +73,8 @@ def test_while_it_generates(tmp_path, number):
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGKILL"])
 def test_what_a_stopped_run_decoded_is_counted(tmp_path, number):
     """Of one that was killed up to the last word of its progress."""
-    told = tmp_path / "out" / "progress.json"
-    process = start(tmp_path, *SLOW)
+    told, slower = tmp_path / "out" / "progress.json", "engine._target_=tests.submit.slow.SlowEngine"
+    process = start(tmp_path, *SLOW, slower)
     while not told.is_file() or not json.loads(told.read_text())["tokens"]:
         assert process.poll() is None
         time.sleep(0.05)
