@@ -358,8 +358,7 @@ def ablation(rows: list[dict[str, Any]]) -> Table:
 
 
 def published(paper: dict[str, Any], metrics: list[dict[str, Any]] = ()) -> Table:
-    """The table of a paper.yaml; a row that names one of our series gets its Control, Scaling and Performance beside, where
-    that is one: of its task if it has one, and of one model."""
+    """The table of a paper.yaml; a row that names a series of one task and model here gets its figures beside."""
     ours = [row for row in metrics if row["n_points"] > 1]
     keys = [key for key in dict.fromkeys(key for row in paper["table"] for key in row) if key != "series"]
     columns = [Column(key, _kind(row.get(key) for row in paper["table"]), always=True) for key in keys]
@@ -372,9 +371,8 @@ def published(paper: dict[str, Any], metrics: list[dict[str, Any]] = ()) -> Tabl
         own = named[0] if len(named) == 1 else None
         told = (in_words(row[key]) if key == "series" and key in row else row.get(key) for key in keys)
         rows.append([*told, *(own[name] if own else None for name in METRICS)])
-    return Table(
-        "published", columns, rows, [f"Published: {'. '.join(filter(None, (paper['source'], paper['note'].rstrip('.'))))}."]
-    )
+    note = f"Published: {'. '.join(filter(None, (paper['source'], paper['note'].rstrip('.'))))}."
+    return Table("published", columns, rows, [note])
 
 
 METRICS = ("control", "scaling", "performance")
