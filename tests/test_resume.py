@@ -90,7 +90,7 @@ def test_killed_and_started_again(tmp_path):
 
 @pytest.mark.campaign
 def test_killed_again_and_again_on_the_tiny_model(tmp_path, request):
-    check_kills(tmp_path, TINY, 20 if request.config.getoption("--full-campaign") else 5)
+    check_kills(tmp_path, TINY, 20 if request.config.getoption("--full-campaign") else 3)
 
 
 @pytest.mark.long

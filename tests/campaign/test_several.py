@@ -37,13 +37,13 @@ def studied(tmp_path_factory, questions):
 class Runs:
     """The same sweep several times on the store of a place, each with a directory of its own."""
 
-    def __init__(self, study: Study, place: Place):
+    def __init__(self, study: Study, place: Place, several: int = SEVERAL):
         self.study, self.place, self.number = study, place, 0
-        self.places = [study.place(f"{place.home.name}/{i}") for i in range(SEVERAL)]
-        self.commands: list[Command | None] = [None] * SEVERAL
+        self.places = [study.place(f"{place.home.name}/{i}") for i in range(several)]
+        self.commands: list[Command | None] = [None] * several
 
     def __enter__(self) -> Runs:
-        for i in range(SEVERAL):
+        for i in range(len(self.commands)):
             self.start(i)
         return self
 
@@ -101,7 +101,7 @@ def test_killed_at_random_and_started_again(killed, size, count):
     rounds = 0
     while tally.tried < wanted:
         rounds += 1
-        with Runs(killed, killed.place(f"killed{rounds}")) as runs:
+        with Runs(killed, killed.place(f"killed{rounds}"), size(4, SEVERAL)) as runs:  # half as many in .ci/run
             while tally.tried < wanted and any(command.poll() is None for command in runs.commands):
                 time.sleep(rng.uniform(0.1, 0.8))
                 _kill(runs, rng, tally)
