@@ -173,9 +173,12 @@ def test_nothing_overlaps_however_many_and_whatever_they_are_called(summary, x):
     assert nothing_overlaps(summary, x=x) == {}
 
 
-@long
 @pytest.mark.parametrize(
-    ("name", "scale"), at_scales(name for name in EXPERIMENTS if "bench" not in name and "tiny" not in name)
+    ("name", "scale"),
+    [
+        pytest.param(*at, marks=pytest.mark.slow if at[1] == "laptop" else long)  # other numbers of the same cells
+        for at in at_scales(name for name in EXPERIMENTS if "bench" not in name and "tiny" not in name)
+    ],
 )
 def test_nothing_overlaps_in_any_experiments_figures(cells, name, scale):  # noqa: F811
     _, configs = cells(None, f"+experiment={name}", f"scale={scale}", "plan=true")

@@ -56,7 +56,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_weights(four_steps, tmp_pat
     assert ours.keys() == whole.keys() and all((ours[k] == whole[k]).all() for k in whole)  # bit for bit
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
 def test_told_to_stop_it_writes_a_checkpoint_first(four_steps, tmp_path, number):
     process = start(tmp_path, "train.save_every=2")
     wait_for(checkpoint(tmp_path, 2), process)

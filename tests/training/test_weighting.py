@@ -58,9 +58,9 @@ def by_hand(encoded: Encoded, weighting: str) -> tuple[float, dict]:
     [
         ("sequence", 16, 1, None),  # s1's sixteen devices
         ("sequence", 4, 1, 3),  # and four passes
-        ("sequence", 4, 4, 3),
+        pytest.param("sequence", 4, 4, 3, marks=pytest.mark.slow),
         ("sequence", 1, 16, None),
-        ("sequence", 1, 1, None),
+        pytest.param("sequence", 1, 1, None, marks=pytest.mark.slow),
         ("token", 2, 4, 3),
     ],
 )
