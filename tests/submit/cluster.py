@@ -86,6 +86,7 @@ class Cluster:
     def start_now(self, job: str) -> None:
         """A job that was queued again is held back for two minutes; not this one."""
         wait_for(lambda: self.state(job) == "PENDING", 60, self.report)
+        time.sleep(3)  # until its node has cleaned up: a job that begins before fails to start
         self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
 
     def report(self) -> str:
