@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_three_ways_agree_and_shared_decodes_the_union(command, tmp_path):
     status, _ = command(
         *("+experiment=bench_sweep", "engine=transformers", "task.limit=2", "hydra.run.dir=out"),

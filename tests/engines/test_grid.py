@@ -60,7 +60,7 @@ class Watch(threading.Thread):
         self.join()
 
 
-@pytest.mark.parametrize(("own_process", "processes"), [("true", 2), ("false", 0)])
+@pytest.mark.parametrize(("own_process", "processes"), [pytest.param("true", 2, marks=pytest.mark.slow), ("false", 0)])
 def test_models_of_a_grid_follow_each_other_and_leave_nothing_behind(command, tmp_path, own_process, processes):
     with Watch() as watch:
         status, said = command(*GRID, f"engine.own_process={own_process}")

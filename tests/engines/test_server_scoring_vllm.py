@@ -129,7 +129,7 @@ def test_labels_are_those_of_the_embedded_engine(prm, tmp_path, monkeypatch, nam
     engine.close(), reference.close()
 
 
-@pytest.mark.parametrize("family", [qwen_prm, qwen_rm])
+@pytest.mark.parametrize("family", [qwen_prm, pytest.param(qwen_rm, marks=pytest.mark.slow)])
 def test_heads_are_those_of_the_embedded_engine(family, tmp_path):
     (tmp_path / "model").mkdir()
     path, _, _ = family(tmp_path / "model")
@@ -197,6 +197,7 @@ def result(place, name):
     return cell, rewards, json.loads((place / name / "run.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_scorer_on_servers_beside_every_kind_of_policy(prm, tmp_path):
     done = command(tmp_path, "embedded", "engine.dtype=float32")
     assert done.returncode == 0, done.stderr
